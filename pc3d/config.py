@@ -1,0 +1,258 @@
+"""Typed configs: pydantic models read from safe yaml, with dotted overrides such as ``train.lr=1e-4``.
+
+A config is data. An unknown key is an error that names the nearest known one, and nothing in a config can run code.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from pc3d.errors import ConfigError, FileError, explain
+
+
+class Config(BaseModel):
+    """Base of all configs: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    def with_overrides(self, overrides: Iterable[str]) -> Any:
+        """Return a copy with dotted ``key=value`` overrides applied; values are read as yaml."""
+        tree = self.model_dump()
+        for override in overrides:
+            _override(tree, override)
+        return build(type(self), tree, where="command line")
+
+
+class BackboneConfig(Config):
+    """Sparse-convolution U-Net (relation to SSTNet/SPFormer: same layout)."""
+
+    channels: tuple[int, ...] = (32, 64, 96, 128, 160)  # per level, finest first
+    block_reps: int = Field(2, ge=1)                     # residual blocks per level and direction
+    voxel_size: float = Field(0.02, gt=0)                # metres
+    spatial_shape: Literal["even", "batch"] = "even"     # even: no voxel lost; batch: max(coord + 1, 128) per batch, as the paper's code
+    engine: Literal["auto", "native", "spconv"] = "auto"
+
+
+class DecoderConfig(Config):
+    """Relation3D query decoder."""
+
+    num_layers: int = Field(6, ge=1)
+    num_queries: int = Field(400, ge=1)
+    d_model: int = Field(256, ge=8)
+    num_heads: int = Field(8, ge=1)
+    d_ffn: int = Field(1024, ge=1)
+    dropout: float = Field(0.0, ge=0, lt=1)
+    attn_mask_threshold: float = Field(0.1, ge=0, le=1)
+    grid_length: int = Field(24, ge=1)                   # relative positions are quantised to 2 * grid_length bins an axis
+    grid_size: float = Field(0.1, gt=0)                  # metres per bin
+    refine_every: int = Field(3, ge=1)                   # CLSR after layers 0, r, 2r, ...
+    asam: bool = True                                    # off: mean pooling
+    clsr: bool = True                                    # off: superpoint features stay as they are
+    rsa: bool = True                                     # off: plain self-attention
+    min_box_size: float = Field(0.05, ge=0)              # metres; floor of a query box in RSA. Paper: 0
+
+
+class LossConfig(Config):
+    """Loss and matching weights; the last block are the paper's quirks by name."""
+
+    cls: float = 0.5
+    bce: float = 1.0
+    dice: float = 1.0
+    center: float = 0.5
+    score: float = 0.5
+    contrastive: float = 1.0
+    cost_cls: float = 0.5
+    cost_bce: float = 1.0
+    cost_dice: float = 1.0
+    cost_center: float = 0.5
+    no_object: float = 0.1
+    final_dice: Literal["mean", "sum"] = "mean"          # sum: the paper's missing division over scans in the last layer
+    contrastive_states: Literal["distinct", "all"] = "distinct"      # all: 7 states, unrefined ones counted again
+    relation_labels: Literal["majority", "floor_mean"] = "majority"  # instance id of a superpoint
+    unlabelled: Literal["ignore", "one_instance"] = "ignore"         # superpoints without an instance in the contrastive loss
+
+
+class InferenceConfig(Config):
+    """From queries to instances."""
+
+    topk: int = Field(800, ge=1)
+    score_threshold: float = 0.0
+    min_points: int = Field(100, ge=0)
+    nms_iou: float = Field(0.75, ge=0, le=1)
+    nms_area: Literal["points", "superpoints"] = "points"
+    score_head: bool = False                             # multiply by the predicted mask IoU (MAFT, SPFormer); the paper does not
+    score_decimals: int | None = None                    # paper: 1
+
+
+class ModelConfig(Config):
+    """One Relation3D network."""
+
+    setting: Literal["default", "paper"] = "default"     # recorded; `paper_settings` sets every quirk
+    classes: tuple[str, ...] = ()
+    use_rgb: bool = True
+    use_normals: bool = True
+    backbone: BackboneConfig = BackboneConfig()
+    decoder: DecoderConfig = DecoderConfig()
+    loss: LossConfig = LossConfig()
+    inference: InferenceConfig = InferenceConfig()
+
+    @property
+    def in_channels(self) -> int:
+        """Point features: rgb in [-1, 1], centred xyz in metres, normal."""
+        return 3 + 3 * self.use_rgb + 3 * self.use_normals
+
+
+#: Dotted keys that turn a default model into the paper's code, quirks included.
+PAPER_SETTINGS = (
+    "setting=paper", "backbone.spatial_shape=batch", "decoder.min_box_size=0.0", "loss.final_dice=sum",
+    "loss.contrastive_states=all", "loss.relation_labels=floor_mean", "loss.unlabelled=one_instance",
+    "inference.nms_area=superpoints", "inference.score_decimals=1",
+)
+
+
+def paper_settings(model: ModelConfig) -> ModelConfig:
+    """The same network with every quirk of the paper's code switched on."""
+    result: ModelConfig = model.with_overrides(PAPER_SETTINGS)
+    return result
+
+
+class DataConfig(Config):
+    """Where the scans are and how they become samples."""
+
+    dataset: Literal["scans"] = "scans"                  # a folder with <split>/*.ply, labels and instances as columns
+    root: str = "data/synth"
+    train_split: str = "train"
+    val_split: str = "val"
+    max_points: int = Field(250_000, ge=1)               # training crops to this many points
+    workers: int = Field(0, ge=0)
+
+
+class AugmentConfig(Config):
+    """Relation3D section 4 augmentation (see docs/training.md), and what helps on scans unlike the training ones."""
+
+    jitter: float = Field(0.1, ge=0)                     # sigma of the noise on the 3x3 transform
+    flip: bool = True
+    rotate: bool = True
+    color_shift: float = Field(0.1, ge=0)
+    elastic: tuple[tuple[float, float], ...] = ((6.0, 40.0), (20.0, 160.0))  # (granularity, magnitude) in voxels
+    scale: tuple[float, float] = (1.0, 1.0)
+    drop_color: float = Field(0.0, ge=0, le=1)           # chance to train a scan without colour. Paper: 0
+    drop_normals: float = Field(0.0, ge=0, le=1)         # same for normals. Paper: 0
+
+
+class TrainConfig(Config):
+    """Optimisation."""
+
+    output: str = "runs/relation3d"
+    epochs: int = Field(512, ge=1)
+    batch_size: int = Field(6, ge=1)
+    lr: float = Field(2e-4, gt=0)
+    weight_decay: float = Field(0.05, ge=0)
+    poly_power: float = Field(0.9, ge=0)
+    grad_clip: float = Field(0.0, ge=0)                  # 0: off, as the paper
+    eval_every: int = Field(16, ge=1)                    # epochs
+    save_every: int = Field(1, ge=1)                     # epochs
+    seed: int = 1999
+    device: str = "auto"
+
+
+class ExperimentConfig(Config):
+    """Everything a run needs; saved with its checkpoints."""
+
+    model: ModelConfig = ModelConfig()
+    data: DataConfig = DataConfig()
+    augment: AugmentConfig = AugmentConfig()
+    train: TrainConfig = TrainConfig()
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
+    """Read an experiment config; ``model.setting: paper`` in the file applies the paper's quirks first."""
+    tree = read_yaml(path)
+    model = tree.get("model")
+    if isinstance(model, dict) and model.get("setting") == "paper":
+        for setting in PAPER_SETTINGS:
+            _override(model, setting, keep=True)
+    for override in overrides:
+        _override(tree, override)
+    return build(ExperimentConfig, tree, where=path)
+
+
+def read_yaml(path: str | Path) -> dict[str, Any]:
+    """Read a yaml mapping safely: tags that would build Python objects are refused."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(explain("cannot read the config", where=path, got=error.strerror)) from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(explain("a config must be utf-8 text", where=path, got=str(error))) from error
+    try:
+        tree = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(explain("not valid yaml", where=path, got=str(error).replace("\n", " "))) from error
+    if tree is None:
+        return {}
+    if not isinstance(tree, dict):
+        raise ConfigError(explain("a config is a mapping of keys", where=path, got=type(tree).__name__))
+    return tree
+
+
+def write_yaml(config: Config, path: str | Path) -> None:
+    """Write a config so that ``load_config`` reads back the same."""
+    Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+
+
+def build(kind: type[Config], tree: dict[str, Any], *, where: object) -> Any:
+    """Validate a tree of plain values; errors name the key, the value and the nearest known key."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("\n".join(_describe(kind, problem, where) for problem in error.errors())) from None
+
+
+def _describe(kind: type[Config], problem: Any, where: object) -> str:
+    keys = [str(part) for part in problem["loc"]]
+    if problem["type"] != "extra_forbidden":
+        return explain(f"{'.'.join(keys)}: {problem['msg']}", where=where, got=repr(problem["input"]))
+    known = _keys_at(kind, keys[:-1])
+    nearest = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
+    hint = f"did you mean {'.'.join([*keys[:-1], nearest[0]])!r}?" if nearest else f"known keys here: {', '.join(known)}"
+    return explain(f"unknown key {'.'.join(keys)!r}", where=where, do=hint)
+
+
+def _keys_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
+    for key in path:
+        annotation = kind.model_fields[key].annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            kind = annotation
+    return list(kind.model_fields)
+
+
+def _override(tree: dict[str, Any], override: str, *, keep: bool = False) -> None:
+    """Set ``a.b=value`` in a tree of plain values; with ``keep`` an existing value stays."""
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise ConfigError(explain("an override is key=value", where="command line", got=override, expected="e.g. train.lr=1e-4"))
+    *parents, leaf = key.split(".")
+    for parent in parents:
+        child = tree.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise ConfigError(explain(f"{parent!r} holds a value, not keys", where="command line", got=override))
+        tree = child
+    if not (keep and leaf in tree):
+        tree[leaf] = _parse(text)
+
+
+def _parse(text: str) -> Any:
+    value = yaml.safe_load(text)
+    if isinstance(value, str):  # yaml 1.1 reads 1e-4 as text
+        try:
+            return float(value)
+        except ValueError:
+            return value
+    return value

@@ -1,0 +1,73 @@
+"""How an op of pc3d is made: schema, reference, fake and backward, in one call.
+
+The reference, in plain torch, is what the op means. It is registered for every device; a kernel of the native library
+takes its place where there is one. So an op works, and gives the same numbers, whether the library was built or not.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import torch
+
+LIBRARY_PATH = Path(__file__).resolve().parent.parent / "_C.abi3.so"
+
+
+@cache
+def native_error() -> str | None:
+    """Load the native library once; return None when it is there, else why it is not."""
+    if not LIBRARY_PATH.exists():
+        return f"{LIBRARY_PATH.name} was not built"
+    try:
+        torch.ops.load_library(str(LIBRARY_PATH))
+    except OSError as error:
+        return f"{LIBRARY_PATH.name} does not load: {error}"
+    return None
+
+
+@cache
+def warn_without_native() -> None:
+    """Say once what is slower without the native library and how to build it."""
+    if reason := native_error():
+        warnings.warn(
+            f"pc3d runs its torch reference ops, several times slower than the native ones ({reason}). "
+            "Build them with a C++ compiler at hand: pip install --no-build-isolation --force-reinstall --no-deps pc3d "
+            "(in a checkout: make native). `pc3d doctor` shows the state.", RuntimeWarning, stacklevel=3)
+
+
+def define(
+    schema: str,
+    *,
+    reference: Callable[..., Any],
+    fake: Callable[..., Any],
+    backward: Callable[..., Any] | None = None,
+    setup_context: Callable[..., None] | None = None,
+) -> Callable[..., Any]:
+    """Define ``pc3d::<schema>`` and return the callable op.
+
+    ``fake`` computes output shapes only. ``backward`` and ``setup_context`` follow torch.library.register_autograd.
+    """
+    warn_without_native()
+    name = f"pc3d::{schema.split('(')[0]}"
+    torch.library.define(name, schema[schema.index("("):])
+    torch.library.impl(name, "CompositeExplicitAutograd", reference)
+    torch.library.register_fake(name, fake)
+    if backward is not None:
+        torch.library.register_autograd(name, backward, setup_context=setup_context)
+    return getattr(torch.ops.pc3d, name.removeprefix("pc3d::")).default
+
+
+def has_kernel(op: str, device: str = "CPU") -> bool:
+    """Whether the native library brings a kernel of this op for a dispatch key (CPU or CUDA)."""
+    if native_error():
+        return False
+    return bool(torch._C._dispatch_has_kernel_for_dispatch_key(f"pc3d::{op}", device))
+
+
+def known_ops() -> Sequence[str]:
+    """Names of all ops defined so far, in alphabetical order."""
+    return sorted({name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith("pc3d::")})

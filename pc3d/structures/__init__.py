@@ -1,0 +1,8 @@
+"""The structures everything in pc3d passes around: scans, batches, instances, cameras and frames."""
+
+from pc3d.structures.camera import Camera, Frame
+from pc3d.structures.instances import Instances
+from pc3d.structures.point_batch import PointBatch, Targets
+from pc3d.structures.point_cloud import PointCloud
+
+__all__ = ["Camera", "Frame", "Instances", "PointBatch", "PointCloud", "Targets"]

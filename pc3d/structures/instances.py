@@ -1,0 +1,152 @@
+"""What comes out: object instances as bit masks over superpoints (or points)."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.errors import DataError, explain
+
+
+@dataclass(frozen=True, eq=False)
+class Instances:
+    """I instances of one scan. Masks stay bits over S segments and become points only when asked for.
+
+    ``point_to_superpoint`` (N,) says which segment each point of the file belongs to; None when segments are the points.
+    """
+
+    bits: NDArray[np.uint8]                              # (I, ceil(S/8)), little bit order
+    num_segments: int                                    # S
+    labels: NDArray[np.int64]                            # (I,) index into classes
+    scores: NDArray[np.float32]                          # (I,) in [0, 1]
+    classes: tuple[str, ...]
+    point_to_superpoint: NDArray[np.int64] | None = None  # (N,)
+    evidence: dict[str, NDArray[Any]] = field(default_factory=dict)  # name -> (I, ...) what a score rests on
+
+    def __post_init__(self) -> None:
+        expected = (len(self.labels), (self.num_segments + 7) // 8)
+        if self.bits.shape != expected or self.bits.dtype != np.uint8:
+            raise DataError(explain("instance masks do not fit", got=f"{self.bits.dtype} {self.bits.shape}",
+                                    expected=f"uint8 {expected}"))
+        if len(self.scores) != len(self.labels):
+            raise DataError(explain("every instance needs a score", got=f"{len(self.scores)} scores",
+                                    expected=f"{len(self.labels)}"))
+        ids = self.point_to_superpoint
+        if ids is not None and len(ids) and (ids.min() < 0 or ids.max() >= self.num_segments):
+            raise DataError(explain("point_to_superpoint is out of range", got=f"[{ids.min()}, {ids.max()}]",
+                                    expected=f"ids in [0, {self.num_segments})"))
+
+    @classmethod
+    def from_masks(cls, masks: NDArray[np.bool_], labels: NDArray[Any], scores: NDArray[Any], classes: tuple[str, ...] | list[str],
+                   point_to_superpoint: NDArray[np.int64] | None = None, evidence: dict[str, NDArray[Any]] | None = None) -> Instances:
+        """Pack boolean masks (I, S) over superpoints, or (I, N) over points when ``point_to_superpoint`` is None."""
+        masks = np.asarray(masks, dtype=bool)
+        return cls(bits=np.packbits(masks, axis=1, bitorder="little"), num_segments=masks.shape[1],
+                   labels=np.asarray(labels, dtype=np.int64), scores=np.asarray(scores, dtype=np.float32),
+                   classes=tuple(classes), point_to_superpoint=point_to_superpoint, evidence=dict(evidence or {}))
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __getitem__(self, index: Any) -> Instances:
+        """Select instances by slice, mask or integer index."""
+        rows = np.atleast_1d(np.arange(len(self))[index])
+        return Instances(self.bits[rows], self.num_segments, self.labels[rows], self.scores[rows], self.classes,
+                         self.point_to_superpoint, {name: value[rows] for name, value in self.evidence.items()})
+
+    @property
+    def segment_masks(self) -> NDArray[np.bool_]:
+        """Masks (I, S) over superpoints."""
+        return np.unpackbits(self.bits, axis=1, count=self.num_segments, bitorder="little").astype(bool)
+
+    @property
+    def point_masks(self) -> NDArray[np.bool_]:
+        """Masks (I, N) over the points of the file: I*N bytes, so ask for one instance at a time on large scans."""
+        masks = self.segment_masks
+        return masks if self.point_to_superpoint is None else masks[:, self.point_to_superpoint]
+
+    @property
+    def segment_sizes(self) -> NDArray[np.int64]:
+        """Number of points of each segment (S,)."""
+        if self.point_to_superpoint is None:
+            return np.ones(self.num_segments, dtype=np.int64)
+        return np.bincount(self.point_to_superpoint, minlength=self.num_segments)
+
+    @property
+    def num_points(self) -> NDArray[np.int64]:
+        """Number of points of each instance (I,)."""
+        return self.segment_masks @ self.segment_sizes
+
+    def to_labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Return per-point (instance row, class index), each (N,) int64 and -1 for none; the higher score wins overlaps."""
+        owner = np.full(self.num_segments, -1, dtype=np.int64)
+        masks = self.segment_masks
+        for row in np.argsort(self.scores, kind="stable"):
+            owner[masks[row]] = row
+        if self.point_to_superpoint is not None:
+            owner = owner[self.point_to_superpoint]
+        if len(self) == 0:
+            return owner, owner.copy()
+        return owner, np.where(owner >= 0, self.labels[owner], -1)
+
+    def boxes(self, xyz: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Axis-aligned boxes (I, 2, 3) [min, max] of each instance's points; NaN for an empty one."""
+        boxes = np.full((len(self), 2, 3), np.nan)
+        for row in range(len(self)):
+            points = xyz[self[row].point_masks[0]]
+            if len(points):
+                boxes[row] = points.min(axis=0), points.max(axis=0)
+        return boxes
+
+    def to_records(self, xyz: NDArray[np.floating]) -> list[dict[str, Any]]:
+        """One json-ready record per instance: id, label, score, num_points, box (min and max corner, metres)."""
+        boxes, sizes = self.boxes(xyz), self.num_points
+        return [{"id": row, "label": self.classes[self.labels[row]], "score": round(float(self.scores[row]), 6),
+                 "num_points": int(sizes[row]), "box": {"min": boxes[row, 0].tolist(), "max": boxes[row, 1].tolist()}}
+                for row in range(len(self))]
+
+    def to_scannet(self, folder: str | Path, scene: str, class_ids: list[int]) -> Path:
+        """Write ScanNet's submission format: ``<scene>.txt`` and one 0/1 mask file per instance; returns the txt path."""
+        folder = Path(folder)
+        (folder / "predicted_masks").mkdir(parents=True, exist_ok=True)
+        lines = []
+        for row in range(len(self)):
+            mask = f"predicted_masks/{scene}_{row:03d}.txt"
+            np.savetxt(folder / mask, self[row].point_masks[0].astype(np.uint8), fmt="%d")
+            lines.append(f"{mask} {class_ids[self.labels[row]]} {self.scores[row]:.6f}\n")
+        listing = folder / f"{scene}.txt"
+        listing.write_text("".join(lines))
+        return listing
+
+    def to_coco_rle(self) -> list[dict[str, Any]]:
+        """Uncompressed COCO run lengths over points, zeros first: ``{"size": [N, 1], "counts": [...]}``."""
+        encoded = []
+        for row in range(len(self)):
+            mask = self[row].point_masks[0]
+            starts = np.flatnonzero(np.diff(mask.astype(np.int8), prepend=0, append=0)[:-1])
+            counts = np.diff(np.concatenate([[0], starts, [len(mask)]]))
+            encoded.append({"size": [len(mask), 1], "counts": counts.tolist()})
+        return encoded
+
+    def save(self, path: str | Path) -> None:
+        """Write everything into one ``.npz`` that ``load`` reads back."""
+        ids = {} if self.point_to_superpoint is None else {"point_to_superpoint": self.point_to_superpoint}
+        point_instance, point_label = self.to_labels()
+        with open(path, "wb") as file:
+            np.savez_compressed(file, bits=self.bits, num_segments=np.int64(self.num_segments), labels=self.labels,
+                                scores=self.scores, classes=np.array(json.dumps(self.classes)), point_instance=point_instance,
+                                point_label=point_label, **ids, **{f"evidence.{k}": v for k, v in self.evidence.items()})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Instances:
+        """Read what ``save`` wrote."""
+        with np.load(path, allow_pickle=False) as data:
+            evidence = {name.removeprefix("evidence."): data[name] for name in data.files if name.startswith("evidence.")}
+            ids = data["point_to_superpoint"] if "point_to_superpoint" in data.files else None
+            return cls(data["bits"], int(data["num_segments"]), data["labels"], data["scores"],
+                       tuple(json.loads(str(data["classes"]))), ids, evidence)

@@ -1,0 +1,134 @@
+"""Builds the native library ``pc3d/_C.abi3.so`` from csrc/; everything else is in pyproject.toml.
+
+The library uses torch's stable ABI and no Python API, so one file serves every torch >= 2.10 and every Python.
+``.cpp`` files go to the C++ compiler, ``.cu`` files to nvcc when there is one. No compiler, no torch or a failed
+build never fails the install: pc3d then runs its torch references and says so once.
+
+Environment: PC3D_NATIVE=0 skips the build; PC3D_CUDA=0 skips nvcc; CUDA_HOME, CXX, PC3D_CUDA_ARCHS ("80;90").
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+ROOT = Path(__file__).resolve().parent
+CSRC = ROOT / "csrc"
+LIBRARY = "pc3d/_C.abi3.so"
+DEFINES = ["-DTORCH_TARGET_VERSION=0x020A000000000000"]  # torch 2.10, the oldest one served
+CXX_FLAGS = ["-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off", "-Wall", "-Wextra", *DEFINES]
+NVCC_FLAGS = ["-std=c++17", "-O3", "-Xcompiler", "-fPIC,-fvisibility=hidden", "--cudart", "static"]
+
+
+def torch_folder() -> Path | None:
+    """Folder of the installed torch, found without importing it."""
+    spec = find_spec("torch")
+    return Path(spec.origin).parent if spec and spec.origin else None
+
+
+def cuda_home() -> Path | None:
+    """Toolkit folder whose bin/nvcc runs, or None."""
+    if os.environ.get("PC3D_CUDA") == "0":
+        return None
+    candidates = [os.environ.get("CUDA_HOME"), "/usr/local/cuda"]
+    if nvcc := shutil.which("nvcc"):
+        # nvcc may be a wrapper script elsewhere; its dry run names the real toolkit.
+        dryrun = subprocess.run([nvcc, "--dryrun", "-x", "cu", os.devnull], capture_output=True, text=True).stderr
+        candidates += [line.split("TOP=", 1)[1].strip() for line in dryrun.splitlines() if "TOP=" in line]
+    for folder in candidates:
+        if folder and (Path(folder) / "bin" / "nvcc").exists():
+            return Path(folder).resolve()
+    return None
+
+
+def gencode(archs: list[str]) -> list[str]:
+    """Machine code for every arch, and PTX of the newest so that later GPUs run too."""
+    flags = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
+    return [*flags, f"-gencode=arch=compute_{archs[-1]},code=compute_{archs[-1]}"]
+
+
+def run(command: list[str]) -> None:
+    """Run one compiler command; raise with its output when it fails."""
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{shlex.join(command)}\n{done.stdout}{done.stderr}")
+
+
+def stale(product: Path, sources: list[Path]) -> bool:
+    return not product.exists() or product.stat().st_mtime < max(s.stat().st_mtime for s in sources)
+
+
+def build_library(target: Path, work: Path) -> None:
+    """Compile csrc/ and link ``target``; objects are kept in ``work`` and reused when nothing changed."""
+    torch = torch_folder()
+    if torch is None:
+        raise RuntimeError("torch is not installed here; install torch first and use pip's --no-build-isolation")
+    cxx = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
+    if cxx is None:
+        raise RuntimeError("no C++ compiler found (c++, g++, clang++ or $CXX)")
+    home = cuda_home()
+    includes = [f"-I{CSRC}", f"-isystem{torch / 'include'}"]
+    headers = [*CSRC.glob("*.h"), Path(__file__)]
+    cxx_flags, archs = list(CXX_FLAGS), os.environ.get("PC3D_CUDA_ARCHS", "80;90").split(";")
+    jobs: list[tuple[Path, Path, list[str]]] = []
+    if home:
+        cxx_flags += ["-DPC3D_CUDA", f"-DPC3D_CUDA_ARCHS=\"{';'.join(archs)}\"", f"-isystem{home / 'include'}"]
+        for source in sorted(CSRC.glob("*.cu")):
+            command = [str(home / "bin" / "nvcc"), *NVCC_FLAGS, *gencode(archs), f"-I{CSRC}", "-c", str(source), "-o"]
+            jobs.append((source, work / f"{source.name}.o", command))
+    for source in sorted(CSRC.glob("*.cpp")):
+        suffix = ".cuda.o" if home else ".o"
+        jobs.append((source, work / f"{source.name}{suffix}", [cxx, *cxx_flags, *includes, "-c", str(source), "-o"]))
+
+    work.mkdir(parents=True, exist_ok=True)
+    todo = [(command, obj) for source, obj, command in jobs if stale(obj, [source, *headers])]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(lambda job: compile_one(*job), todo))
+    target.parent.mkdir(parents=True, exist_ok=True)
+    libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
+    if home:
+        cudart = next(p for p in (home / "lib64", home / "lib") if (p / "libcudart_static.a").exists())
+        libraries += [f"-L{cudart}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+    fresh = target.with_suffix(".new")
+    run([cxx, "-shared", "-o", str(fresh), *[str(obj) for _, obj, _ in jobs], *libraries])
+    os.replace(fresh, target)
+
+
+def compile_one(command: list[str], obj: Path) -> None:
+    """Compile to a temporary beside ``obj`` so that an interrupted build leaves no broken object."""
+    fresh = obj.with_suffix(".tmp.o")
+    run([*command, str(fresh)])
+    os.replace(fresh, obj)
+
+
+class BuildNative(build_ext):
+    """Builds the one library; a failure is reported and survived."""
+
+    def run(self) -> None:
+        if os.environ.get("PC3D_NATIVE") == "0":
+            return
+        base = ROOT if self.inplace else Path(self.build_lib)
+        try:
+            build_library(base / LIBRARY, ROOT / "build" / f"native-{sys.platform}")
+        except Exception as error:
+            print(f"\npc3d: the native library was not built; pc3d works without it, several times slower.\n{error}\n",
+                  file=sys.stderr)
+
+    def get_outputs(self) -> list[str]:
+        return [str(Path(self.build_lib) / LIBRARY)]
+
+
+setup(
+    ext_modules=[Extension("pc3d._C", sources=[], py_limited_api=True)],
+    cmdclass={"build_ext": BuildNative},
+    options={"bdist_wheel": {"py_limited_api": "cp310"}},
+)
