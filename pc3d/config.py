@@ -150,6 +150,7 @@ class TrainConfig(Config):
     """Optimisation."""
 
     output: str = "runs/relation3d"
+    init: str | None = None                              # weights to start from: a name or a path
     epochs: int = Field(512, ge=1)
     batch_size: int = Field(6, ge=1)
     lr: float = Field(2e-4, gt=0)

@@ -1,0 +1,8 @@
+"""Scans as training samples: targets, collation, and datasets on disk."""
+
+from pc3d.data.collate import collate
+from pc3d.data.sample import Sample, make_sample
+from pc3d.data.scans import ScanDataset
+from pc3d.data.targets import make_targets
+
+__all__ = ["Sample", "ScanDataset", "collate", "make_sample", "make_targets"]

@@ -1,0 +1,6 @@
+"""Pure functions on scans: augmentation, point features, voxels, crops."""
+
+from pc3d.transforms.augment import elastic_distortion, random_crop, random_linear
+from pc3d.transforms.voxelize import point_features, spatial_shape, voxelize
+
+__all__ = ["elastic_distortion", "point_features", "random_crop", "random_linear", "spatial_shape", "voxelize"]
