@@ -67,15 +67,22 @@ def stale(product: Path, sources: list[Path]) -> bool:
     return not product.exists() or product.stat().st_mtime < max(s.stat().st_mtime for s in sources)
 
 
-def build_library(target: Path, work: Path) -> None:
-    """Compile csrc/ and link ``target``; objects are kept in ``work`` and reused when nothing changed."""
+def compiler() -> list[str]:
+    """Command of the C++ compiler: $CXX, else the first of c++, g++, clang++."""
+    named = shlex.split(os.environ.get("CXX", ""))
+    found = shutil.which(named[0]) if named else next(filter(None, map(shutil.which, ("c++", "g++", "clang++"))), None)
+    if found is None:
+        raise RuntimeError(f"the C++ compiler CXX={named[0]} was not found" if named else
+                           "no C++ compiler found (c++, g++, clang++ or $CXX); on Debian: apt-get install g++")
+    return [found, *named[1:]]
+
+
+def build_library(target: Path, work: Path, home: Path | None) -> None:
+    """Compile csrc/ and link ``target``; with a CUDA toolkit the kernels too. Objects in ``work`` are reused when unchanged."""
     torch = torch_folder()
     if torch is None:
         raise RuntimeError("torch is not installed here; install torch first and use pip's --no-build-isolation")
-    cxx = os.environ.get("CXX") or shutil.which("c++") or shutil.which("g++") or shutil.which("clang++")
-    if cxx is None:
-        raise RuntimeError("no C++ compiler found (c++, g++, clang++ or $CXX)")
-    home = cuda_home()
+    cxx = compiler()
     includes = [f"-I{CSRC}", f"-isystem{torch / 'include'}"]
     headers = [*CSRC.glob("*.h"), Path(__file__)]
     cxx_flags, archs = list(CXX_FLAGS), os.environ.get("PC3D_CUDA_ARCHS", "80;90").split(";")
@@ -87,7 +94,7 @@ def build_library(target: Path, work: Path) -> None:
             jobs.append((source, work / f"{source.name}.o", command))
     for source in sorted(CSRC.glob("*.cpp")):
         suffix = ".cuda.o" if home else ".o"
-        jobs.append((source, work / f"{source.name}{suffix}", [cxx, *cxx_flags, *includes, "-c", str(source), "-o"]))
+        jobs.append((source, work / f"{source.name}{suffix}", [*cxx, *cxx_flags, *includes, "-c", str(source), "-o"]))
 
     work.mkdir(parents=True, exist_ok=True)
     todo = [(command, obj) for source, obj, command in jobs if stale(obj, [source, *headers])]
@@ -99,7 +106,7 @@ def build_library(target: Path, work: Path) -> None:
         cudart = next(p for p in (home / "lib64", home / "lib") if (p / "libcudart_static.a").exists())
         libraries += [f"-L{cudart}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
     fresh = target.with_suffix(".new")
-    run([cxx, "-shared", "-o", str(fresh), *[str(obj) for _, obj, _ in jobs], *libraries])
+    run([*cxx, "-shared", "-o", str(fresh), *[str(obj) for _, obj, _ in jobs], *libraries])
     os.replace(fresh, target)
 
 
@@ -116,9 +123,16 @@ class BuildNative(build_ext):
     def run(self) -> None:
         if os.environ.get("PC3D_NATIVE") == "0":
             return
-        base = ROOT if self.inplace else Path(self.build_lib)
+        target = (ROOT if self.inplace else Path(self.build_lib)) / LIBRARY
+        work = ROOT / "build" / f"native-{sys.platform}"
+        if home := cuda_home():
+            try:
+                return build_library(target, work, home)
+            except Exception as error:
+                print(f"\npc3d: the CUDA kernels were not built with {home}; building for the CPU alone.\n{error}\n",
+                      file=sys.stderr)
         try:
-            build_library(base / LIBRARY, ROOT / "build" / f"native-{sys.platform}")
+            build_library(target, work, None)
         except Exception as error:
             print(f"\npc3d: the native library was not built; pc3d works without it, several times slower.\n{error}\n",
                   file=sys.stderr)

@@ -23,10 +23,13 @@ _EXPORTS = {
 __all__ = [*_EXPORTS, "__version__"]
 
 if TYPE_CHECKING:
-    from pc3d.engine import Segmenter, segment
-    from pc3d.io import read, write
-    from pc3d.models import load_model
-    from pc3d.structures import Instances, PointCloud
+    from pc3d.engine import Segmenter as Segmenter
+    from pc3d.engine import segment as segment
+    from pc3d.io import read as read
+    from pc3d.io import write as write
+    from pc3d.models import load_model as load_model
+    from pc3d.structures import Instances as Instances
+    from pc3d.structures import PointCloud as PointCloud
 
 
 def __getattr__(name: str) -> Any:

@@ -35,7 +35,7 @@ class BackboneConfig(Config):
     channels: tuple[int, ...] = (32, 64, 96, 128, 160)  # per level, finest first
     block_reps: int = Field(2, ge=1)                     # residual blocks per level and direction
     voxel_size: float = Field(0.02, gt=0)                # metres
-    spatial_shape: Literal["even", "batch"] = "even"     # even: no voxel lost; batch: max(coord + 1, 128) per batch, as the paper's code
+    spatial_shape: Literal["even", "batch"] = "even"     # even: no voxel is lost. Paper: batch, max(coord + 1, 128)
     engine: Literal["auto", "native", "spconv"] = "auto"
 
 
@@ -86,7 +86,7 @@ class InferenceConfig(Config):
     min_points: int = Field(100, ge=0)
     nms_iou: float = Field(0.75, ge=0, le=1)
     nms_area: Literal["points", "superpoints"] = "points"
-    score_head: bool = False                             # multiply by the predicted mask IoU (MAFT, SPFormer); the paper does not
+    score_head: bool = False                             # multiply by the predicted mask IoU, as MAFT. Paper: no
     score_decimals: int | None = None                    # paper: 1
 
 
@@ -238,7 +238,8 @@ def _override(tree: dict[str, Any], override: str, *, keep: bool = False) -> Non
     """Set ``a.b=value`` in a tree of plain values; with ``keep`` an existing value stays."""
     key, separator, text = override.partition("=")
     if not separator or not key:
-        raise ConfigError(explain("an override is key=value", where="command line", got=override, expected="e.g. train.lr=1e-4"))
+        raise ConfigError(explain("an override is key=value", where="command line", got=override,
+                                  expected="e.g. train.lr=1e-4"))
     *parents, leaf = key.split(".")
     for parent in parents:
         child = tree.setdefault(parent, {})

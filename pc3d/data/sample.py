@@ -42,7 +42,8 @@ def make_sample(cloud: PointCloud, model: ModelConfig, *, augment: AugmentConfig
         raise DataError(explain("the scan has no superpoints", do="Call pc3d.superpoints.compute_superpoints(cloud) first."))
     cloud = center(cloud)
     if augment is None:
-        return _finish(cloud, model, cloud.xyz / model.backbone.voxel_size, (0.0, 0.0, 0.0), with_targets=cloud.instances is not None)
+        positions = cloud.xyz / model.backbone.voxel_size
+        return _finish(cloud, model, positions, (0.0, 0.0, 0.0), with_targets=cloud.instances is not None)
     rng = rng or np.random.default_rng()
     cloud = random_linear(_drop_columns(cloud, augment, rng), rng, jitter=augment.jitter, flip=augment.flip,
                           rotate=augment.rotate, scale=augment.scale)

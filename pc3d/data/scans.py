@@ -23,7 +23,8 @@ class ScanDataset:
         self.classes = read_classes(self.root)
         self.paths = sorted((self.root / split).glob("*.ply"))
         if not self.paths:
-            raise FileError(explain("no scans found", where=self.root / split, expected="*.ply files with label and instance columns",
+            raise FileError(explain("no scans found", where=self.root / split,
+                                    expected="*.ply files with label and instance columns",
                                     do="Make some with: pc3d synth <root> --rooms 20"))
 
     def __len__(self) -> int:
@@ -33,7 +34,8 @@ class ScanDataset:
         path = self.paths[index]
         cloud = read(path)
         if cloud.labels is None or cloud.instances is None:
-            raise FormatError(explain("a training scan needs vertex columns 'label' and 'instance'", where=path, got=repr(cloud)))
+            raise FormatError(explain("a training scan needs vertex columns 'label' and 'instance'", where=path,
+                                      got=repr(cloud)))
         if cloud.labels.max(initial=-1) >= len(self.classes):
             row = int(cloud.labels.argmax())
             raise DataError(explain("a label has no class name", where=f"{path}:row {row}", got=int(cloud.labels[row]),

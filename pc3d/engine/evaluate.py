@@ -18,7 +18,8 @@ def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = 
     return evaluate_model(load_model(checkpoint), ScanDataset(config.data.root, config.data.val_split), device=device)
 
 
-def evaluate_model(model: Relation3D, dataset: ScanDataset, *, device: str = "auto", limit: int | None = None) -> InstanceAPResult:
+def evaluate_model(model: Relation3D, dataset: ScanDataset, *, device: str = "auto",
+                   limit: int | None = None) -> InstanceAPResult:
     """Evaluate a network on (the first ``limit``) scans of a dataset whose classes must be the network's."""
     if tuple(model.config.classes) != dataset.classes:
         raise ConfigError(explain("the network and the dataset name different classes", where=dataset.root,

@@ -83,7 +83,8 @@ class Trainer:
         losses = self.criterion(self.model(batch), batch.targets)
         if not torch.isfinite(losses["loss"]):
             terms = {name: value.item() for name, value in losses.items() if not torch.isfinite(value)}
-            raise DataError(explain("the training loss is not finite", got=str(terms), do="Lower train.lr or set train.grad_clip=10."))
+            raise DataError(explain("the training loss is not finite", got=str(terms),
+                                    do="Lower train.lr or set train.grad_clip=10."))
         self.optimizer.zero_grad(set_to_none=True)
         losses["loss"].backward()
         if self.config.train.grad_clip > 0:
@@ -120,7 +121,8 @@ def train(config: ExperimentConfig) -> Path:
     best = -1.0
     for epoch in range(1, config.train.epochs + 1):
         record = trainer.run_epoch(epoch)
-        print(f"epoch {epoch}/{config.train.epochs}  loss {record['loss']:.3f}  lr {record['lr']:.2e}  {record['seconds']:.0f} s", flush=True)
+        print(f"epoch {epoch}/{config.train.epochs}  loss {record['loss']:.3f}  lr {record['lr']:.2e}  "
+              f"{record['seconds']:.0f} s", flush=True)
         last = epoch == config.train.epochs
         if last or epoch % config.train.save_every == 0:
             save_model(trainer.model, run / "last.safetensors")

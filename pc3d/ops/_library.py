@@ -70,4 +70,5 @@ def has_kernel(op: str, device: str = "CPU") -> bool:
 
 def known_ops() -> Sequence[str]:
     """Names of all ops defined so far, in alphabetical order."""
-    return sorted({name.split("::")[1].split(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith("pc3d::")})
+    names = (name.split(".")[0] for name in torch._C._dispatch_get_all_op_names())
+    return sorted({name.removeprefix("pc3d::") for name in names if name.startswith("pc3d::")})

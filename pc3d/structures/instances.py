@@ -42,8 +42,9 @@ class Instances:
                                     expected=f"ids in [0, {self.num_segments})"))
 
     @classmethod
-    def from_masks(cls, masks: NDArray[np.bool_], labels: NDArray[Any], scores: NDArray[Any], classes: tuple[str, ...] | list[str],
-                   point_to_superpoint: NDArray[np.int64] | None = None, evidence: dict[str, NDArray[Any]] | None = None) -> Instances:
+    def from_masks(cls, masks: NDArray[np.bool_], labels: NDArray[Any], scores: NDArray[Any],
+                   classes: tuple[str, ...] | list[str], point_to_superpoint: NDArray[np.int64] | None = None,
+                   evidence: dict[str, NDArray[Any]] | None = None) -> Instances:
         """Pack boolean masks (I, S) over superpoints, or (I, N) over points when ``point_to_superpoint`` is None."""
         masks = np.asarray(masks, dtype=bool)
         return cls(bits=np.packbits(masks, axis=1, bitorder="little"), num_segments=masks.shape[1],

@@ -37,7 +37,8 @@ def voxelize(positions: NDArray[np.floating]) -> tuple[NDArray[np.int32], NDArra
     extent = cells.max(axis=0)
     if extent.max() >= MAX_EXTENT:
         raise DataError(explain("the scan is too large for its voxels", got=f"{extent.tolist()} voxels along x, y, z",
-                                expected=f"less than {MAX_EXTENT}", do="Check its units (metres), outliers, or the voxel size."))
+                                expected=f"less than {MAX_EXTENT}",
+                                do="Check its units (metres), outliers, or the voxel size."))
     keys = (cells[:, 0] * MAX_EXTENT + cells[:, 1]) * MAX_EXTENT + cells[:, 2]
     voxels, point_to_voxel = np.unique(keys, return_inverse=True)
     coords = np.stack([voxels // MAX_EXTENT**2, voxels // MAX_EXTENT % MAX_EXTENT, voxels % MAX_EXTENT], axis=1)
