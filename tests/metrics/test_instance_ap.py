@@ -1,0 +1,245 @@
+"""InstanceAP against a literal, slow reading of the protocol with point masks and Python lists."""
+
+import math
+
+import numpy as np
+import pytest
+
+from pc3d.errors import DataError
+from pc3d.metrics import InstanceAP
+from pc3d.structures import Instances
+
+CLASSES = ("bed", "chair", "sofa", "table")
+THRESHOLDS = [0.5 + 0.05 * step for step in range(9)] + [0.25]
+
+
+# ---- the slow reading ------------------------------------------------------------------------------------------------
+
+def slow_scan(gt_labels, gt_ids, masks, labels, scores, min_points, num_classes):
+    """List true instances and predictions of one scan, with every intersection counted on point masks."""
+    code = np.array([label * 100000 + id_ + 1 if 0 <= label < num_classes and id_ >= 0 else 0
+                     for label, id_ in zip(gt_labels.tolist(), gt_ids.tolist())])
+    truths = [{"label": (c - 1) // 100000, "mask": code == c, "size": int((code == c).sum())}
+              for c in sorted(set(code.tolist())) if c]
+    predictions = []
+    for mask, label, score in zip(masks, labels, scores):
+        if mask.sum() < min_points or mask.sum() == 0:
+            continue
+        predictions.append({"label": int(label), "score": float(score), "size": int(mask.sum()), "mask": mask,
+                            "void": int((mask & (code == 0)).sum()), "visited": False})
+    return truths, predictions
+
+
+def slow_overlap(prediction, truth):
+    shared = int((prediction["mask"] & truth["mask"]).sum())
+    return shared, shared / (prediction["size"] + truth["size"] - shared)
+
+
+def slow_class(scans, label, t, min_points):
+    y_true, y_score, hard_fn, has_gt, has_pred = [], [], 0, False, False
+    for truths, predictions in scans:
+        mine = [p for p in predictions if p["label"] == label]
+        same = [g for g in truths if g["label"] == label]
+        for p in mine:
+            p["visited"] = False
+        has_pred |= bool(mine)
+        for g in same:
+            if g["size"] < min_points:
+                continue
+            has_gt = True
+            held = None
+            for p in mine:
+                shared, iou = slow_overlap(p, g)
+                if shared == 0 or p["visited"] or not iou > t:
+                    continue
+                if held is None:
+                    held = p["score"]
+                    p["visited"] = True
+                else:
+                    y_true.append(0)
+                    y_score.append(min(held, p["score"]))
+                    held = max(held, p["score"])
+            if held is None:
+                hard_fn += 1
+            else:
+                y_true.append(1)
+                y_score.append(held)
+        for p in mine:
+            if any(slow_overlap(p, g)[1] > t for g in same):
+                continue
+            ignore = p["void"] + sum(slow_overlap(p, g)[0] for g in same if g["size"] < min_points)
+            if ignore / p["size"] <= t:
+                y_true.append(0)
+                y_score.append(p["score"])
+    if not has_gt:
+        return math.nan
+    if not has_pred:
+        return 0.0
+    precision, recall = [], []
+    for score in sorted(set(y_score)):
+        tp = sum(1 for y, s in zip(y_true, y_score) if s >= score and y)
+        fp = sum(1 for y, s in zip(y_true, y_score) if s >= score and not y)
+        fn = sum(y_true) - tp + hard_fn
+        precision.append(tp / (tp + fp))
+        recall.append(tp / (tp + fn))
+    precision.append(1.0)
+    recall.append(0.0)
+    padded = [recall[0], *recall, 0.0]
+    return sum(p * (padded[i] - padded[i + 2]) / 2 for i, p in enumerate(precision))
+
+
+def slow_result(scans, min_points):
+    table = [[slow_class(scans, label, t, min_points) for t in THRESHOLDS] for label in range(len(CLASSES))]
+    known = [row for row in table if not math.isnan(row[0])]
+
+    def mean(columns):
+        return np.mean([[row[c] for c in columns] for row in known]) if known else math.nan
+
+    return table, (mean(range(9)), mean([0]), mean([9]))
+
+
+# ---- random scans ----------------------------------------------------------------------------------------------------
+
+def random_scan(rng, num_points=240, num_superpoints=40, num_predictions=14):
+    """A scan whose truth follows superpoints only roughly, with void, small truth, duplicates, ties and tiny predictions."""
+    segment = rng.integers(num_superpoints, size=num_points)
+    owner = rng.integers(-1, 7, size=num_superpoints)
+    ids = owner[segment]
+    flip = rng.random(num_points) < 0.08
+    ids = np.where(flip, rng.integers(-1, 7, size=num_points), ids)
+    class_of = rng.integers(-1, 3, size=8)          # class 3 never has truth
+    labels = class_of[ids]
+    stray = rng.random(num_points) < 0.04           # one id with two classes, and unknown classes
+    labels = np.where(stray, rng.integers(-1, 6, size=num_points), labels)
+    masks = np.zeros((num_predictions, num_superpoints), dtype=bool)
+    for row in range(num_predictions):
+        masks[row] = (owner == rng.integers(7)) ^ (rng.random(num_superpoints) < rng.choice([0.0, 0.02, 0.1]))
+    masks[-1] = masks[0]                            # an exact duplicate
+    masks[-2] = False                               # an empty prediction
+    predicted = np.where(rng.random(num_predictions) < 0.8, class_of[[int(rng.integers(7)) for _ in range(num_predictions)]],
+                         rng.integers(0, 4, size=num_predictions))
+    predicted = np.maximum(predicted, 0)
+    predicted[-1] = predicted[0]
+    scores = np.round(rng.random(num_predictions), 1).astype(np.float32)   # many ties
+    return segment, labels, ids, masks, predicted, scores
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("by_points", [False, True])
+def test_agrees_with_the_literal_protocol(seed, by_points):
+    rng = np.random.default_rng(seed)
+    metric, scans, min_points = InstanceAP(CLASSES, min_points=12), [], 12
+    for _ in range(4):
+        segment, labels, ids, masks, predicted, scores = random_scan(rng, num_predictions=int(rng.integers(3, 16)))
+        point_masks = masks[:, segment]
+        instances = Instances.from_masks(point_masks, predicted, scores, CLASSES) if by_points else \
+            Instances.from_masks(masks, predicted, scores, CLASSES, point_to_superpoint=segment)
+        metric.add(labels, ids, instances)
+        scans.append(slow_scan(labels, ids, point_masks, predicted, scores, min_points, len(CLASSES)))
+    result = metric.result()
+    table, (ap, ap50, ap25) = slow_result(scans, min_points)
+    np.testing.assert_allclose((result.ap, result.ap50, result.ap25), (ap, ap50, ap25), rtol=0, atol=1e-12)
+    for name, row in zip(CLASSES, table):
+        np.testing.assert_allclose(result.per_class[name], (np.mean(row[:9]), row[0], row[9]), rtol=0, atol=1e-12)
+    assert math.isnan(result.per_class["table"][0])
+    assert 0 < result.ap < 1
+
+
+def scan_of(sizes, labels):
+    """Truth from blocks of points: block i has sizes[i] points of class labels[i] and instance i."""
+    return np.repeat(labels, sizes), np.repeat(np.arange(len(sizes)), sizes)
+
+
+def predict(*rows, num_points):
+    """Instances from (start, stop, label, score)."""
+    masks = np.zeros((len(rows), num_points), dtype=bool)
+    for row, (start, stop, _, _) in enumerate(rows):
+        masks[row, start:stop] = True
+    return Instances.from_masks(masks, [r[2] for r in rows], [r[3] for r in rows], CLASSES)
+
+
+def score(labels, ids, instances, min_points=100):
+    metric = InstanceAP(CLASSES, min_points=min_points)
+    metric.add(labels, ids, instances)
+    return metric.result()
+
+
+def test_a_perfect_prediction_scores_one():
+    labels, ids = scan_of([200, 300], [0, 1])
+    result = score(labels, ids, predict((0, 200, 0, 0.9), (200, 500, 1, 0.4), num_points=500))
+    assert (result.ap, result.ap50, result.ap25) == (1.0, 1.0, 1.0)
+
+
+def test_iou_equal_to_the_threshold_is_no_match():
+    labels, ids = scan_of([400], [0])
+    assert score(labels, ids, predict((0, 200, 0, 1.0), num_points=400)).ap50 == 0.0
+    assert score(labels, ids, predict((0, 201, 0, 1.0), num_points=400)).ap50 == 1.0
+
+
+def test_a_duplicate_costs_the_lower_score():
+    labels, ids = scan_of([200, 200], [0, 0])
+    once = predict((0, 200, 0, 0.5), (200, 400, 0, 0.2), num_points=400)
+    twice = predict((0, 200, 0, 0.5), (0, 200, 0, 0.4), (200, 400, 0, 0.2), num_points=400)
+    assert score(labels, ids, once).ap50 == 1.0
+    # recall 1 at precision 2/3, recall 1/2 at precision 1/2 and 1, each weighted by half its neighbours' recall gap
+    assert score(labels, ids, twice).ap50 == pytest.approx(2 / 3 * 0.25 + 0.5 * 0.25 + 1.0 * 0.25 + 1.0 * 0.25)
+
+
+def test_a_prediction_on_void_is_not_wrong():
+    labels, ids = scan_of([200, 200], [0, -1])
+    assert score(labels, ids, predict((0, 200, 0, 0.5), (200, 400, 0, 0.9), num_points=400)).ap == 1.0
+    labels, ids = scan_of([200, 200], [0, 1])
+    assert score(labels, ids, predict((0, 200, 0, 0.5), (200, 400, 0, 0.9), num_points=400)).per_class["bed"][0] < 1.0
+
+
+def test_a_prediction_on_too_small_truth_is_not_wrong():
+    labels, ids = scan_of([200, 90, 90], [0, 0, 0])
+    assert score(labels, ids, predict((0, 200, 0, 0.5), (200, 380, 0, 0.9), num_points=380)).ap == 1.0
+
+
+def test_predictions_below_min_points_are_dropped():
+    labels, ids = scan_of([150, 99], [0, 1])
+    assert score(labels, ids, predict((0, 150, 0, 0.1), (50, 149, 0, 0.9), num_points=249)).ap == 1.0
+
+
+def test_class_without_truth_is_nan_and_truth_without_prediction_is_zero():
+    labels, ids = scan_of([200, 200], [0, 1])
+    result = score(labels, ids, predict((0, 200, 0, 0.5), num_points=400))
+    assert result.per_class["bed"] == (1.0, 1.0, 1.0)
+    assert result.per_class["chair"] == (0.0, 0.0, 0.0)
+    assert math.isnan(result.per_class["sofa"][0])
+    assert result.ap == 0.5
+
+
+def test_no_predictions_and_only_ignored_predictions_score_zero():
+    labels, ids = scan_of([200, 200], [0, -1])
+    assert score(labels, ids, predict(num_points=400)).ap == 0.0
+    assert score(labels, ids, predict((200, 400, 0, 0.9), num_points=400)).ap == 0.0
+
+
+def test_nothing_added_is_nan_without_a_warning(recwarn):
+    assert math.isnan(InstanceAP(CLASSES).result().ap)
+    assert not recwarn.list
+
+
+def test_classes_are_matched_by_name_and_unknown_ones_dropped():
+    labels, ids = scan_of([200], [1])
+    masks = np.ones((2, 200), dtype=bool)
+    instances = Instances.from_masks(masks, [0, 1], [0.5, 0.9], ("chair", "piano"))
+    assert score(labels, ids, instances).ap == 1.0
+
+
+def test_result_prints_and_serialises():
+    labels, ids = scan_of([200], [0])
+    result = score(labels, ids, predict((0, 200, 0, 0.5), num_points=200))
+    lines = result.table().splitlines()
+    assert lines[2].split() == ["bed", "100.0", "100.0", "100.0"]
+    assert lines[3].split() == ["chair", "-", "-", "-"]
+    assert len({len(line) for line in lines}) == 1
+    assert result.to_dict()["ap/bed"] == 1.0
+    assert result.to_dict()["ap/chair"] is None
+
+
+def test_truth_of_another_scan_is_refused():
+    with pytest.raises(DataError, match="same points"):
+        InstanceAP(CLASSES).add(np.zeros(5, int), np.zeros(5, int), predict((0, 3, 0, 1.0), num_points=6))
