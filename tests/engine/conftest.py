@@ -1,0 +1,54 @@
+"""A tiny world: two boxes on a floor, and a network small enough to train in a test."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pc3d.config import ExperimentConfig, build
+from pc3d.io import write
+from pc3d.structures import PointCloud
+from pc3d.superpoints import compute_superpoints
+
+CLASSES = ("box", "ball")
+
+
+def make_scan(seed: int) -> PointCloud:
+    """A 2 m floor with a red box on one side and a blue ball on the other, about 2,500 points."""
+    rng = np.random.default_rng(seed)
+    floor = np.column_stack([rng.random((900, 2)) * 2, np.zeros(900)])
+    face = rng.integers(0, 5, 800)
+    box = rng.random((800, 3))
+    box[face < 2, 0], box[(face == 2) | (face == 3), 1], box[face == 4, 2] = face[face < 2], face[(face == 2) | (face == 3)] - 2, 1
+    box = box * 0.5 + [0.2, rng.uniform(0.2, 1.2), 0.02]
+    ball = rng.standard_normal((800, 3))
+    ball = ball / np.linalg.norm(ball, axis=1, keepdims=True) * 0.3 + [1.6, rng.uniform(0.4, 1.6), 0.35]
+    rows = [len(floor), len(box), len(ball)]
+    labels = np.repeat([-1, 0, 1], rows)
+    return PointCloud(xyz=np.concatenate([floor, box, ball]), labels=labels, instances=labels,
+                      rgb=np.repeat([[120, 120, 120], [200, 30, 30], [30, 30, 200]], rows, axis=0))
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    """A folder dataset of four training and two validation scans."""
+    root = tmp_path_factory.mktemp("dataset")
+    (root / "classes.json").write_text(json.dumps(CLASSES))
+    for split, seeds in (("train", range(4)), ("val", range(10, 12))):
+        (root / split).mkdir()
+        for seed in seeds:
+            write(compute_superpoints(make_scan(seed)), root / split / f"scan{seed:02d}.ply")
+    return root
+
+
+@pytest.fixture
+def config(dataset, tmp_path):
+    """A network of a few thousand weights, trained for two epochs."""
+    return build(ExperimentConfig, {
+        "model": {"classes": CLASSES, "backbone": {"channels": [8, 16], "block_reps": 1, "voxel_size": 0.1},
+                  "decoder": {"num_layers": 2, "num_queries": 8, "d_model": 32, "num_heads": 2, "d_ffn": 32},
+                  "inference": {"min_points": 10}},
+        "data": {"root": str(dataset)},
+        "augment": {"elastic": [], "jitter": 0.0},
+        "train": {"output": str(tmp_path / "run"), "epochs": 2, "batch_size": 2, "lr": 2e-3, "eval_every": 2, "device": "cpu"},
+    }, where="test")

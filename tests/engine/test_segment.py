@@ -1,0 +1,79 @@
+"""Segmenting: order, tiny inputs, bad inputs."""
+
+import numpy as np
+import pytest
+import torch
+
+from pc3d.engine import Segmenter, segment
+from pc3d.errors import DataError, FileError
+from pc3d.io import read_result, write
+from pc3d.models import build
+from pc3d.structures import PointCloud
+from pc3d.superpoints import compute_superpoints
+from tests.engine.conftest import make_scan
+
+
+@pytest.fixture
+def segmenter(config):
+    torch.manual_seed(0)
+    model = build(config.model.with_overrides(["inference.min_points=0"]))
+    return Segmenter(model, "cpu")
+
+
+def test_prediction_follows_file_order(segmenter):
+    cloud = compute_superpoints(make_scan(3))
+    order = np.random.default_rng(0).permutation(len(cloud))
+    straight, shuffled = segmenter(cloud).instances, segmenter(cloud[order]).instances
+    assert len(straight) > 0
+    assert np.array_equal(straight.point_masks[:, order], shuffled.point_masks)
+    assert np.array_equal(straight.labels, shuffled.labels)
+
+
+def test_far_from_the_origin_gives_the_same_instances(segmenter):
+    near = make_scan(3)
+    far = PointCloud.from_world(near.xyz.astype(np.float64) + [500_000, 5_000_000, 100], rgb=near.rgb)
+    a, b = segmenter(compute_superpoints(near)).instances, segmenter(compute_superpoints(far)).instances
+    assert np.array_equal(a.labels, b.labels)
+    assert np.array_equal(a.point_masks, b.point_masks)
+
+
+@pytest.mark.parametrize("points", [1, 2, 50])
+@pytest.mark.parametrize("spread", [0.0, 1.0])
+def test_tiny_scans_give_instances_on_their_rows(segmenter, points, spread):
+    cloud = PointCloud(xyz=np.random.default_rng(0).random((points, 3)) * spread)
+    assert segmenter(cloud).instances.point_masks.shape[1] == points
+
+
+def test_an_empty_scan_is_refused(segmenter):
+    with pytest.raises(DataError, match="too few points"):
+        segmenter(PointCloud(xyz=np.zeros((0, 3))))
+
+
+def test_non_finite_points_are_named(segmenter):
+    xyz = np.zeros((5, 3))
+    xyz[3, 1] = np.nan
+    with pytest.raises(DataError, match="row 3"):
+        segmenter(PointCloud(xyz=xyz))
+
+
+def test_two_calls_give_the_same_bits(segmenter):
+    a, b = (segmenter(make_scan(1)).instances for _ in range(2))
+    assert np.array_equal(a.bits, b.bits)
+    assert np.array_equal(a.scores, b.scores)
+
+
+def test_segment_writes_a_result_that_reads_back(config, tmp_path):
+    from pc3d.models import save_model
+
+    save_model(build(config.model), tmp_path / "model.safetensors")
+    write(make_scan(0), tmp_path / "room.ply")
+    result = segment(tmp_path / "room.ply", tmp_path / "out", model=tmp_path / "model.safetensors")
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"instances.ply", "instances.json", "instances.npz"}
+    cloud, instances = read_result(tmp_path / "out")
+    assert np.array_equal(cloud.xyz, make_scan(0).xyz)
+    assert np.array_equal(instances.bits, result.instances.bits)
+
+
+def test_a_missing_scan_is_a_file_error():
+    with pytest.raises(FileError):
+        segment("no/such/room.ply")

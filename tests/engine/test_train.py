@@ -1,0 +1,62 @@
+"""Training and evaluation on a tiny dataset."""
+
+import json
+
+import pytest
+import torch
+
+from pc3d.engine import evaluate, train
+from pc3d.engine.progress import MetricsLog
+from pc3d.engine.train import poly_lr
+from pc3d.errors import ConfigError, FileError, FormatError
+from pc3d.models import load_model
+
+
+def test_training_lowers_the_loss_and_leaves_checkpoints(config):
+    config = config.with_overrides(["train.epochs=6", "train.eval_every=6"])
+    run = train(config)
+    losses = [record["loss"] for record in MetricsLog(run).read("train")]
+    assert len(losses) == 6
+    assert losses[-1] < losses[0]
+    assert {"config.yaml", "metrics.jsonl", "last.safetensors", "best.safetensors"} <= {p.name for p in run.iterdir()}
+    assert load_model(run / "last.safetensors").config.classes == ("box", "ball")
+    assert 0 <= MetricsLog(run).read("val")[-1]["ap25"] <= 1
+
+
+def test_same_seed_gives_the_same_weights(config, tmp_path):
+    runs = [train(config.with_overrides([f"train.output={tmp_path / name}", "train.epochs=1"])) for name in "ab"]
+    a, b = (load_model(run / "last.safetensors").state_dict() for run in runs)
+    assert all(torch.equal(a[key], b[key]) for key in a)
+
+
+def test_evaluation_of_a_checkpoint_equals_the_one_in_training(config):
+    run = train(config)
+    logged = MetricsLog(run).read("val")[-1]
+    assert evaluate(config, run / "last.safetensors").ap50 == pytest.approx(logged["ap50"], abs=1e-12)
+
+
+def test_poly_schedule_steps_once_per_epoch():
+    assert poly_lr(2e-4, 1, 512, 0.9) == 2e-4
+    assert poly_lr(2e-4, 512, 512, 0.9) == pytest.approx(2e-4 * (1 / 512) ** 0.9)
+
+
+def test_other_classes_than_the_networks_are_refused(config, dataset, tmp_path):
+    run = train(config.with_overrides(["train.epochs=1"]))
+    other = tmp_path / "other"
+    (other / "val").mkdir(parents=True)
+    (other / "val" / "a.ply").write_bytes(next((dataset / "val").glob("*.ply")).read_bytes())
+    (other / "classes.json").write_text(json.dumps(["cat"]))
+    with pytest.raises(ConfigError, match="different classes"):
+        evaluate(config.with_overrides([f"data.root={other}"]), run / "last.safetensors")
+
+
+def test_a_missing_dataset_says_how_to_make_one(config, tmp_path):
+    (tmp_path / "classes.json").write_text("[]")
+    with pytest.raises(FileError, match="pc3d synth"):
+        train(config.with_overrides([f"data.root={tmp_path}"]))
+
+
+def test_a_broken_class_list_is_named(config, tmp_path):
+    (tmp_path / "classes.json").write_text("{")
+    with pytest.raises(FormatError, match=r"classes\.json"):
+        train(config.with_overrides([f"data.root={tmp_path}"]))
