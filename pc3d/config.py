@@ -17,9 +17,9 @@ from pc3d.errors import ConfigError, FileError, explain
 
 
 class Config(BaseModel):
-    """Base of all configs: frozen, and closed to unknown keys."""
+    """Base of all configs: frozen, closed to unknown keys, and free of NaN and infinity."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, coerce_numbers_to_str=True)
 
     def with_overrides(self, overrides: Iterable[str]) -> Any:
         """Return a copy with dotted ``key=value`` overrides applied; values are read as yaml."""
@@ -173,14 +173,14 @@ class ExperimentConfig(Config):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Read an experiment config; ``model.setting: paper`` in the file applies the paper's quirks first."""
+    """Read an experiment config; ``model.setting: paper`` sets every quirk that file and overrides leave open."""
     tree = read_yaml(path)
+    for override in overrides:
+        _override(tree, override)
     model = tree.get("model")
     if isinstance(model, dict) and model.get("setting") == "paper":
         for setting in PAPER_SETTINGS:
             _override(model, setting, keep=True)
-    for override in overrides:
-        _override(tree, override)
     return build(ExperimentConfig, tree, where=path)
 
 
@@ -194,7 +194,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         raise ConfigError(explain("a config must be utf-8 text", where=path, got=str(error))) from error
     try:
         tree = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-99-99
         raise ConfigError(explain("not valid yaml", where=path, got=str(error).replace("\n", " "))) from error
     if tree is None:
         return {}
@@ -205,7 +205,11 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
 
 def write_yaml(config: Config, path: str | Path) -> None:
     """Write a config so that ``load_config`` reads back the same."""
-    Path(path).write_text(yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
+    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise FileError(explain("cannot write the config", where=path, got=error.strerror)) from error
 
 
 def build(kind: type[Config], tree: dict[str, Any], *, where: object) -> Any:
@@ -219,11 +223,16 @@ def build(kind: type[Config], tree: dict[str, Any], *, where: object) -> Any:
 def _describe(kind: type[Config], problem: Any, where: object) -> str:
     keys = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
-        return explain(f"{'.'.join(keys)}: {problem['msg']}", where=where, got=repr(problem["input"]))
+        return explain(f"{'.'.join(keys)}: {problem['msg']}", where=where, got=_shown(problem["input"]))
     known = _keys_at(kind, keys[:-1])
     nearest = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
-    hint = f"did you mean {'.'.join([*keys[:-1], nearest[0]])!r}?" if nearest else f"known keys here: {', '.join(known)}"
+    hint = f"Did you mean {'.'.join([*keys[:-1], nearest[0]])!r}?" if nearest else f"Known keys here: {', '.join(known)}"
     return explain(f"unknown key {'.'.join(keys)!r}", where=where, do=hint)
+
+
+def _shown(value: Any) -> str:
+    """A value as an error shows it; a container by its type, since yaml aliases can make it endless."""
+    return f"a {type(value).__name__}" if isinstance(value, dict | list | tuple) else repr(value)[:200]
 
 
 def _keys_at(kind: type[BaseModel], path: Sequence[str]) -> list[str]:
@@ -242,19 +251,20 @@ def _override(tree: dict[str, Any], override: str, *, keep: bool = False) -> Non
                                   expected="e.g. train.lr=1e-4"))
     *parents, leaf = key.split(".")
     for parent in parents:
-        child = tree.setdefault(parent, {})
+        if tree.get(parent) is None:  # `train:` with nothing below it is an empty section
+            tree[parent] = {}
+        child = tree[parent]
         if not isinstance(child, dict):
             raise ConfigError(explain(f"{parent!r} holds a value, not keys", where="command line", got=override))
         tree = child
     if not (keep and leaf in tree):
-        tree[leaf] = _parse(text)
+        tree[leaf] = _parse(text, override)
 
 
-def _parse(text: str) -> Any:
-    value = yaml.safe_load(text)
-    if isinstance(value, str):  # yaml 1.1 reads 1e-4 as text
-        try:
-            return float(value)
-        except ValueError:
-            return value
-    return value
+def _parse(text: str, override: str) -> Any:
+    """Read the value of an override as yaml; pydantic turns text such as 1e-4 into the number its field asks for."""
+    try:
+        return yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        raise ConfigError(explain("the value of an override is not valid yaml", where="command line", got=override,
+                                  do="Put quotes around text with special characters.")) from error
