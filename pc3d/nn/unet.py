@@ -1,0 +1,111 @@
+"""The sparse U-Net of SSTNet, SPFormer and Relation3D (Relation3D, section 3.2): voxels in, a feature per voxel out.
+
+Submodules are named as in the released checkpoints: ``input_conv``, ``unet``, ``output_layer``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pc3d.config import BackboneConfig
+from pc3d.nn.sparse import Engine, SparseTensor, engine
+
+
+class UNet(nn.Module):
+    """Input convolution, recursive U-Net, normalisation: (V, Cin) features of V voxels become (V, channels[0])."""
+
+    def __init__(self, in_channels: int, config: BackboneConfig) -> None:
+        super().__init__()
+        self.engine = engine(config.engine)
+        width = config.channels[0]
+        self.input_conv = nn.Sequential(self.engine.SubMConv3d(in_channels, width, 3))
+        self.unet = UBlock(self.engine, config.channels, config.block_reps)
+        self.output_layer = nn.Sequential(VoxelNorm(width), nn.ReLU())
+
+    def forward(self, features: Tensor, voxel_coords: Tensor, spatial_shape: Sequence[int], batch_size: int) -> Tensor:
+        """Args: features (V, Cin); voxel_coords (V, 4) int32 scan, x, y, z, unique, in any order; voxels per axis; scans B.
+
+        Row i of the result belongs to row i of the input, though voxels are in key order in between.
+        """
+        given = SparseTensor(features, voxel_coords, spatial_shape, batch_size)
+        x = self.engine.tensor(given.in_key_order())
+        x = self.unet(_apply(self.input_conv, x))
+        return given.sites.from_sorted(self.output_layer(x.features))
+
+
+class UBlock(nn.Module):
+    """One level and all below it: blocks, then down, the next level, up, concatenate with the skip, blocks."""
+
+    def __init__(self, layers: Engine, channels: Sequence[int], block_reps: int, level: int = 1) -> None:
+        super().__init__()
+        width, *deeper = channels
+        self.blocks = _blocks(layers, width, width, block_reps)
+        self.u: UBlock | None = None
+        if not deeper:
+            return
+        key = f"spconv{level}"
+        self.conv = nn.Sequential(VoxelNorm(width), nn.ReLU(), layers.SparseConv3d(width, deeper[0], 2, stride=2, key=key))
+        self.u = UBlock(layers, deeper, block_reps, level + 1)
+        self.deconv = nn.Sequential(VoxelNorm(deeper[0]), nn.ReLU(), layers.SparseInverseConv3d(deeper[0], width, 2, key=key))
+        self.blocks_tail = _blocks(layers, 2 * width, width, block_reps)
+
+    def forward(self, x: Any) -> Any:
+        skip = self.blocks(x)
+        if self.u is None:
+            return skip
+        up = _apply(self.deconv, self.u(_apply(self.conv, skip)))
+        return self.blocks_tail(skip.replace_feature(torch.cat([skip.features, up.features], 1)))
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block: ``i(x) + conv(relu(norm(conv(relu(norm(x))))))``; i is 1x1 where widths differ, else x."""
+
+    def __init__(self, layers: Engine, in_channels: int, out_channels: int) -> None:
+        super().__init__()
+        same = in_channels == out_channels
+        self.i_branch = nn.Sequential(nn.Identity() if same else layers.SubMConv3d(in_channels, out_channels, 1))
+        self.conv_branch = nn.Sequential(
+            VoxelNorm(in_channels), nn.ReLU(), layers.SubMConv3d(in_channels, out_channels, 3),
+            VoxelNorm(out_channels), nn.ReLU(), layers.SubMConv3d(out_channels, out_channels, 3),
+        )
+
+    def forward(self, x: Any) -> Any:
+        y = _apply(self.conv_branch, x)
+        return y.replace_feature(y.features + self.i_branch(x).features)
+
+
+class VoxelNorm(nn.BatchNorm1d):
+    """Batch normalisation over all voxels of the batch (eps 1e-4, momentum 0.1).
+
+    A batch of fewer than two voxels has no variance: it is normalised with the running statistics, which stay as they
+    are. torch would raise, and a small scan often leaves one voxel at the deepest level.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-4, momentum=0.1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.training and len(x) < 2:
+            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
+        return super().forward(x)
+
+
+def _blocks(layers: Engine, in_channels: int, out_channels: int, block_reps: int) -> nn.Sequential:
+    widths = [in_channels] + [out_channels] * block_reps
+    return nn.Sequential(OrderedDict((f"block{i}", ResidualBlock(layers, a, b)) for i, (a, b) in enumerate(pairwise(widths))))
+
+
+def _apply(modules: nn.Sequential, x: Any) -> Any:
+    """Run convolutions on the sparse tensor and everything else on its features."""
+    for module in modules:
+        if isinstance(module, VoxelNorm | nn.ReLU):
+            x = x.replace_feature(module(x.features))
+        else:
+            x = module(x)
+    return x

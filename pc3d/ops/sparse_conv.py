@@ -1,0 +1,98 @@
+"""Sparse convolution over a kernel map: ``y[o] = sum over pairs (i, o) of tap k: W[:, k, :] x[i]``."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pc3d.errors import DataError, explain
+from pc3d.ops._library import define
+from pc3d.ops.sparse_map import KernelMap
+
+
+def sparse_conv(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
+    """Convolve (N, Cin) input rows to (M, Cout) output rows along the pairs of a kernel map.
+
+    ``y[o] = sum_k sum_{(i, o) in pairs_k} W[:, k, :] x[i]`` with weight (Cout, K, Cin); an output without pairs is 0.
+    float32 and float64 are computed as they are, half types in float32. Differentiable in x and weight, twice.
+    Raises DataError when rows, channels, taps or dtypes do not fit together.
+    """
+    _check(x, weight, pairs)
+    if x.dtype not in (torch.float32, torch.float64):
+        return sparse_conv(x.float(), weight.float(), pairs).to(x.dtype)
+    result: Tensor = _conv_op(x, weight, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out)
+    return result
+
+
+def _check(x: Tensor, weight: Tensor, pairs: KernelMap) -> None:
+    if x.ndim != 2 or x.shape[0] != pairs.num_in:
+        raise DataError(explain("rows do not match the kernel map", where="x", got=tuple(x.shape),
+                                expected=f"({pairs.num_in}, Cin)"))
+    if weight.ndim != 3 or weight.shape[1:] != (pairs.num_taps, x.shape[1]):
+        raise DataError(explain("does not fit the input and the kernel map", where="weight", got=tuple(weight.shape),
+                                expected=f"(Cout, {pairs.num_taps}, {x.shape[1]})"))
+    if not x.is_floating_point() or x.dtype != weight.dtype:
+        raise DataError(explain("x and weight need one floating dtype", where="weight", got=weight.dtype, expected=x.dtype))
+    if x.device != weight.device or x.device != pairs.in_rows.device:
+        raise DataError(explain("x, weight and kernel map are on different devices", where="weight", got=weight.device,
+                                expected=x.device))
+
+
+def _conv_reference(x: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor, num_out: int) -> Tensor:
+    y = x.new_zeros(num_out, weight.shape[0])
+    bounds = tap_offsets.tolist()
+    for tap, (begin, end) in enumerate(pairwise(bounds)):
+        if begin < end:
+            y.index_add_(0, out_rows[begin:end], x[in_rows[begin:end]] @ weight[:, tap].t())
+    return y
+
+
+def _conv_fake(x: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor, num_out: int) -> Tensor:
+    return x.new_empty(num_out, weight.shape[0])
+
+
+def _conv_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs[:5])
+
+
+def _conv_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight, in_rows, out_rows, tap_offsets = ctx.saved_tensors
+    needs_x, needs_weight = ctx.needs_input_grad[:2]
+    grad_x = _conv_op(grad, weight.transpose(0, 2), out_rows, in_rows, tap_offsets, x.shape[0]) if needs_x else None
+    grad_weight = _weight_grad_op(x, grad, in_rows, out_rows, tap_offsets) if needs_weight else None
+    return grad_x, grad_weight, None, None, None, None
+
+
+def _weight_grad_reference(x: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor) -> Tensor:
+    bounds = tap_offsets.tolist()
+    taps = [grad[out_rows[begin:end]].t() @ x[in_rows[begin:end]] for begin, end in pairwise(bounds)]
+    return torch.stack(taps, 1)
+
+
+def _weight_grad_fake(x: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor) -> Tensor:
+    return x.new_empty(grad.shape[1], len(tap_offsets) - 1, x.shape[1])
+
+
+def _weight_grad_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _weight_grad_backward(ctx: Any, grad_weight: Tensor) -> tuple[Tensor | None, ...]:
+    x, grad, in_rows, out_rows, tap_offsets = ctx.saved_tensors
+    needs_x, needs_grad = ctx.needs_input_grad[:2]
+    to_x = _conv_op(grad, grad_weight.transpose(0, 2), out_rows, in_rows, tap_offsets, x.shape[0]) if needs_x else None
+    to_grad = _conv_op(x, grad_weight, in_rows, out_rows, tap_offsets, grad.shape[0]) if needs_grad else None
+    return to_x, to_grad, None, None, None
+
+
+_conv_op = define(
+    "sparse_conv(Tensor x, Tensor weight, Tensor in_rows, Tensor out_rows, Tensor tap_offsets, SymInt num_out) -> Tensor",
+    reference=_conv_reference, fake=_conv_fake, backward=_conv_backward, setup_context=_conv_setup,
+)
+_weight_grad_op = define(
+    "sparse_conv_weight_grad(Tensor x, Tensor grad, Tensor in_rows, Tensor out_rows, Tensor tap_offsets) -> Tensor",
+    reference=_weight_grad_reference, fake=_weight_grad_fake, backward=_weight_grad_backward, setup_context=_weight_grad_setup,
+)
