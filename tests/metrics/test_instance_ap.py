@@ -107,16 +107,17 @@ def random_scan(rng, num_points=240, num_superpoints=40, num_predictions=14):
     ids = owner[segment]
     flip = rng.random(num_points) < 0.08
     ids = np.where(flip, rng.integers(-1, 7, size=num_points), ids)
-    class_of = rng.integers(-1, 3, size=8)          # class 3 never has truth
+    class_of = rng.choice([-1, 0, 0, 0, 1, 2], size=8)          # class 3 never has truth
     labels = class_of[ids]
     stray = rng.random(num_points) < 0.04           # one id with two classes, and unknown classes
     labels = np.where(stray, rng.integers(-1, 6, size=num_points), labels)
     masks = np.zeros((num_predictions, num_superpoints), dtype=bool)
     for row in range(num_predictions):
-        masks[row] = (owner == rng.integers(7)) ^ (rng.random(num_superpoints) < rng.choice([0.0, 0.02, 0.1]))
+        members = rng.integers(7, size=rng.integers(1, 3))    # some join two objects: both may match at IoU 0.25
+        masks[row] = np.isin(owner, members) ^ (rng.random(num_superpoints) < rng.choice([0.0, 0.02, 0.1]))
     masks[-1] = masks[0]                            # an exact duplicate
     masks[-2] = False                               # an empty prediction
-    predicted = np.where(rng.random(num_predictions) < 0.8, class_of[[int(rng.integers(7)) for _ in range(num_predictions)]],
+    predicted = np.where(rng.random(num_predictions) < 0.8, class_of[rng.integers(7, size=num_predictions)],
                          rng.integers(0, 4, size=num_predictions))
     predicted = np.maximum(predicted, 0)
     predicted[-1] = predicted[0]
