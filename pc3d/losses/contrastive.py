@@ -1,0 +1,63 @@
+"""The relation loss of Relation3D: superpoints of one instance should look alike, others should not.
+
+    S = cos(F, F),    L_cont = BCE((1 + S) / 2, R)       R_ij = 1 where superpoints i and j lie in the same instance
+
+averaged over all pairs of one scan, then over scans; scans never meet. Summed over the states of the superpoint features:
+before the decoder and after each refinement.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pc3d.config import LossConfig
+from pc3d.structures import Targets
+
+
+def contrastive_loss(memory: Sequence[list[Tensor]], targets: Sequence[Targets], config: LossConfig) -> Tensor:
+    """Sum of the loss over states ``memory[m][b]`` (S_b, d).
+
+    ``contrastive_states="all"`` counts a state again for each layer that left it as it was: 1, 3, 3 times in six layers.
+    """
+    total = memory[0][0].new_zeros(())
+    for state, count in _distinct(memory):
+        weight = count if config.contrastive_states == "all" else 1
+        total = total + weight * state_loss(state, targets, config.unlabelled)
+    return total
+
+
+def state_loss(state: list[Tensor], targets: Sequence[Targets], unlabelled: str) -> Tensor:
+    """Mean over scans of the loss of one state."""
+    scans = [scan_loss(features, target.superpoint_instances, unlabelled) for features, target in zip(state, targets)]
+    return torch.stack(scans).mean()
+
+
+def scan_loss(features: Tensor, instances: Tensor, unlabelled: str) -> Tensor:
+    """Loss of features (S, d) whose superpoints lie in instances (S,), negative where in none.
+
+    ``one_instance``: equal ids are one instance, walls and floor included, as in the paper's code.
+    ``ignore``: two superpoints without an instance say nothing about each other; with any other they are unrelated.
+    """
+    unit = F.normalize(features, dim=1, eps=1e-8)
+    alike = ((1 + unit @ unit.T) / 2).clamp(0, 1)
+    same = instances[:, None] == instances[None]
+    loss = F.binary_cross_entropy(alike, same.to(alike.dtype), reduction="none")
+    if unlabelled == "one_instance":
+        return loss.mean()
+    known = (instances[:, None] >= 0) | (instances[None] >= 0)
+    return (loss * known).sum() / known.sum().clamp(min=1)
+
+
+def _distinct(memory: Sequence[list[Tensor]]) -> list[tuple[list[Tensor], int]]:
+    """States that differ from the one before, each with how often it stands there in a row."""
+    runs: list[tuple[list[Tensor], int]] = []
+    for state in memory:
+        if runs and state is runs[-1][0]:
+            runs[-1] = (state, runs[-1][1] + 1)
+        else:
+            runs.append((state, 1))
+    return runs

@@ -1,0 +1,80 @@
+"""The training loss of Relation3D: set prediction in every layer, and relations between superpoints."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from pc3d.config import LossConfig
+from pc3d.losses.contrastive import contrastive_loss
+from pc3d.losses.masks import bce_loss, dice_loss, mask_iou
+from pc3d.losses.matcher import Match, match
+from pc3d.structures import LayerOutput, Relation3DOutput, Targets
+
+SCORE_IOU = 0.5  # masks worse than this teach the score head nothing
+
+
+class Criterion(nn.Module):
+    """Weighted sum of the losses of all layers, each matched on its own; L = sum of layers + L_cont."""
+
+    class_weight: Tensor
+
+    def __init__(self, config: LossConfig, num_classes: int) -> None:
+        super().__init__()
+        self.config = config
+        self.register_buffer("class_weight", torch.tensor([1.0] * num_classes + [config.no_object]), persistent=False)
+
+    def forward(self, output: Relation3DOutput, targets: tuple[Targets, ...]) -> dict[str, Tensor]:
+        """Return the total under "loss", the relation loss under "contrastive" and each term as "layer3.dice", unweighted."""
+        terms: dict[str, Tensor] = {}
+        total = output.layers[0].scores.new_zeros(())
+        for index, layer in enumerate(output.layers):
+            losses = self.layer_losses(layer, targets, last=index == len(output.layers) - 1)
+            total = total + sum(getattr(self.config, name) * value for name, value in losses.items())
+            terms |= {f"layer{index}.{name}": value for name, value in losses.items()}
+        if self.config.contrastive > 0:
+            terms["contrastive"] = contrastive_loss(output.memory, targets, self.config)
+            total = total + self.config.contrastive * terms["contrastive"]
+        return {"loss": total, **terms}
+
+    def layer_losses(self, layer: LayerOutput, targets: tuple[Targets, ...], *, last: bool) -> dict[str, Tensor]:
+        """The five terms of one layer: cls, bce, dice, center, score."""
+        matches = match(layer, targets, self.config)
+        bce, dice, score = (torch.stack(terms).mean() for terms in zip(*(
+            _mask_losses(layer, scan, target, matches[scan]) for scan, target in enumerate(targets))))
+        if last and self.config.final_dice == "sum":
+            dice = dice * len(targets)
+        return {"cls": self._class_loss(layer, targets, matches), "bce": bce, "dice": dice,
+                "center": _center_loss(layer, targets, matches), "score": score}
+
+    def _class_loss(self, layer: LayerOutput, targets: tuple[Targets, ...], matches: list[Match]) -> Tensor:
+        """Weighted cross-entropy over all queries of the batch; unmatched ones are no object."""
+        logits = layer.class_logits
+        labels = torch.full(logits.shape[:2], logits.shape[2] - 1, dtype=torch.int64, device=logits.device)
+        for scan, (target, pairs) in enumerate(zip(targets, matches)):
+            labels[scan, pairs.queries] = target.labels[pairs.instances]
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), self.class_weight.to(logits.dtype))
+
+
+def _mask_losses(layer: LayerOutput, scan: int, target: Targets, pairs: Match) -> tuple[Tensor, Tensor, Tensor]:
+    """BCE, dice and score loss of one scan; a scan without instances has none of them."""
+    logits = layer.masks[scan][pairs.queries]
+    if len(logits) == 0:
+        nothing = layer.masks[scan].sum() * 0
+        return nothing, nothing, nothing
+    masks = target.masks[pairs.instances].to(logits.dtype)
+    return bce_loss(logits, masks), dice_loss(logits, masks), _score_loss(layer.scores[scan, pairs.queries], mask_iou(logits, masks))
+
+
+def _score_loss(scores: Tensor, iou: Tensor) -> Tensor:
+    """Mean squared error of predicted mask IoU over the pairs that overlap well enough."""
+    good = iou > SCORE_IOU
+    return F.mse_loss(scores[good], iou[good]) if good.any() else scores.sum() * 0
+
+
+def _center_loss(layer: LayerOutput, targets: tuple[Targets, ...], matches: list[Match]) -> Tensor:
+    """L1 distance (metres, summed over axes) between matched centres, mean over the pairs of the batch."""
+    predicted = torch.cat([layer.centers[scan, pairs.queries] for scan, pairs in enumerate(matches)])
+    true = torch.cat([target.centers[pairs.instances] for target, pairs in zip(targets, matches)]).to(predicted.dtype)
+    return (predicted - true).abs().sum() / max(len(predicted), 1)

@@ -1,0 +1,150 @@
+"""Saving and loading networks: weights in safetensors, everything else in a json file beside them.
+
+``model.safetensors`` holds the tensors; ``model.json`` the config, the classes, the pc3d version and the sha256 of the
+weights. Nothing that is loaded can run code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load as read_tensors
+from safetensors.torch import save as write_tensors
+from torch import Tensor, nn
+
+from pc3d import __version__
+from pc3d.config import ModelConfig
+from pc3d.config import build as build_config
+from pc3d.errors import CheckpointError, FileError, explain
+from pc3d.models.registry import find_weights
+from pc3d.models.relation3d import Relation3D, build
+
+SUFFIX = ".safetensors"
+
+
+def save_model(model: Relation3D, path: str | Path) -> None:
+    """Write ``<path>.safetensors`` and ``<path>.json``; a crash at any moment leaves a pair that loads.
+
+    The json goes first and still knows the weights it replaces, so the pair holds before and after the weights follow.
+    """
+    path = _weights_path(path)
+    weights = write_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()})
+    record = {"format": "pc3d-model", "version": __version__, "sha256": hashlib.sha256(weights).hexdigest(),
+              "classes": list(model.config.classes), "config": model.config.model_dump(mode="json")}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    sidecar = path.with_suffix(".json")
+    before = _previous(sidecar)
+    _replace(sidecar, _dump(record if before is None else {**record, "previous": before}))
+    _replace(path, weights)
+    if before is not None:
+        _replace(sidecar, _dump(record))
+
+
+def load_model(name_or_path: str | Path, device: str = "cpu") -> Relation3D:
+    """Load a network by packaged name (``relation3d-synth``) or by path, in evaluation mode.
+
+    Raises FileError if it is missing, CheckpointError if the weights are damaged or do not fit their config.
+    """
+    path = find_weights(name_or_path)
+    weights = _read(path)
+    record = _record_of(path.with_suffix(".json"), hashlib.sha256(weights).hexdigest())
+    config: ModelConfig = build_config(ModelConfig, record["config"], where=path.with_suffix(".json"))
+    try:
+        tensors = read_tensors(weights)
+    except SafetensorError as error:
+        raise CheckpointError(explain("not a safetensors file", where=path, got=str(error))) from error
+    model = build(config)
+    load_weights(model, tensors, where=path)
+    return model.to(device).eval()
+
+
+def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: object) -> None:
+    """Copy tensors into a model; every name and shape must fit, and the error names those that do not."""
+    wanted = model.state_dict()
+    problems = {
+        "missing": sorted(wanted.keys() - tensors.keys()),
+        "unexpected": sorted(tensors.keys() - wanted.keys()),
+        "other shape": [f"{name} {tuple(tensors[name].shape)} instead of {tuple(wanted[name].shape)}" for name in sorted(wanted)
+                        if name in tensors and tensors[name].shape != wanted[name].shape],
+    }
+    if any(problems.values()):
+        listed = "; ".join(f"{kind}: {_first(names)}" for kind, names in problems.items() if names)
+        raise CheckpointError(explain("the weights do not fit the network", where=where, got=listed,
+                                      do="Load them with the config they were trained with."))
+    model.load_state_dict(dict(tensors))
+
+
+def read_foreign(path: str | Path) -> Any:
+    """Read a torch file of other origin, tensors and plain containers only; nothing in it can run."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError as error:
+        raise FileError(explain("cannot read the checkpoint", where=path, got=error.strerror)) from error
+    except Exception as error:  # unpickling fails in many ways; whichever it was, the file is not what it should be
+        raise CheckpointError(explain("not a torch checkpoint of tensors only", where=path, got=str(error).split("\n")[0],
+                                      do="Save its state_dict alone with torch.save and convert that.")) from error
+
+
+def _first(names: list[str], limit: int = 8) -> str:
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _weights_path(path: str | Path) -> Path:
+    path = Path(path)
+    return path if path.suffix == SUFFIX else path.with_name(path.name + SUFFIX)
+
+
+def _record_of(sidecar: Path, sha256: str) -> dict[str, Any]:
+    """The sidecar entry that belongs to the weights with this hash."""
+    try:
+        record = json.loads(_read(sidecar))
+        entries = [record, *([record["previous"]] if "previous" in record else [])]
+        for entry in entries:
+            if entry["sha256"] == sha256:
+                return dict(entry)
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointError(explain("not a pc3d model description", where=sidecar, got=repr(error))) from error
+    raise CheckpointError(explain("the weights are not those this file describes", where=sidecar, got=f"sha256 {sha256}",
+                                  expected=entries[0]["sha256"], do="Copy both files of the model again."))
+
+
+def _previous(sidecar: Path) -> dict[str, Any] | None:
+    try:
+        record = json.loads(sidecar.read_bytes())
+        return {key: value for key, value in record.items() if key != "previous"}
+    except (OSError, ValueError, AttributeError):
+        return None
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise FileError(explain("cannot read the model", where=path, got=error.strerror)) from error
+
+
+def _dump(record: dict[str, Any]) -> bytes:
+    return (json.dumps(record, indent=1) + "\n").encode()
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Write a file so that its name holds either the old bytes or all of the new ones."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError as error:
+        raise FileError(explain("cannot write the model", where=path, got=error.strerror)) from error
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,73 @@
+"""From the queries of the last decoder layer to instances."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pc3d.config import InferenceConfig, ModelConfig
+from pc3d.structures import Instances, PointBatch, Relation3DOutput
+
+
+@torch.no_grad()
+def to_instances(output: Relation3DOutput, batch: PointBatch, scan_index: int, config: ModelConfig) -> Instances:
+    """Read the instances of one scan off the last layer, best score first, as masks over its superpoints.
+
+    Class-agnostic NMS over the queries, then the best (query, class) pairs, each scored by class probability times
+    mean mask probability inside the mask. A mask may appear under several classes.
+    """
+    layer, options = output.layers[-1], config.inference
+    points = slice(int(batch.offsets[scan_index]), int(batch.offsets[scan_index + 1]))
+    point_to_superpoint = batch.point_to_superpoint[points] - batch.superpoint_offsets[scan_index]
+    logits = layer.masks[scan_index]
+    sizes = torch.bincount(point_to_superpoint, minlength=logits.shape[1])
+    masks = logits > 0
+    probability = layer.class_logits[scan_index].softmax(dim=1)[:, :-1]
+    confidence = probability.amax(dim=1) * masks.any(dim=1)
+    weights = sizes if options.nms_area == "points" else torch.ones_like(sizes)
+    kept = nms(masks, confidence, weights, options.nms_iou)
+    class_score, pairs = probability[kept].flatten().topk(min(options.topk, len(kept) * probability.shape[1]))
+    query, labels = kept[pairs // probability.shape[1]], pairs % probability.shape[1]
+    mask_score = mean_inside(logits, masks)[query]
+    score = class_score * mask_score
+    if options.score_head:
+        score = score * layer.scores[scan_index, query].clamp(0, 1)
+    rows = _worth_showing(score, (masks.to(logits.dtype) @ sizes.to(logits.dtype))[query], options)
+    shown = score[rows] if options.score_decimals is None else score[rows].round(decimals=options.score_decimals)
+    return Instances.from_masks(
+        _numpy(masks[query[rows]]), _numpy(labels[rows]), _numpy(shown), config.classes, _numpy(point_to_superpoint),
+        evidence={"mask_score": _numpy(mask_score[rows]), "class_score": _numpy(class_score[rows])})
+
+
+def nms(masks: Tensor, scores: Tensor, weights: Tensor, max_iou: float) -> Tensor:
+    """Greedy suppression of masks (K, S) by IoU, segments counted by weight (S,); returns the kept rows, best first."""
+    order = scores.argsort(descending=True, stable=True)
+    rows = masks[order].to(torch.float64)
+    intersection = (rows * weights) @ rows.T
+    area = intersection.diagonal()
+    iou = intersection / (area[:, None] + area[None] - intersection + 1e-6)
+    overlaps = _numpy(iou > max_iou)
+    alive = np.ones(len(overlaps), dtype=bool)
+    for row in range(len(overlaps)):
+        if alive[row]:
+            alive[row + 1:] &= ~overlaps[row, row + 1:]
+    return order[torch.from_numpy(alive).to(order.device)]
+
+
+def mean_inside(logits: Tensor, masks: Tensor) -> Tensor:
+    """Mean probability (K,) over the superpoints inside each mask (K, S); 0 for an empty mask."""
+    inside = masks.to(logits.dtype)
+    return (logits.sigmoid() * inside).sum(1) / (inside.sum(1) + 1e-6)
+
+
+def _worth_showing(score: Tensor, num_points: Tensor, options: InferenceConfig) -> Tensor:
+    """Rows over the score threshold and the size limit, best score first."""
+    order = score.argsort(descending=True, stable=True)
+    passed = (score > options.score_threshold) & (num_points > options.min_points)
+    return order[passed[order]]
+
+
+def _numpy(tensor: Tensor) -> np.ndarray:
+    array: np.ndarray = tensor.cpu().numpy()
+    return array

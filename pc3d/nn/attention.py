@@ -1,0 +1,122 @@
+"""Cross-attention with contextual relative positions, on scans packed into one set of rows.
+
+Per head h, for query i and key j of one scan (MAFT, Lai et al. 2023; split content and position as in conditional DETR):
+
+    (1)  logit_ij = [qc_i, qs_i] . [kc_j, kp_j] / sqrt(2 e)  +  sum_a (qc_i / sqrt(2 e)) . Tq[a, n_a]  +  sum_a kc_j . Tk[a, n_a]
+    (2)  n_a = clamp(floor((x_i - x_j)_a / grid), -G, G - 1) + G                              for the axes a = x, y, z
+    (3)  o_i = sum_j softmax_j(logit)_ij (v_j + sum_a Tv[a, n_a])
+
+with e channels per head, qc, kc, v from the content, qs, kp from the position, and learned tables Tq, Tk, Tv. The key term
+is not scaled: released weights were trained so.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """Rows of one side of an attention: the tokens of scan 0, then those of scan 1, and so on."""
+
+    content: Tensor    # (R, d)
+    position: Tensor   # (R, d) code of where the token is
+    xyz: Tensor        # (R, 3) metres
+    sizes: list[int]   # tokens per scan
+
+
+class ContextualCrossAttention(nn.Module):
+    """Equations (1) to (3) with H heads of d/H content and d/H position channels."""
+
+    def __init__(self, d_model: int, num_heads: int, grid_length: int, grid_size: float) -> None:
+        super().__init__()
+        self.num_heads, self.grid_length, self.grid_size = num_heads, grid_length, grid_size
+        self.query_content, self.query_position = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
+        self.key_content, self.key_position = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
+        self.value = nn.Linear(d_model, d_model)
+        self.out = nn.Linear(d_model, d_model)
+        table = (num_heads, d_model // num_heads, 3 * 2 * grid_length)
+        self.query_table = nn.Parameter(torch.empty(table))
+        self.key_table = nn.Parameter(torch.empty(table))
+        self.value_table = nn.Parameter(torch.empty(table))
+
+    def forward(self, queries: Tokens, keys: Tokens, blocked: Sequence[Tensor] | None = None,
+                point_code: Tensor | None = None) -> Tensor:
+        """Return what each query (R_q, d) reads from the keys of its own scan.
+
+        ``blocked`` holds per scan a mask (R_q, R_k), true where a query may not look. With ``point_code`` (R_q, d), the
+        first layer's extra, positions also enter the content of queries and keys.
+        """
+        query_content, key_content = self.query_content(queries.content), self.key_content(keys.content)
+        query_position, key_position = self.query_position(queries.position), self.key_position(keys.position)
+        if point_code is not None:
+            query_content, key_content = query_content + point_code, key_content + key_position
+        value = self.value(keys.content)
+        query_rows = zip(*(x.split(queries.sizes) for x in (query_content, query_position, queries.xyz)))
+        key_rows = zip(*(x.split(keys.sizes) for x in (key_content, key_position, value, keys.xyz)))
+        read = [self._scan(*query, *key, None if blocked is None else blocked[b])
+                for b, (query, key) in enumerate(zip(query_rows, key_rows))]
+        result: Tensor = self.out(torch.cat(read))
+        return result
+
+    def _scan(self, query_content: Tensor, query_position: Tensor, query_xyz: Tensor, key_content: Tensor,
+              key_position: Tensor, value: Tensor, key_xyz: Tensor, blocked: Tensor | None) -> Tensor:
+        """One scan: K queries and M keys, (., d) each, to (K, d)."""
+        heads = self.num_heads
+        qc, qs, kc, kp, v = (x.unflatten(1, (heads, -1)) for x in (query_content, query_position, key_content, key_position, value))
+        scale = 1 / math.sqrt(2 * qc.shape[2])
+        bins = relative_bins(query_xyz, key_xyz, self.grid_length, self.grid_size)                        # (2)
+        query_scores = torch.einsum("khe,het->kth", qc * scale, self.query_table)
+        key_scores = torch.einsum("mhe,het->mth", kc, self.key_table)
+        content = torch.einsum("khe,mhe->hkm", torch.cat([qc, qs], dim=2) * scale, torch.cat([kc, kp], dim=2))
+        logits = content + sum_of_bins(query_scores, key_scores, bins)                                    # (1)
+        if blocked is not None:
+            logits = logits.masked_fill(blocked, -torch.inf)
+        weights = logits.softmax(dim=2)                                                                   # (3)
+        relative = torch.einsum("kth,het->khe", weight_of_bins(weights, bins, 6 * self.grid_length), self.value_table)
+        return (torch.einsum("hkm,mhe->khe", weights, v) + relative).flatten(1)
+
+
+@torch.no_grad()
+def relative_bins(query_xyz: Tensor, key_xyz: Tensor, grid_length: int, grid_size: float) -> list[Tensor]:
+    """Table columns n_a + 2 G a of each pair, one (K, M) int64 per axis; equation (2)."""
+    bins = []
+    for axis in range(3):
+        steps = ((query_xyz[:, None, axis] - key_xyz[None, :, axis]) / grid_size).floor()
+        bins.append(steps.clamp(-grid_length, grid_length - 1).long() + (2 * axis + 1) * grid_length)
+    return bins
+
+
+def sum_of_bins(query_scores: Tensor, key_scores: Tensor, bins: list[Tensor]) -> Tensor:
+    """Relative part of the logits (H, K, M): sum over axes of query_scores[k, n_a] + key_scores[m, n_a].
+
+    Scores are (K, T, H) and (M, T, H) with the T table columns of all axes. Heads come last, so that one pair reads one
+    run of memory per table and axis.
+    """
+    num_queries, columns, heads = query_scores.shape
+    num_keys = len(key_scores)
+    query_start = torch.arange(num_queries, device=query_scores.device)[:, None] * columns
+    key_start = torch.arange(num_keys, device=query_scores.device)[None, :] * columns
+    query_rows, key_rows = query_scores.reshape(-1, heads), key_scores.reshape(-1, heads)
+    total = query_scores.new_zeros(())
+    for column in bins:
+        total = total + query_rows.index_select(0, (query_start + column).flatten())
+        total = total + key_rows.index_select(0, (key_start + column).flatten())
+    return total.view(num_queries, num_keys, heads).permute(2, 0, 1)
+
+
+def weight_of_bins(weights: Tensor, bins: list[Tensor], columns: int) -> Tensor:
+    """Attention that falls on each table column: (H, K, M) to (K, T, H).
+
+    Summing the weights of a column before reading the table makes the value term of (3) a small matrix product.
+    """
+    heads, num_queries, _ = weights.shape
+    histogram = weights.new_zeros(heads, num_queries, columns)
+    for column in bins:
+        histogram = histogram.scatter_add(2, column.expand(heads, -1, -1), weights)
+    return histogram.permute(1, 2, 0)
