@@ -55,7 +55,8 @@ def test_an_override_reaches_lists_and_empty_sections(tmp_path: Path) -> None:
     assert config.train.output == "2026"
 
 
-@pytest.mark.parametrize("override", ["train.lr", "=3", "train.lr.x=3", "train.lr=[1,", "train.lr=nan", "train.lr=.inf", "train=3"])
+@pytest.mark.parametrize("override", [
+    "train.lr", "=3", "train.lr.x=3", "train.lr=[1,", "train.lr=nan", "train.lr=.inf", "train=3"])
 def test_a_malformed_override_is_a_config_error(tmp_path: Path, override: str) -> None:
     with pytest.raises(ConfigError):
         load_config(written(tmp_path, "train: {lr: 0.1}\n"), [override])
@@ -102,7 +103,8 @@ def test_the_paper_setting_switches_every_quirk_on(tmp_path: Path, overrides: li
 
 
 def test_a_key_given_beside_the_paper_setting_stays(tmp_path: Path) -> None:
-    config = load_config(written(tmp_path, "model: {setting: paper, loss: {final_dice: mean}}\n"), ["model.inference.score_decimals=3"])
+    path = written(tmp_path, "model: {setting: paper, loss: {final_dice: mean}}\n")
+    config = load_config(path, ["model.inference.score_decimals=3"])
     assert config.model.loss.final_dice == "mean"
     assert config.model.inference.score_decimals == 3
     assert config.model.loss.unlabelled == "one_instance"

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from pc3d.errors import DataError, explain
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Camera:
     """Pinhole intrinsics in pixels; pixel (u, v) = (fx x/z + cx, fy y/z + cy), OpenCV axes (x right, y down, z ahead)."""
 
@@ -22,6 +22,12 @@ class Camera:
     fy: float
     cx: float
     cy: float
+
+    def __post_init__(self) -> None:
+        values = (self.width, self.height, self.fx, self.fy)
+        if not np.isfinite([*values, self.cx, self.cy]).all() or min(values) <= 0:
+            raise DataError(explain("camera intrinsics make no sense", got=repr(self),
+                                    expected="finite pixels, with positive size and focal lengths"))
 
     @classmethod
     def from_matrix(cls, matrix: NDArray[np.floating], width: int, height: int) -> Camera:

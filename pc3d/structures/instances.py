@@ -6,11 +6,12 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.errors import DataError, explain
+from pc3d.errors import DataError, FileError, FormatError, explain
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +37,13 @@ class Instances:
         if len(self.scores) != len(self.labels):
             raise DataError(explain("every instance needs a score", got=f"{len(self.scores)} scores",
                                     expected=f"{len(self.labels)}"))
+        if not np.isfinite(self.scores).all():
+            row = int(np.flatnonzero(~np.isfinite(self.scores))[0])
+            raise DataError(explain("a score is not finite", where=f"instance {row}", got=float(self.scores[row])))
+        if len(self.labels) and (self.labels.min() < 0 or self.labels.max() >= len(self.classes)):
+            row = int(np.flatnonzero((self.labels < 0) | (self.labels >= len(self.classes)))[0])
+            raise DataError(explain("a label has no class name", where=f"instance {row}", got=int(self.labels[row]),
+                                    expected=f"labels in [0, {len(self.classes)})"))
         ids = self.point_to_superpoint
         if ids is not None and len(ids) and (ids.min() < 0 or ids.max() >= self.num_segments):
             raise DataError(explain("point_to_superpoint is out of range", got=f"[{ids.min()}, {ids.max()}]",
@@ -84,10 +92,13 @@ class Instances:
         return self.segment_masks @ self.segment_sizes
 
     def to_labels(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """Return per-point (instance row, class index), each (N,) int64 and -1 for none; the higher score wins overlaps."""
+        """Return per-point (instance row, class index), each (N,) int64 and -1 for none.
+
+        Where instances overlap the higher score wins, and of equal scores the lower row.
+        """
         owner = np.full(self.num_segments, -1, dtype=np.int64)
         masks = self.segment_masks
-        for row in np.argsort(self.scores, kind="stable"):
+        for row in np.argsort(-self.scores, kind="stable")[::-1]:
             owner[masks[row]] = row
         if self.point_to_superpoint is not None:
             owner = owner[self.point_to_superpoint]
@@ -105,11 +116,13 @@ class Instances:
         return boxes
 
     def to_records(self, xyz: NDArray[np.floating]) -> list[dict[str, Any]]:
-        """One json-ready record per instance: id, label, score, num_points, box (min and max corner, metres)."""
-        boxes, sizes = self.boxes(xyz), self.num_points
-        return [{"id": row, "label": self.classes[self.labels[row]], "score": round(float(self.scores[row]), 6),
-                 "num_points": int(sizes[row]), "box": {"min": boxes[row, 0].tolist(), "max": boxes[row, 1].tolist()}}
-                for row in range(len(self))]
+        """One json-ready record per instance: id, label, score, num_points, box (min and max corner, metres; None if empty)."""
+        records = []
+        for row, (box, size) in enumerate(zip(self.boxes(xyz), self.num_points)):
+            corners = {"min": box[0].tolist(), "max": box[1].tolist()} if size else None  # json has no NaN
+            records.append({"id": row, "label": self.classes[self.labels[row]], "score": round(float(self.scores[row]), 6),
+                            "num_points": int(size), "box": corners})
+        return records
 
     def to_scannet(self, folder: str | Path, scene: str, class_ids: list[int]) -> Path:
         """Write ScanNet's submission format: ``<scene>.txt`` and one 0/1 mask file per instance; returns the txt path."""
@@ -135,19 +148,34 @@ class Instances:
         return encoded
 
     def save(self, path: str | Path) -> None:
-        """Write everything into one ``.npz`` that ``load`` reads back."""
-        ids = {} if self.point_to_superpoint is None else {"point_to_superpoint": self.point_to_superpoint}
+        """Write everything into one ``.npz`` that ``load`` reads back; it appears whole or not at all."""
         point_instance, point_label = self.to_labels()
-        with open(path, "wb") as file:
-            np.savez_compressed(file, bits=self.bits, num_segments=np.int64(self.num_segments), labels=self.labels,
-                                scores=self.scores, classes=np.array(json.dumps(self.classes)), point_instance=point_instance,
-                                point_label=point_label, **ids, **{f"evidence.{k}": v for k, v in self.evidence.items()})
+        arrays: dict[str, Any] = {
+            "bits": self.bits, "num_segments": np.int64(self.num_segments), "labels": self.labels, "scores": self.scores,
+            "classes": np.array(json.dumps(self.classes)), "point_instance": point_instance, "point_label": point_label}
+        if self.point_to_superpoint is not None:
+            arrays["point_to_superpoint"] = self.point_to_superpoint
+        arrays |= {f"evidence.{name}": value for name, value in self.evidence.items()}
+        fresh = Path(f"{path}.part")
+        try:
+            with fresh.open("wb") as file:
+                np.savez_compressed(file, **arrays)
+            fresh.replace(path)
+        except OSError as error:
+            raise FileError(explain("cannot write the instances", where=path, got=error.strerror)) from error
 
     @classmethod
     def load(cls, path: str | Path) -> Instances:
-        """Read what ``save`` wrote."""
-        with np.load(path, allow_pickle=False) as data:
-            evidence = {name.removeprefix("evidence."): data[name] for name in data.files if name.startswith("evidence.")}
-            ids = data["point_to_superpoint"] if "point_to_superpoint" in data.files else None
-            return cls(data["bits"], int(data["num_segments"]), data["labels"], data["scores"],
-                       tuple(json.loads(str(data["classes"]))), ids, evidence)
+        """Read what ``save`` wrote; raises FileError, FormatError or DataError."""
+        try:
+            with np.load(path, allow_pickle=False) as data:
+                arrays = {name: data[name] for name in data.files}
+        except OSError as error:
+            raise FileError(explain("cannot read the instances", where=path, got=error.strerror or str(error))) from error
+        except (ValueError, BadZipFile, EOFError, TypeError) as error:  # TypeError: a bare .npy is no archive
+            raise FormatError(explain("not an instances file", where=path, got=str(error))) from error
+        if missing := {"bits", "num_segments", "labels", "scores", "classes"} - arrays.keys():
+            raise FormatError(explain("not an instances file", where=path, got=f"no {', '.join(sorted(missing))}"))
+        evidence = {name.removeprefix("evidence."): value for name, value in arrays.items() if name.startswith("evidence.")}
+        return cls(arrays["bits"], int(arrays["num_segments"]), arrays["labels"], arrays["scores"],
+                   tuple(json.loads(str(arrays["classes"]))), arrays.get("point_to_superpoint"), evidence)

@@ -21,6 +21,9 @@ COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "superpoints": (np.int64, 0),
 }
 
+#: Metres from zero beyond which coordinates get an origin: float32 has less than 0.1 mm left there.
+LARGE_OFFSET = 1000.0
+
 
 @dataclass(frozen=True, eq=False)
 class PointCloud:
@@ -50,8 +53,9 @@ class PointCloud:
             column = getattr(self, name)
             if column is None:
                 continue
-            column = np.ascontiguousarray(column, dtype=dtype)
-            expected = (len(self.xyz), width) if width else (len(self.xyz),)
+            column = _convert(name, np.asarray(column), dtype)
+            rows = len(column) if name == "xyz" and column.ndim else len(self.xyz)
+            expected = (rows, width) if width else (rows,)
             if column.shape != expected:
                 raise DataError(explain(f"column {name!r} does not fit the points", got=f"shape {column.shape}",
                                         expected=f"shape {expected}"))
@@ -65,8 +69,10 @@ class PointCloud:
             raise DataError(explain("origin must be one point", got=f"shape {origin.shape}", expected="shape (3,)"))
         object.__setattr__(self, "origin", origin)
         if self.faces is not None:
-            faces = np.ascontiguousarray(self.faces, dtype=np.int64).reshape(-1, 3)
-            object.__setattr__(self, "faces", faces)
+            faces = np.ascontiguousarray(self.faces, dtype=np.int64)
+            if faces.size and (faces.ndim != 2 or faces.shape[1] != 3):
+                raise DataError(explain("faces must be triangles", got=f"shape {faces.shape}", expected="shape (F, 3)"))
+            object.__setattr__(self, "faces", faces.reshape(-1, 3))
 
     def __len__(self) -> int:
         return len(self.xyz)
@@ -83,10 +89,9 @@ class PointCloud:
         if world.ndim != 2 or world.shape[1] != 3:
             raise DataError(explain("points must be rows of x, y, z", got=f"shape {world.shape}", expected="shape (N, 3)"))
         origin = np.zeros(3)
-        if len(world) and world.dtype != np.float32:
-            corner = np.nanmin(np.where(np.isfinite(world), world, np.nan), axis=0) if np.isfinite(world).any() else np.zeros(3)
-            if np.abs(np.nan_to_num(corner)).max() > 1000.0:  # float32 has less than 0.1 mm left beyond a kilometre
-                origin = np.floor(np.nan_to_num(corner))
+        finite = world[np.isfinite(world).all(axis=1)]
+        if len(finite) and world.dtype != np.float32 and np.abs(finite.min(axis=0)).max() > LARGE_OFFSET:
+            origin = np.floor(finite.min(axis=0).astype(np.float64))
         return cls(xyz=(world - origin).astype(np.float32) if origin.any() else world.astype(np.float32),
                    origin=origin, **columns)
 
@@ -129,6 +134,8 @@ class PointCloud:
                 raise DataError(explain(f"{int(bad.sum())} rows of {name!r} are not finite", where=f"{source}:row {first}",
                                         got=column[first].tolist(), expected="finite numbers",
                                         do="Drop them with cloud[np.isfinite(cloud.xyz).all(1)] or repair the file."))
+        if not np.isfinite(self.origin).all():
+            raise DataError(explain("the origin is not finite", where=source, got=self.origin.tolist()))
         if self.faces is not None and self.faces.size and (self.faces.min() < 0 or self.faces.max() >= len(self)):
             bad_face = int(np.flatnonzero(((self.faces < 0) | (self.faces >= len(self))).any(axis=1))[0])
             raise DataError(explain("a face names a vertex that does not exist", where=f"{source}:face {bad_face}",
@@ -138,3 +145,19 @@ class PointCloud:
             raise DataError(explain("superpoint ids must be dense and not negative", where=f"{source}:row {row}",
                                     got=int(self.superpoints[row]), expected="ids in [0, S)"))
         return self
+
+
+def _convert(name: str, column: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """Convert a column to its dtype, or raise DataError where that would change a value (colours in [0, 1], label 1.5)."""
+    if issubclass(dtype, np.integer) and column.dtype != dtype and column.size:
+        limits = np.iinfo(dtype)
+        with np.errstate(invalid="ignore"):
+            bad = ~((column >= limits.min) & (column <= limits.max))
+            if np.issubdtype(column.dtype, np.floating):
+                bad |= column != np.floor(column)
+        if bad.any():
+            row = int(np.flatnonzero(bad.reshape(len(column), -1).any(axis=1))[0]) if column.ndim else 0
+            hint = "Colours are whole numbers from 0 to 255: scale them first." if name == "rgb" else None
+            raise DataError(explain(f"column {name!r} holds values that are no {np.dtype(dtype).name}", where=f"row {row}",
+                                    got=np.atleast_1d(column)[row].tolist(), do=hint))
+    return np.ascontiguousarray(column, dtype=dtype)
