@@ -1,0 +1,46 @@
+"""Files in and out: one module per format, all of them keeping row i as row i.
+
+``read`` gives a PointCloud whatever the format, or an error that says what is wrong with the file and where.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from pc3d.errors import FormatError, explain
+from pc3d.io.columns import keep_finite
+from pc3d.io.files import check_file
+from pc3d.io.ply import read_ply, write_ply
+from pc3d.structures import PointCloud
+
+READERS: dict[str, Callable[[Path], PointCloud]] = {".ply": read_ply}
+WRITERS: dict[str, Callable[[PointCloud, Path], None]] = {".ply": write_ply}
+
+
+def read(path: str | Path, *, drop_nonfinite: bool = False) -> PointCloud:
+    """Read a scan by its suffix (.ply .npz .npy .xyz .txt .las .laz); row i of the cloud is row i of the file.
+
+    Raises FileError (missing, a folder, unreadable), FormatError (broken, empty, no points, non-finite coordinates, unknown
+    suffix) or BackendError (laspy missing). ``drop_nonfinite`` leaves out points with NaN or inf coordinates, with a warning.
+    """
+    path = Path(path)
+    check_file(path)
+    cloud = _by_suffix(READERS, path)(path)
+    return keep_finite(cloud, source=path, drop=drop_nonfinite)
+
+
+def write(cloud: PointCloud, path: str | Path) -> None:
+    """Write a scan by the suffix of ``path``, all columns with it; the file appears whole or not at all.
+
+    Raises FileError (cannot be written), FormatError (unknown suffix) or DataError (a column the format cannot hold).
+    """
+    path = Path(path)
+    _by_suffix(WRITERS, path)(cloud, path)
+
+
+def _by_suffix(table: dict[str, Callable], path: Path) -> Callable:
+    suffix = path.suffix.lower()
+    if suffix not in table:
+        raise FormatError(explain("unknown file type", where=path, got=repr(suffix), expected=f"one of {', '.join(table)}"))
+    return table[suffix]

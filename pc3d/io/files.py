@@ -1,0 +1,61 @@
+"""What every reader and writer needs: is there a file worth opening, and how to write one without leaving half of it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pc3d.errors import FileError, FormatError, explain
+
+
+def check_file(path: Path) -> int:
+    """Return the size in bytes of a readable, non-empty file, or raise FileError (missing, folder) or FormatError (empty)."""
+    if not path.exists():
+        raise FileError(explain("there is no such file", where=path, do=_suggest(path)))
+    if not path.is_file():
+        raise FileError(explain("this is not a file", where=path, got="a folder" if path.is_dir() else "a device",
+                                expected="one scan file"))
+    try:
+        with path.open("rb"):
+            size = path.stat().st_size
+    except OSError as error:
+        raise FileError(explain("the file cannot be opened", where=path, got=error.strerror,
+                                do="Check its permissions.")) from error
+    if size == 0:
+        raise FormatError(explain("the file is empty", where=path, got="0 bytes", do="Copy or export it again."))
+    return size
+
+
+def check_folder(path: Path) -> Path:
+    """Return a folder that is there, or raise FileError."""
+    if not path.is_dir():
+        raise FileError(explain("there is no such folder" if not path.exists() else "this is not a folder", where=path))
+    return path
+
+
+def _suggest(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f"The folder {path.parent} does not exist either."
+    namesakes = sorted(other.name for other in path.parent.glob("*") if other.stem == path.stem)
+    return f"The same folder holds {', '.join(namesakes[:5])}." if namesakes else "Check the path."
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a temporary file beside ``path`` that takes its place when the block ends well and disappears when it does not."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        try:
+            with temporary.open("wb") as file:
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise FileError(explain("the file cannot be written", where=path, got=error.strerror or error,
+                                do="Check that the folder exists, is writable and has room.")) from error
