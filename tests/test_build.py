@@ -1,0 +1,124 @@
+"""The native build: it serves every torch, and a machine without a compiler still gets a working pc3d."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pc3d.ops import _library
+
+ROOT = Path(__file__).resolve().parent.parent
+CUDA_SOURCES = sorted((ROOT / "csrc").glob("*.cu"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A copy of what the build needs, with the smallest source only."""
+    (tmp_path / "csrc").mkdir()
+    (tmp_path / "pc3d").mkdir()
+    for name in ("setup.py", "csrc/pc3d.h", "csrc/isa.cpp"):
+        shutil.copy(ROOT / name, tmp_path / name)
+    return tmp_path
+
+
+def build(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=checkout, text=True,
+                          capture_output=True, env={**os.environ, "PC3D_CUDA": "0", **environment})
+
+
+def assert_survived(done: subprocess.CompletedProcess[str], checkout: Path, reason: str) -> None:
+    assert done.returncode == 0
+    assert "the native library was not built; pc3d works without it, several times slower" in done.stderr
+    assert reason in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (checkout / _library.LIBRARY_PATH.relative_to(ROOT)).exists()
+
+
+def test_an_install_without_any_compiler_succeeds_and_says_what_it_costs(checkout: Path) -> None:
+    assert_survived(build(checkout, PATH="/nonexistent", CXX=""), checkout, "no C++ compiler found")
+
+
+def test_a_named_compiler_that_is_missing_is_named(checkout: Path) -> None:
+    assert_survived(build(checkout, CXX="/nonexistent/c++ -m64"), checkout, "CXX=/nonexistent/c++ was not found")
+
+
+def test_a_failed_compilation_shows_the_compilers_words(checkout: Path) -> None:
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler here")
+    (checkout / "csrc" / "isa.cpp").write_text("#error the sky is falling\n")
+    assert_survived(build(checkout), checkout, "the sky is falling")
+
+
+def test_the_build_can_be_switched_off(checkout: Path) -> None:
+    done = build(checkout, PC3D_NATIVE="0")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert not (checkout / "build").exists()
+
+
+def test_a_cuda_toolkit_that_fails_leaves_the_cpu_library(checkout: Path) -> None:
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler here")
+    nvcc = checkout / "cuda" / "bin" / "nvcc"
+    nvcc.parent.mkdir(parents=True)
+    nvcc.write_text("#!/bin/sh\necho unsupported host compiler >&2; exit 1\n")
+    nvcc.chmod(0o755)
+    (checkout / "csrc" / "kernel.cu").touch()
+    done = build(checkout, PC3D_CUDA="1", CUDA_HOME=str(checkout / "cuda"))
+    assert "the CUDA kernels were not built" in done.stderr
+    assert "unsupported host compiler" in done.stderr
+    library = checkout / "pc3d" / "_C.abi3.so"
+    code = f"import torch; torch.ops.load_library({str(library)!r}); print(torch.ops.pc3d.native_features())"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "0\n"
+
+
+def test_an_unchanged_source_is_not_compiled_again(checkout: Path) -> None:
+    if shutil.which("c++") is None:
+        pytest.skip("no C++ compiler here")
+    build(checkout)
+    objects = sorted((checkout / "build").rglob("*.o"))
+    before = [path.stat().st_mtime_ns for path in objects]
+    build(checkout)
+    assert objects
+    assert [path.stat().st_mtime_ns for path in objects] == before
+
+
+def test_without_the_library_ops_run_their_reference_and_warn_once(tmp_path: Path) -> None:
+    ignored = shutil.ignore_patterns("*.so", "__pycache__", "*.ply", "*.safetensors")
+    shutil.copytree(ROOT / "pc3d", tmp_path / "pc3d", ignore=ignored)
+    code = ("import torch; from pc3d.ops import _library; from pc3d.ops.knn import knn\n"
+            "print(_library.native_error(), knn(torch.tensor([[0., 0, 0], [1, 0, 0], [3, 0, 0]]), 1).tolist())")
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout == "_C.abi3.so was not built [[1], [0], [1]]\n"
+    assert done.stderr.count("pc3d runs its torch reference ops") == 1
+    assert "pc3d doctor" in done.stderr
+
+
+@pytest.mark.skipif(_library.native_error() is not None, reason="the native library was not built here")
+class TestBuiltLibrary:
+    def test_it_names_a_known_instruction_set(self) -> None:
+        assert torch.ops.pc3d.native_isa() in range(4)
+
+    def test_the_environment_lowers_the_instruction_set(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PC3D_ISA", "plain")
+        assert torch.ops.pc3d.native_isa() == 0
+
+    @pytest.mark.skipif(not CUDA_SOURCES or shutil.which("nvcc") is None, reason="no nvcc here, or no CUDA source")
+    def test_with_nvcc_the_cuda_ops_register_on_a_machine_without_a_gpu(self) -> None:
+        assert torch.ops.pc3d.native_features() & 1
+        import pc3d.ops  # noqa: F401  defines the schemas
+
+        with_kernel = {name for name in _library.known_ops() if _library.has_kernel(name, "CUDA")}
+        assert len(with_kernel) >= len(CUDA_SOURCES)
+
+    @pytest.mark.skipif(not CUDA_SOURCES or shutil.which("cuobjdump") is None, reason="no cuobjdump here, or no CUDA source")
+    def test_the_library_holds_code_for_the_stated_gpus_and_ptx_for_later_ones(self) -> None:
+        listing = subprocess.run(["cuobjdump", "--list-elf", "--list-ptx", str(_library.LIBRARY_PATH)], capture_output=True,
+                                 text=True, check=True).stdout
+        for wanted in (".sm_80.cubin", ".sm_90.cubin", ".sm_90.ptx"):
+            assert wanted in listing
