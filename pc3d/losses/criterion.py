@@ -18,12 +18,10 @@ SCORE_IOU = 0.5  # masks worse than this teach the score head nothing
 class Criterion(nn.Module):
     """Weighted sum of the losses of all layers, each matched on its own; L = sum of layers + L_cont."""
 
-    class_weight: Tensor
-
     def __init__(self, config: LossConfig, num_classes: int) -> None:
         super().__init__()
         self.config = config
-        self.register_buffer("class_weight", torch.tensor([1.0] * num_classes + [config.no_object]), persistent=False)
+        self.num_classes = num_classes
 
     def forward(self, output: Relation3DOutput, targets: tuple[Targets, ...]) -> dict[str, Tensor]:
         """Return the total under "loss", the relation loss under "contrastive" and each term as "layer3.dice", unweighted."""
@@ -51,10 +49,12 @@ class Criterion(nn.Module):
     def _class_loss(self, layer: LayerOutput, targets: tuple[Targets, ...], matches: list[Match]) -> Tensor:
         """Weighted cross-entropy over all queries of the batch; unmatched ones are no object."""
         logits = layer.class_logits
-        labels = torch.full(logits.shape[:2], logits.shape[2] - 1, dtype=torch.int64, device=logits.device)
+        labels = torch.full(logits.shape[:2], self.num_classes, dtype=torch.int64, device=logits.device)
+        weight = logits.new_ones(self.num_classes + 1)
+        weight[-1] = self.config.no_object
         for scan, (target, pairs) in enumerate(zip(targets, matches)):
             labels[scan, pairs.queries] = target.labels[pairs.instances]
-        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), self.class_weight.to(logits.dtype))
+        return F.cross_entropy(logits.flatten(0, 1), labels.flatten(), weight)
 
 
 def _mask_losses(layer: LayerOutput, scan: int, target: Targets, pairs: Match) -> tuple[Tensor, Tensor, Tensor]:
@@ -64,7 +64,8 @@ def _mask_losses(layer: LayerOutput, scan: int, target: Targets, pairs: Match) -
         nothing = layer.masks[scan].sum() * 0
         return nothing, nothing, nothing
     masks = target.masks[pairs.instances].to(logits.dtype)
-    return bce_loss(logits, masks), dice_loss(logits, masks), _score_loss(layer.scores[scan, pairs.queries], mask_iou(logits, masks))
+    score = _score_loss(layer.scores[scan, pairs.queries], mask_iou(logits, masks))
+    return bce_loss(logits, masks), dice_loss(logits, masks), score
 
 
 def _score_loss(scores: Tensor, iou: Tensor) -> Tensor:

@@ -138,7 +138,7 @@ def read_config(released: Mapping[str, Tensor], classes: tuple[str, ...], *, whe
         channels = _count(shape, "unet{}.blocks.block0.conv_branch.0.weight", ".u")
         table = shape["decoder.decoder.layers.0.relative_pos_query_table"]
         decoder = DecoderConfig(
-            num_layers=len([name for name in shape if name.startswith("decoder.decoder.layers.") and name.endswith("norm3.bias")]),
+            num_layers=len([n for n in shape if n.startswith("decoder.decoder.layers.") and n.endswith("norm3.bias")]),
             num_queries=shape["decoder.refpoint_embed.weight"][0], d_model=shape["decoder.decoder.norm.weight"][0],
             num_heads=table[0], d_ffn=shape["decoder.decoder.layers.0.linear1.weight"][0], grid_length=table[2] // 6)
         backbone = BackboneConfig(channels=channels, block_reps=len([

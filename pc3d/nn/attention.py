@@ -2,7 +2,7 @@
 
 Per head h, for query i and key j of one scan (MAFT, Lai et al. 2023; split content and position as in conditional DETR):
 
-    (1)  logit_ij = [qc_i, qs_i] . [kc_j, kp_j] / sqrt(2 e)  +  sum_a (qc_i / sqrt(2 e)) . Tq[a, n_a]  +  sum_a kc_j . Tk[a, n_a]
+    (1)  logit_ij = [qc_i, qs_i] . [kc_j, kp_j] / sqrt(2 e)  +  sum_a (qc_i . Tq[a, n_a] / sqrt(2 e)  +  kc_j . Tk[a, n_a])
     (2)  n_a = clamp(floor((x_i - x_j)_a / grid), -G, G - 1) + G                              for the axes a = x, y, z
     (3)  o_i = sum_j softmax_j(logit)_ij (v_j + sum_a Tv[a, n_a])
 
@@ -57,20 +57,22 @@ class ContextualCrossAttention(nn.Module):
         if point_code is not None:
             query_content, key_content = query_content + point_code, key_content + key_position
         value = self.value(keys.content)
-        query_rows = zip(*(x.split(queries.sizes) for x in (query_content, query_position, queries.xyz)))
-        key_rows = zip(*(x.split(keys.sizes) for x in (key_content, key_position, value, keys.xyz)))
-        read = [self._scan(*query, *key, None if blocked is None else blocked[b])
-                for b, (query, key) in enumerate(zip(query_rows, key_rows))]
+        asking = zip(*(self._heads(x).split(queries.sizes) for x in (query_content, query_position)))
+        answering = zip(*(self._heads(x).split(keys.sizes) for x in (key_content, key_position, value)))
+        places = zip(queries.xyz.split(queries.sizes), keys.xyz.split(keys.sizes))
+        bins = (relative_bins(*xyz, self.grid_length, self.grid_size) for xyz in places)                  # (2)
+        read = [self._scan(query, key, columns, None if blocked is None else blocked[b])
+                for b, (query, key, columns) in enumerate(zip(asking, answering, bins))]
         result: Tensor = self.out(torch.cat(read))
         return result
 
-    def _scan(self, query_content: Tensor, query_position: Tensor, query_xyz: Tensor, key_content: Tensor,
-              key_position: Tensor, value: Tensor, key_xyz: Tensor, blocked: Tensor | None) -> Tensor:
-        """One scan: K queries and M keys, (., d) each, to (K, d)."""
-        heads = self.num_heads
-        qc, qs, kc, kp, v = (x.unflatten(1, (heads, -1)) for x in (query_content, query_position, key_content, key_position, value))
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(1, (self.num_heads, -1))
+
+    def _scan(self, query: tuple[Tensor, ...], key: tuple[Tensor, ...], bins: list[Tensor], blocked: Tensor | None) -> Tensor:
+        """One scan: K queries (content, position) and M keys (content, position, value), (., H, e) each, to (K, d)."""
+        (qc, qs), (kc, kp, v) = query, key
         scale = 1 / math.sqrt(2 * qc.shape[2])
-        bins = relative_bins(query_xyz, key_xyz, self.grid_length, self.grid_size)                        # (2)
         query_scores = torch.einsum("khe,het->kth", qc * scale, self.query_table)
         key_scores = torch.einsum("mhe,het->mth", kc, self.key_table)
         content = torch.einsum("khe,mhe->hkm", torch.cat([qc, qs], dim=2) * scale, torch.cat([kc, kp], dim=2))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from torch import Tensor, nn
+from torch import nn
 
 from pc3d.config import DecoderConfig
 from pc3d.nn.attention import ContextualCrossAttention, Tokens

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 from torch import Tensor, nn
 
 from pc3d.config import DecoderConfig
@@ -24,7 +26,7 @@ class QueryHeads(nn.Module):
 def mlp(*channels: int) -> nn.Sequential:
     """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
-    for before, after in zip(channels[:-1], channels[1:]):
+    for before, after in pairwise(channels):
         layers += [nn.Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
