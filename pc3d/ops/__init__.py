@@ -1,5 +1,10 @@
 """Native ops with their torch references: what each means is in its own file."""
 
+from pc3d.ops.edge_weights import edge_weights
+from pc3d.ops.felzenszwalb import felzenszwalb
+from pc3d.ops.knn import knn
+from pc3d.ops.normals import estimate_normals, mean_face_normals, vertex_normals
 from pc3d.ops.segment import segment_pool, segment_softmax
 
-__all__ = ["segment_pool", "segment_softmax"]
+__all__ = ["edge_weights", "estimate_normals", "felzenszwalb", "knn", "mean_face_normals", "segment_pool", "segment_softmax",
+           "vertex_normals"]
