@@ -11,11 +11,21 @@ from pathlib import Path
 from pc3d.errors import FormatError, explain
 from pc3d.io.columns import keep_finite
 from pc3d.io.files import check_file
+from pc3d.io.frames import read_frames
+from pc3d.io.npz import read_npy, read_npz, write_npy, write_npz
 from pc3d.io.ply import read_ply, write_ply
+from pc3d.io.result import read_result, write_result
+from pc3d.io.xyz import read_xyz, write_xyz
 from pc3d.structures import PointCloud
 
-READERS: dict[str, Callable[[Path], PointCloud]] = {".ply": read_ply}
-WRITERS: dict[str, Callable[[PointCloud, Path], None]] = {".ply": write_ply}
+__all__ = ["READERS", "WRITERS", "read", "read_frames", "read_result", "write", "write_result"]
+
+READERS: dict[str, Callable[[Path], PointCloud]] = {
+    ".ply": read_ply, ".npz": read_npz, ".npy": read_npy, ".xyz": read_xyz, ".txt": read_xyz,
+}
+WRITERS: dict[str, Callable[[PointCloud, Path], None]] = {
+    ".ply": write_ply, ".npz": write_npz, ".npy": write_npy, ".xyz": write_xyz, ".txt": write_xyz,
+}
 
 
 def read(path: str | Path, *, drop_nonfinite: bool = False) -> PointCloud:

@@ -1,0 +1,99 @@
+"""A segmented scan on disk: instances.ply to look at, instances.json to read, instances.npz to compute with."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pc3d.errors import DataError, FileError, FormatError, explain
+from pc3d.io.columns import COLOURS, cloud_from_columns
+from pc3d.io.files import atomic_file, check_file, check_folder
+from pc3d.io.npz import read_arrays
+from pc3d.io.palette import GREY, instance_colors
+from pc3d.io.ply import read_ply, write_ply
+from pc3d.structures import Instances, PointCloud
+
+#: Columns that the result overwrites -> where the scan's own values go.
+_INPUT = {name: f"input_{name}" for name in (*COLOURS[0], "label", "instance")}
+
+
+def write_result(folder: str | Path, cloud: PointCloud, instances: Instances) -> None:
+    """Write instances.ply, instances.json and instances.npz; row i of each belongs to point i of the scan.
+
+    The PLY shows instances in palette colours (grey: none) with columns ``instance`` and ``label``, -1 for none. Every column
+    of the scan is kept; its own colours, labels and instances move to ``input_red``, ..., ``input_label``, ``input_instance``.
+    Raises DataError when instances and scan differ in length, FileError when the folder cannot be written.
+    """
+    folder = Path(folder)
+    _check_same_points(cloud, instances, where=folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(explain("the folder cannot be made", where=folder, got=error.strerror)) from error
+    write_ply(_painted(cloud, instances), folder / "instances.ply")
+    with atomic_file(folder / "instances.npz") as file:
+        instances.save(file.name)
+    records = [_without_nan(record) for record in instances.to_records(cloud.world_xyz)]
+    summary = {"file": cloud.metadata.get("file"), "num_points": len(cloud), "classes": list(instances.classes),
+               "instances": records}
+    with atomic_file(folder / "instances.json") as file:
+        file.write((json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
+
+
+def read_result(folder: str | Path) -> tuple[PointCloud, Instances]:
+    """Read what ``write_result`` wrote: the scan with its own colours and labels, and the instances found in it."""
+    folder = check_folder(Path(folder))
+    for name in ("instances.ply", "instances.npz"):
+        check_file(folder / name)
+    cloud = _unpainted(read_ply(folder / "instances.ply"))
+    instances = _read_instances(folder / "instances.npz")
+    _check_same_points(cloud, instances, where=folder)
+    return cloud, instances
+
+
+def _check_same_points(cloud: PointCloud, instances: Instances, *, where: object) -> None:
+    ids = instances.point_to_superpoint
+    count = instances.num_segments if ids is None else len(ids)
+    if count != len(cloud):
+        raise DataError(explain("instances and scan differ in length", where=where, got=f"instances over {count} points",
+                                expected=f"{len(cloud)} points"))
+
+
+def _painted(cloud: PointCloud, instances: Instances) -> PointCloud:
+    owner, labels = instances.to_labels()
+    saved: dict[str, Any] = {} if cloud.rgb is None else {_INPUT[c]: cloud.rgb[:, i] for i, c in enumerate(COLOURS[0])}
+    for name, column in (("label", cloud.labels), ("instance", cloud.instances)):
+        if column is not None:
+            saved[_INPUT[name]] = column
+    colors = np.concatenate([instance_colors(len(instances)), np.array([GREY], dtype=np.uint8)])
+    return cloud.replace(rgb=colors[owner], labels=labels, instances=owner, attributes={**cloud.attributes, **saved})
+
+
+def _unpainted(cloud: PointCloud) -> PointCloud:
+    attributes = dict(cloud.attributes)
+    own = {name: attributes.pop(saved) for name, saved in _INPUT.items() if saved in attributes}
+    axes = dict(zip("xyz", cloud.xyz.T))
+    restored = cloud_from_columns(axes | own, source=cloud.metadata.get("file"), origin=cloud.origin)
+    return cloud.replace(rgb=restored.rgb, labels=restored.labels, instances=restored.instances, attributes=attributes)
+
+
+def _read_instances(path: Path) -> Instances:
+    read_arrays(path)       # sizes and types are checked before Instances.load trusts them
+    try:
+        return Instances.load(path)
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise FormatError(explain("these are no instances written by pc3d", where=path,
+                                  got=f"{type(error).__name__}: {error}"[:200], do="Run pc3d segment again.")) from error
+
+
+def _without_nan(value: Any) -> Any:
+    """NaN (the box of an empty instance) is no json: write null."""
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(item) for item in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
