@@ -1,0 +1,203 @@
+"""A virtual hand-held RGB-D scanner: trajectory, ray casting, sensor noise, fusion, and labels by the closest true surface.
+
+Noise follows published Kinect models: axial noise growing with z squared (Nguyen et al. 2012) and disparity steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.errors import require_package
+from pc3d.reconstruct import fuse
+from pc3d.structures import Camera, Frame, PointCloud
+from pc3d.synth.primitives import rotation
+from pc3d.synth.rooms import Room
+from pc3d.synth.shading import Shader
+
+
+@dataclass(frozen=True)
+class ScannerConfig:
+    """How a room is scanned; lengths in metres, angles in degrees."""
+
+    width: int = 320
+    height: int = 240
+    field_of_view: float = 62.0
+    stations: int = 9
+    views: int = 10                  # frames at each station
+    depth_min: float = 0.3
+    depth_max: float = 5.0
+    noise: float = 1.0               # factor on all sensor and pose noise; 0 scans perfectly
+    voxel_size: float = 0.025
+    max_label_distance: float = 0.05
+    min_instance_points: int = 100
+
+
+def scan_room(room: Room, rng: np.random.Generator, config: ScannerConfig | None = None) -> PointCloud:
+    """Scan a room into a mesh with colours, normals, labels (index into SCANNET_CLASSES, -1 none) and instances (-1 none).
+
+    Instances are numbered 0, 1, ... over those of which at least ``min_instance_points`` vertices were seen.
+    Raises BackendError without Open3D.
+    """
+    config = config or ScannerConfig()
+    caster = Caster(room)
+    frames = virtual_frames(room, rng, config, caster)
+    mesh = fuse(frames, config.voxel_size, depth_min=config.depth_min, depth_max=config.depth_max)
+    local = (mesh.xyz - room.T_world_room[:3, 3]) @ room.T_world_room[:3, :3]
+    labels, instances = caster.labels_at(local.astype(np.float32), config.max_label_distance)
+    labels, instances = renumber(labels, instances, config.min_instance_points)
+    return mesh.replace(labels=labels, instances=instances, metadata={**mesh.metadata, "room": room.kind})
+
+
+def renumber(labels: NDArray[np.int64], instances: NDArray[np.int64], min_points: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Drop instances of fewer than ``min_points`` vertices and number the others without gaps."""
+    counts = np.bincount(instances + 1)
+    kept = counts >= max(min_points, 1)
+    kept[0] = False
+    new_id = np.where(kept, np.cumsum(kept) - 1, -1)[instances + 1]
+    return np.where(new_id >= 0, labels, -1), new_id
+
+
+class Caster:
+    """Rays and closest points against the triangles of one room."""
+
+    def __init__(self, room: Room) -> None:
+        require_package("open3d", extra="viz", purpose="scanning a synthetic room")
+        import open3d
+
+        self.room = room
+        self.tensor = open3d.core.Tensor
+        self.scene = open3d.t.geometry.RaycastingScene()
+        self.scene.add_triangles(room.mesh.vertices, room.mesh.faces.astype(np.uint32))
+
+    def cast(self, origin: NDArray[Any], directions: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+        """Distance (N,) in units of the directions (inf for a miss), triangle (N,) (-1 for a miss) and normal (N, 3)."""
+        rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], axis=1).astype(np.float32)
+        hits = self.scene.cast_rays(self.tensor(rays))
+        face = hits["primitive_ids"].numpy().astype(np.int64)
+        return hits["t_hit"].numpy(), np.where(face < len(self.room.mesh.faces), face, -1), hits["primitive_normals"].numpy()
+
+    def labels_at(self, points: NDArray[np.float32], max_distance: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """Class and instance of the closest triangle, -1 where it is farther than ``max_distance`` metres."""
+        found = self.scene.compute_closest_points(self.tensor(points))
+        face = found["primitive_ids"].numpy().astype(np.int64)
+        near = np.linalg.norm(found["points"].numpy() - points, axis=1) <= max_distance
+        labels, instances = self.room.face_labels[face], self.room.face_instances[face]
+        return np.where(near, labels, -1).astype(np.int64), np.where(near, instances, -1).astype(np.int64)
+
+
+# ---------------------------------------------------------------------------------------------------- trajectory
+
+def trajectory(room: Room, rng: np.random.Generator, stations: int, views: int) -> list[NDArray[np.float64]]:
+    """Poses (T_room_camera) of someone who stops at a few free places and looks around with a slow, bobbing sweep."""
+    poses = []
+    for spot in _stations(room, rng, stations):
+        eye, sweep = rng.uniform(1.35, 1.7), rng.choice([-1, 1]) * rng.uniform(1.6, 2.0) * np.pi
+        start = rng.uniform(0, 2 * np.pi)
+        for step in np.arange(views) / views:
+            angle = start + sweep * step + rng.normal(0, 0.05)
+            pitch = np.radians(-25 + 20 * np.sin(2 * np.pi * (1.5 * step + rng.uniform(0, 0.15))) + rng.normal(0, 3))
+            place = spot + 0.12 * np.array([np.cos(angle), np.sin(angle)])
+            poses.append(look(np.array([*place, eye + rng.normal(0, 0.03)]), angle, pitch, rng.normal(0, 0.04)))
+    return poses
+
+
+def _stations(room: Room, rng: np.random.Generator, count: int) -> list[NDArray[np.float64]]:
+    """Free floor spots far from each other: farthest-point choice among random candidates."""
+    candidates = rng.uniform(0.35, room.size[:2] - 0.35, (600, 2))
+    clearance = np.full(len(candidates), 0.6)
+    for x0, y0, x1, y1, _ in room.rects:
+        outside = np.maximum(np.maximum([x0, y0] - candidates, candidates - [x1, y1]), 0)
+        clearance = np.minimum(clearance, np.linalg.norm(outside, axis=1))
+    candidates = candidates[clearance >= min(0.2, float(clearance.max()) * 0.8)]
+    chosen = [candidates[0]]
+    while len(chosen) < count:
+        distance = np.min([np.linalg.norm(candidates - spot, axis=1) for spot in chosen], axis=0)
+        chosen.append(candidates[int(np.argmax(distance * rng.uniform(0.6, 1.0, len(candidates))))])
+    return chosen
+
+
+def look(eye: NDArray[np.float64], yaw: float, pitch: float, roll: float = 0.0) -> NDArray[np.float64]:
+    """Camera pose (4, 4), OpenCV axes, at ``eye`` looking along ``yaw`` about z, ``pitch`` up; radians."""
+    forward = np.array([np.cos(yaw) * np.cos(pitch), np.sin(yaw) * np.cos(pitch), np.sin(pitch)])
+    right = np.cross(forward, [0.0, 0.0, 1.0])
+    right /= np.linalg.norm(right)
+    pose = np.eye(4)
+    pose[:3, :3] = np.stack([right, np.cross(forward, right), forward], axis=1) @ rotation(roll, "z")
+    pose[:3, 3] = eye
+    return pose
+
+
+def _wobble(rng: np.random.Generator, scale: float) -> NDArray[np.float64]:
+    """Small pose error: some millimetres and a tenth of a degree."""
+    error = np.eye(4)
+    turn = rng.normal(0, np.radians(0.12) * scale, 3)
+    error[:3, :3] = rotation(turn[0], "x") @ rotation(turn[1], "y") @ rotation(turn[2], "z")
+    error[:3, 3] = rng.normal(0, 0.004 * scale, 3)
+    return error
+
+
+# ---------------------------------------------------------------------------------------------------- frames
+
+def virtual_frames(room: Room, rng: np.random.Generator, config: ScannerConfig | None = None, caster: Caster | None = None) -> Iterator[Frame]:
+    """Yield the frames of one scan of ``room``: noisy depth, shaded colour, and the pose a tracker would report."""
+    config = config or ScannerConfig()
+    caster = caster or Caster(room)
+    focal = config.width / 2 / np.tan(np.radians(config.field_of_view) / 2)
+    camera = Camera(config.width, config.height, focal, focal, (config.width - 1) / 2, (config.height - 1) / 2)
+    rays, shader = _pixel_rays(camera), Shader.draw(room, rng)
+    drift = np.eye(4)
+    for index, pose in enumerate(trajectory(room, rng, config.stations, config.views)):
+        drift = _wobble(rng, config.noise) if index % config.views == 0 else drift
+        depth, face, normal = caster.cast(pose[:3, 3], rays @ pose[:3, :3].T)
+        facing = np.abs(np.einsum("ij,ij->i", normal, rays @ pose[:3, :3].T)) / np.linalg.norm(rays, axis=1)
+        points = pose[:3, 3] + (rays @ pose[:3, :3].T) * np.where(face >= 0, depth, 0)[:, None]
+        rgb = shader.shade(points, normal, face, rng).reshape(camera.height, camera.width, 3)
+        shape = (camera.height, camera.width)
+        measured = measure(depth.reshape(shape), facing.reshape(shape), shader.dropout(face).reshape(shape), rng, config)
+        reported = room.T_world_room @ drift @ pose @ _wobble(rng, 0.5 * config.noise)
+        yield Frame(f"{index:04d}", camera, camera, reported, lambda image=rgb: image, lambda image=measured: image)
+
+
+def _pixel_rays(camera: Camera) -> NDArray[np.float64]:
+    v, u = np.mgrid[0 : camera.height, 0 : camera.width]
+    return np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)], axis=-1).reshape(-1, 3)
+
+
+def measure(depth: NDArray[np.float32], facing: NDArray[np.float64], dropout: NDArray[np.float64], rng: np.random.Generator,
+            config: ScannerConfig) -> NDArray[np.float32]:
+    """Turn true depth (H, W) into what a structured-light camera reports; 0 where it reports nothing.
+
+    Noise: sigma = 1.2 mm + 1.9 mm (z - 0.4)^2, half of it per pixel and half in patches, and steps of z^2 / 700 m.
+    ``facing`` is the cosine between ray and normal, ``dropout`` the chance that the material returns nothing.
+    """
+    valid = np.isfinite(depth) & (depth >= config.depth_min) & (depth <= config.depth_max)
+    z = np.where(valid, depth, 1.0).astype(np.float64)
+    if config.noise > 0:
+        patch = rng.standard_normal((-(-depth.shape[0] // 8), -(-depth.shape[1] // 8))).repeat(8, axis=0).repeat(8, axis=1)
+        sigma = config.noise * (0.0012 + 0.0019 * (z - 0.4) ** 2)
+        z = z + sigma * (0.8 * rng.standard_normal(depth.shape) + 0.5 * patch[: depth.shape[0], : depth.shape[1]])
+        step = config.noise * z**2 / 700
+        z = np.rint(z / step) * step
+        chance = rng.random(depth.shape)
+        lost = np.where(facing < 0.2, 1 - facing / 0.2, 0.0) + 0.75 * _edges(depth) + dropout
+        valid &= chance > lost * min(config.noise, 1.0)
+    return np.where(valid, z, 0).astype(np.float32)
+
+
+def _edges(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
+    """Pixels beside a jump in depth of more than 5 %."""
+    filled = np.where(np.isfinite(depth), depth, 100.0)
+    edge = np.zeros(depth.shape, bool)
+    for axis in (0, 1):
+        jump = np.abs(np.diff(filled, axis=axis)) > 0.05 * np.minimum(np.take(filled, range(filled.shape[axis] - 1), axis), 100)
+        pad = [(0, 0), (0, 0)]
+        pad[axis] = (0, 1)
+        edge |= np.pad(jump, pad)
+        pad[axis] = (1, 0)
+        edge |= np.pad(jump, pad)
+    return edge
