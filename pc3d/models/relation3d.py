@@ -46,7 +46,7 @@ def build(config: ModelConfig) -> Relation3D:
         raise ConfigError(explain("the network needs class names", where="model.classes", got="none",
                                   do="Name them in the config, or train on a data set, which brings them."))
     width, heads = config.decoder.d_model, config.decoder.num_heads
-    if width % (2 * heads):
-        raise ConfigError(explain("d_model must be a multiple of 2 * num_heads", where="model.decoder",
+    if width % heads or width % 2:
+        raise ConfigError(explain("d_model must be even and a multiple of num_heads", where="model.decoder",
                                   got=f"d_model {width}, num_heads {heads}"))
     return Relation3D(config)

@@ -1,0 +1,112 @@
+import json
+import os
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from pc3d.config import BackboneConfig, DecoderConfig, ModelConfig
+from pc3d.errors import CheckpointError, FileError
+from pc3d.models import Relation3D, build, load_model, save_model
+from pc3d.models.checkpoint import load_weights, read_foreign
+
+CONFIG = ModelConfig(classes=("chair", "table"), backbone=BackboneConfig(channels=(4, 8), block_reps=1),
+                     decoder=DecoderConfig(num_queries=3, d_model=8, num_heads=2, d_ffn=16, num_layers=1))
+
+
+def make(seed: int = 0) -> Relation3D:
+    torch.manual_seed(seed)
+    return build(CONFIG)
+
+
+def same(a: Relation3D, b: Relation3D) -> bool:
+    return all(torch.equal(tensor, b.state_dict()[name]) for name, tensor in a.state_dict().items())
+
+
+def test_saved_network_loads_bit_for_bit_in_evaluation_mode(tmp_path: Path) -> None:
+    model = make()
+    save_model(model, tmp_path / "new" / "network")
+    loaded = load_model(tmp_path / "new" / "network.safetensors")
+    assert same(model, loaded)
+    assert loaded.config == CONFIG
+    assert not loaded.training
+
+
+def test_sidecar_says_what_the_weights_are(tmp_path: Path) -> None:
+    save_model(make(), tmp_path / "a.safetensors")
+    record = json.loads((tmp_path / "a.json").read_text())
+    assert record["classes"] == ["chair", "table"]
+    assert record["config"]["decoder"]["d_model"] == 8
+    assert re.fullmatch("[0-9a-f]{64}", record["sha256"])
+
+
+@pytest.mark.parametrize("crash_at", [0, 1, 2])
+def test_crash_while_saving_leaves_a_network_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, crash_at: int) -> None:
+    old, new = make(0), make(1)
+    save_model(old, tmp_path / "a")
+    replace, calls = os.replace, []
+
+    def crash(source: str, target: str) -> None:
+        if len(calls) == crash_at:
+            raise KeyboardInterrupt
+        calls.append(target)
+        replace(source, target)
+
+    monkeypatch.setattr(os, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        save_model(new, tmp_path / "a")
+    assert same(load_model(tmp_path / "a.safetensors"), new if crash_at == 2 else old)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.safetensors"]
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    save_model(make(), tmp_path / "a")
+    content = bytearray((tmp_path / "a.safetensors").read_bytes())
+    content[-1] ^= 1
+    (tmp_path / "a.safetensors").write_bytes(content)
+    with pytest.raises(CheckpointError, match="sha256"):
+        load_model(tmp_path / "a.safetensors")
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "{\"sha256\": 3, \"config\": 1}"])
+def test_broken_sidecar_is_refused(tmp_path: Path, text: str) -> None:
+    save_model(make(), tmp_path / "a")
+    (tmp_path / "a.json").write_text(text)
+    with pytest.raises(CheckpointError, match=r"a\.json"):
+        load_model(tmp_path / "a.safetensors")
+
+
+def test_missing_sidecar_is_named(tmp_path: Path) -> None:
+    save_model(make(), tmp_path / "a")
+    (tmp_path / "a.json").unlink()
+    with pytest.raises(FileError, match=r"a\.json"):
+        load_model(tmp_path / "a.safetensors")
+
+
+def test_weights_that_do_not_fit_are_named() -> None:
+    model = make()
+    tensors = dict(model.state_dict())
+    tensors["decoder.surprise"] = tensors.pop("decoder.norm.bias")
+    tensors["decoder.reference_points"] = torch.zeros(5, 3)
+    with pytest.raises(CheckpointError) as error:
+        load_weights(model, tensors, where="here")
+    for part in ("missing: decoder.norm.bias", "unexpected: decoder.surprise",
+                 "other shape: decoder.reference_points (5, 3) instead of (3, 3)"):
+        assert part in str(error.value)
+
+
+def test_unknown_name_lists_the_known_ones() -> None:
+    with pytest.raises(FileError, match="relation3d-synth"):
+        load_model("relation3d-nowhere")
+
+
+def test_foreign_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
+    class Attack:
+        def __reduce__(self):
+            return os.mkdir, (str(tmp_path / "ran"),)
+
+    torch.save({"model": Attack()}, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match=r"bad\.pth"):
+        read_foreign(tmp_path / "bad.pth")
+    assert not (tmp_path / "ran").exists()

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from pc3d.config import ModelConfig
+from pc3d.models import to_instances
+from pc3d.models.prediction import nms
+from pc3d.structures import Instances, LayerOutput, PointBatch, Relation3DOutput
+
+CONFIG = ModelConfig(classes=("chair", "table")).with_overrides(["inference.min_points=0"])
+SIZES = (5, 1, 1, 3)
+
+
+def make_batch() -> PointBatch:
+    """A decoy scan of 2 points, then one of 10 whose superpoints have 5, 1, 1 and 3 of them."""
+    superpoints = torch.cat([torch.zeros(2, dtype=torch.int64), 1 + torch.arange(4).repeat_interleave(torch.tensor(SIZES))])
+    return PointBatch(torch.zeros(12, 3), torch.zeros(12, 9), torch.tensor([0, 2, 12]), torch.zeros(1, 4, dtype=torch.int32),
+                      torch.zeros(12, dtype=torch.int64), (1, 1, 1), superpoints, torch.tensor([0, 1, 5]))
+
+
+def read(masks: list[list[float]], classes: list[list[float]], *overrides: str, scores: list[float] | None = None) -> Instances:
+    """Instances of the second scan for mask logits (K, 4) and class probabilities (K, 2)."""
+    probability = torch.tensor([[*row, 1 - sum(row)] for row in classes]).log()
+    score = torch.tensor(scores or [0.0] * len(masks))
+    layer = LayerOutput(torch.stack([probability, probability]), torch.stack([score, score]), torch.zeros(2, len(masks), 3),
+                        [torch.zeros(len(masks), 1), torch.tensor(masks)])
+    return to_instances(Relation3DOutput([layer], []), make_batch(), 1, CONFIG.with_overrides(overrides))
+
+
+def test_score_is_class_probability_times_mean_probability_inside_the_mask() -> None:
+    instances = read([[2.0, 1.0, -1.0, -1.0]], [[0.7, 0.2]])
+    inside = float(torch.tensor([2.0, 1.0]).sigmoid().mean())
+    assert instances.labels.tolist() == [0, 1]
+    np.testing.assert_allclose(instances.scores, [0.7 * inside, 0.2 * inside], rtol=1e-5)
+    np.testing.assert_allclose(instances.evidence["mask_score"], [inside, inside], rtol=1e-5)
+    np.testing.assert_allclose(instances.evidence["class_score"], [0.7, 0.2], rtol=1e-5)
+
+
+def test_masks_are_on_the_points_of_their_own_scan() -> None:
+    instances = read([[-1.0, 1.0, -1.0, 1.0]], [[0.7, 0.2]])
+    assert instances.point_masks[0].astype(int).tolist() == [0, 0, 0, 0, 0, 1, 0, 1, 1, 1]
+
+
+def test_overlap_counts_points_or_superpoints_as_asked() -> None:
+    masks = [[1.0, 1.0, 1.0, -1.0], [1.0, -1.0, -1.0, -1.0]]  # IoU 1/3 in superpoints, 5/7 in points
+    classes = [[0.9, 0.0], [0.8, 0.0]]
+    assert len(read(masks, classes, "inference.nms_iou=0.5", "inference.nms_area=superpoints", "inference.topk=2")) == 2
+    points = read(masks, classes, "inference.nms_iou=0.5", "inference.nms_area=points", "inference.topk=1")
+    assert points.segment_masks.astype(int).tolist() == [[1, 1, 1, 0]]
+    assert len(read(masks, classes, "inference.nms_iou=0.5", "inference.nms_area=points", "inference.score_threshold=0.1")) == 1
+
+
+def test_topk_takes_the_best_pairs_and_leaves_the_config_alone() -> None:
+    masks, classes = [[1.0, 1, -1, -1], [-1.0, -1, 1, 1]], [[0.5, 0.3], [0.1, 0.6]]
+    before = CONFIG.model_dump()
+    assert read(masks, classes, "inference.topk=3").labels.tolist() == [1, 0, 1]
+    assert read(masks, classes, "inference.topk=99").labels.tolist() == [1, 0, 1, 0]
+    assert CONFIG.model_dump() == before
+
+
+def test_small_and_empty_masks_are_dropped() -> None:
+    masks, classes = [[-1.0, 1, 1, -1], [-1.0, -1, -1, -1], [-1.0, -1, -1, 1]], [[0.9, 0.0]] * 3
+    assert [int(n) for n in read(masks, classes, "inference.min_points=2", "inference.score_threshold=0.1").num_points] == [3]
+
+
+def test_score_head_and_rounding_are_options() -> None:
+    plain = read([[2.0, 1, -1, -1]], [[0.7, 0.2]])
+    headed = read([[2.0, 1, -1, -1]], [[0.7, 0.2]], "inference.score_head=true", scores=[0.5])
+    np.testing.assert_allclose(headed.scores, plain.scores / 2, rtol=1e-6)
+    assert read([[2.0, 1, -1, -1]], [[0.7, 0.2]], "inference.score_decimals=1").scores.tolist() == pytest.approx([0.6, 0.2])
+
+
+def test_best_instance_comes_first() -> None:
+    instances = read([[0.1, -1, -1, -1], [-1.0, 5, -1, -1]], [[0.9, 0.0], [0.8, 0.0]], "inference.score_threshold=0.01")
+    assert instances.labels.tolist() == [0, 0]
+    assert instances.scores[0] > instances.scores[1]
+    assert instances.segment_masks[0].tolist() == [False, True, False, False]
+
+
+def greedy(masks: Tensor, scores: Tensor, weights: Tensor, max_iou: float) -> list[int]:
+    kept: list[int] = []
+    for row in scores.argsort(descending=True, stable=True).tolist():
+        overlaps = [((masks[row] & masks[k]) * weights).sum() / ((masks[row] | masks[k]) * weights).sum() for k in kept]
+        if all(float(iou) <= max_iou for iou in overlaps):
+            kept.append(row)
+    return kept
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nms_keeps_what_the_greedy_loop_keeps(seed: int) -> None:
+    g = torch.Generator().manual_seed(seed)
+    masks, scores = torch.rand(30, 6, generator=g) < 0.6, torch.rand(30, generator=g)
+    masks[:, 0] = True
+    weights = torch.randint(1, 50, (6,), generator=g)
+    assert nms(masks, scores, weights, 0.6).tolist() == greedy(masks, scores, weights, 0.6)
