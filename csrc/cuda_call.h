@@ -1,0 +1,38 @@
+// Calling CUDA kernels from an op: the device of the tensors, torch's current stream on it, and launch errors.
+#pragma once
+
+#include "pc3d.h"
+
+#ifdef PC3D_CUDA
+#include <cuda_runtime_api.h>
+#include <torch/csrc/stable/accelerator.h>
+
+// Weak, because a CPU build of torch has no such function: the library then still loads, and never comes here.
+extern "C" __attribute__((weak)) AOTITorchError aoti_torch_get_current_cuda_stream(int32_t device_index, void** stream);
+
+namespace pc3d {
+
+// Makes the device of a tensor current while it lives, and knows torch's current stream there.
+class OnDevice {
+ public:
+  explicit OnDevice(const Tensor& tensor) : guard_(tensor.get_device()) {
+    if (aoti_torch_get_current_cuda_stream == nullptr) throw std::runtime_error("pc3d: this torch was built without CUDA");
+    void* stream = nullptr;
+    STABLE_TORCH_ERROR_CODE_CHECK(aoti_torch_get_current_cuda_stream(tensor.get_device(), &stream));
+    stream_ = static_cast<cudaStream_t>(stream);
+  }
+  cudaStream_t stream() const { return stream_; }
+
+ private:
+  torch::stable::accelerator::DeviceGuard guard_;
+  cudaStream_t stream_ = nullptr;
+};
+
+// Call after every launch: a launch that could not start raises here and not at some later, unrelated call.
+inline void check_launch(const char* op) {
+  const cudaError_t error = cudaGetLastError();
+  if (error != cudaSuccess) throw std::runtime_error(std::string(op) + ": " + cudaGetErrorString(error));
+}
+
+}  // namespace pc3d
+#endif
