@@ -48,13 +48,32 @@ int64_t native_features() {
 #endif
 }
 
+// GPU architectures the CUDA kernels were compiled for, three decimal digits each, first one highest: 80090 is 80;90.
+int64_t native_archs() {
+  int64_t packed = 0, arch = 0;
+#ifdef PC3D_CUDA_ARCHS
+  for (const char* c = PC3D_CUDA_ARCHS;; ++c) {
+    if (*c >= '0' && *c <= '9') {
+      arch = arch * 10 + (*c - '0');
+      continue;
+    }
+    packed = packed * 1000 + arch;
+    arch = 0;
+    if (!*c) break;
+  }
+#endif
+  return packed;
+}
+
 }  // namespace pc3d
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pc3d, m) {
   m.def("native_isa() -> int");
   m.def("native_features() -> int");
+  m.def("native_archs() -> int");
 }
 STABLE_TORCH_LIBRARY_IMPL(pc3d, CompositeExplicitAutograd, m) {
   m.impl("native_isa", TORCH_BOX(&pc3d::native_isa));
   m.impl("native_features", TORCH_BOX(&pc3d::native_features));
+  m.impl("native_archs", TORCH_BOX(&pc3d::native_archs));
 }

@@ -14,6 +14,9 @@ from typing import Any
 
 import torch
 
+#: Op -> its reference in plain torch, as ``define`` got them.
+REFERENCES: dict[str, Callable[..., Any]] = {}
+
 LIBRARY_PATH = Path(__file__).resolve().parent.parent / "_C.abi3.so"
 
 
@@ -55,6 +58,7 @@ def define(
     name = f"pc3d::{schema.split('(')[0]}"
     torch.library.define(name, schema[schema.index("("):])
     torch.library.impl(name, "CompositeExplicitAutograd", reference)
+    REFERENCES[name.removeprefix("pc3d::")] = reference
     torch.library.register_fake(name, fake)
     if backward is not None:
         torch.library.register_autograd(name, backward, setup_context=setup_context)

@@ -1,0 +1,39 @@
+"""``pc3d eval``: instance AP of a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pc3d.cli.console import print_json
+
+if TYPE_CHECKING:
+    from pc3d.metrics import InstanceAPResult
+
+EXAMPLES = """
+pc3d eval configs/relation3d_synth.yaml relation3d-synth
+pc3d eval runs/mine/config.yaml runs/mine/best.safetensors --json
+pc3d eval configs/relation3d_synth.yaml relation3d-synth data.root=data/other data.val_split=test
+"""
+
+
+def evaluate(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Config: data.root and data.val_split are evaluated on.")],
+    checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Name of a packaged network, or a file.")],
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. data.root=data/synth")] = None,
+    *,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as json.")] = False,
+) -> InstanceAPResult:
+    """Compute AP, AP50 and AP25 per class by the ScanNet protocol."""
+    from pc3d import engine
+    from pc3d.config import load_config
+
+    result = engine.evaluate(load_config(config, overrides or []), checkpoint, device=device)
+    if as_json:
+        print_json(result.to_dict())
+    else:
+        print(result.table())
+    return result

@@ -1,0 +1,130 @@
+"""Every op on a tiny input: what the dispatcher runs here against the reference, value by value."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class OpProof:
+    """What came of one op: where it has kernels and how far they are from the reference."""
+
+    name: str
+    cpu: str              # "native" or "reference"
+    cuda: str             # "native", "reference" or "none" without a GPU
+    ok: bool
+    max_error: float      # largest difference to the reference over all outputs
+    milliseconds: float
+    problem: str | None = None
+
+
+def _points(generator: torch.Generator, count: int = 40) -> Tensor:
+    return torch.rand(count, 3, generator=generator)
+
+
+def _faces(generator: torch.Generator) -> Tensor:
+    return torch.stack([torch.randperm(40, generator=generator)[:3] for _ in range(60)])
+
+
+def _edges(generator: torch.Generator) -> Tensor:
+    start = torch.arange(39)
+    return torch.stack([start, start + 1], dim=1)
+
+
+def _keys(generator: torch.Generator) -> Tensor:
+    """Sorted keys of the taken cells of two 6x6x6 grids."""
+    from pc3d.ops.sparse_map import pack_keys
+
+    return pack_keys(torch.nonzero(torch.rand(2, 6, 6, 6, generator=generator) < 0.3)).sort().values
+
+
+def _pairs(generator: torch.Generator) -> tuple[int, Tensor, Tensor, Tensor]:
+    """Number of voxels and the pairs of rows of a 3x3x3 convolution over them."""
+    from pc3d.ops.sparse_map import kernel_map
+
+    keys = _keys(generator)
+    found = kernel_map(keys, keys, kernel_size=(3, 3, 3), stride=(1, 1, 1), padding=(1, 1, 1))
+    return len(keys), found.in_rows, found.out_rows, found.tap_offsets
+
+
+def _convolution(generator: torch.Generator) -> tuple[Any, ...]:
+    count, *pairs = _pairs(generator)
+    weight = torch.randn(7, 27, 5, generator=generator)
+    return torch.randn(count, 5, generator=generator), weight, *pairs, count
+
+
+def _weight_gradient(generator: torch.Generator) -> tuple[Any, ...]:
+    count, *pairs = _pairs(generator)
+    return torch.randn(count, 5, generator=generator), torch.randn(count, 7, generator=generator), *pairs
+
+
+def _segments(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    return torch.randn(40, 5, generator=generator), torch.randint(0, 6, (40,), generator=generator)
+
+
+#: Op -> the arguments it is proven on.
+CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
+    "knn": lambda g: (_points(g), 4),
+    "vertex_normals": lambda g: (_points(g), _faces(g)),
+    "mean_face_normals": lambda g: (_points(g), _faces(g)),
+    "estimate_normals": lambda g: (_points(g), torch.randint(0, 40, (40, 8), generator=g)),
+    "edge_weights": lambda g: (_points(g), torch.nn.functional.normalize(_points(g), dim=1), _edges(g)),
+    "sparse_kernel_map": lambda g: (*[_keys(g)] * 2, [3, 3, 3], [1, 1, 1], [1, 1, 1]),
+    "sparse_coarse_keys": lambda g: (_keys(g), [2, 2, 2], [2, 2, 2], [0, 0, 0], [3, 3, 3]),
+    "sparse_conv": _convolution,
+    "sparse_conv_weight_grad": _weight_gradient,
+    "felzenszwalb": lambda g: (_edges(g), torch.rand(39, generator=g), 40, 0.3, 2),
+}
+
+
+def prove_ops() -> list[OpProof]:
+    """Run every op that pc3d defines, on the CPU and on the GPU when there is one."""
+    from pc3d import ops
+    from pc3d.ops._library import REFERENCES
+
+    for module in iter_modules(ops.__path__):  # an op is defined when its module is imported
+        import_module(f"{ops.__name__}.{module.name}")
+    return [prove(name) for name in sorted(REFERENCES)]
+
+
+def prove(name: str) -> OpProof:
+    """Run one op and its reference on the same tiny input."""
+    from pc3d.ops._library import REFERENCES, has_kernel
+
+    cpu = "native" if has_kernel(name) else "reference"
+    cuda = "none" if not torch.cuda.is_available() else "native" if has_kernel(name, "CUDA") else "reference"
+    if name not in CHECKS:
+        return OpProof(name, cpu, cuda, False, float("nan"), 0.0, "no check in pc3d/cli/op_checks.py")
+    try:
+        arguments = CHECKS[name](torch.Generator().manual_seed(0))
+        op = getattr(torch.ops.pc3d, name)
+        expected = REFERENCES[name](*arguments)
+        start = time.perf_counter()
+        error = difference(op(*arguments), expected)
+        milliseconds = 1e3 * (time.perf_counter() - start)
+        if cuda == "native":
+            on_gpu = [a.cuda() if isinstance(a, Tensor) else a for a in arguments]
+            error = max(error, difference(op(*on_gpu), expected))
+    except Exception as problem:  # a broken kernel can raise anything, and doctor must go on
+        return OpProof(name, cpu, cuda, False, float("nan"), 0.0, f"{type(problem).__name__}: {problem}")
+    return OpProof(name, cpu, cuda, error < 1e-4, error, milliseconds, None if error < 1e-4 else "differs from the reference")
+
+
+def difference(got: Any, expected: Any) -> float:
+    """Largest absolute difference between two outputs of an op; infinite where shapes or NaNs differ."""
+    if isinstance(expected, tuple | list):
+        return max((difference(a, b) for a, b in zip(got, expected, strict=True)), default=0.0)
+    if not isinstance(expected, Tensor):
+        return abs(float(got) - float(expected))
+    got = got.cpu()
+    if got.shape != expected.shape or not torch.equal(got.isnan(), expected.isnan()):
+        return float("inf")
+    return float((got.double() - expected.double()).nan_to_num().abs().max()) if got.numel() else 0.0

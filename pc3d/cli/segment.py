@@ -1,0 +1,78 @@
+"""``pc3d segment``: find the object instances of one scan."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pc3d.cli.console import DEFAULT_MODEL, print_json, seconds_line, status, table
+
+if TYPE_CHECKING:
+    from pc3d.engine import Segmentation
+
+EXAMPLES = """
+pc3d segment room.ply -o out
+pc3d segment office.laz -o out --model runs/mine/best.safetensors
+pc3d segment room.ply -o out --json | jq '.instances[].label'
+pc3d segment room.ply -o out --png && xdg-open out/instances.png
+"""
+
+SHOWN = 30  # rows of the printed table; instances.json has them all
+
+
+def segment(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="Scan: .ply .las .laz .npz .npy .xyz .txt, in metres, z up.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for instances.ply, .json and .npz.")],
+    *,
+    model: Annotated[str, typer.Option(help="Name of a packaged network, or a .safetensors file.")] = DEFAULT_MODEL,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as json instead of a table.")] = False,
+    png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
+) -> Segmentation:
+    """Find the object instances of a scan; row i of the output belongs to point i of the scan."""
+    start = time.perf_counter()
+    with status("loading"):
+        from pc3d import io
+        from pc3d.engine import Segmenter
+
+        segmenter = Segmenter.from_pretrained(model, device)
+    loading = time.perf_counter() - start
+    with status(f"reading {scan.name}"):
+        cloud = io.read(scan)
+    reading = time.perf_counter() - start - loading
+    with status(f"segmenting {len(cloud):,} points on {segmenter.device}"):
+        result = segmenter(cloud)
+        io.write_result(output, cloud, result.instances)
+    if png:
+        from pc3d.cli.view import draw_result
+
+        draw_result(output, output / "instances.png")
+    seconds = {"loading": loading, "reading": reading, **result.seconds}
+    records = result.instances.to_records(cloud.world_xyz)
+    if as_json:
+        print_json({"scan": scan, "num_points": len(cloud), "seconds": seconds, "output": output, "instances": records})
+    else:
+        print_summary(scan, output, records, seconds, num_points=len(cloud))
+    return result
+
+
+def print_summary(scan: Path, output: Path, records: list[dict], seconds: dict[str, float], *, num_points: int) -> None:
+    """Say what was found, how long each stage took, and what to do next."""
+    print(f"{scan}: {num_points:,} points, {len(records)} instances")
+    if records:
+        best = sorted(records, key=lambda record: -record["score"])[:SHOWN]
+        rows = [[str(r["id"]), r["label"], f"{r['score']:.2f}", f"{r['num_points']:,}", _size(r["box"])] for r in best]
+        print(table(["id", "label", "score", "points", "size (m)"], rows))
+        if len(records) > SHOWN:
+            print(f"  ... and {len(records) - SHOWN} more in {output / 'instances.json'}")
+    print(seconds_line(seconds))
+    print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
+
+
+def _size(box: dict | None) -> str:
+    if box is None:
+        return "-"
+    return " x ".join(f"{high - low:.2f}" for low, high in zip(box["min"], box["max"]))
