@@ -54,7 +54,7 @@ class Layout:
         taken = self.hung[wall] + self.holes[wall]
         return all(u1 + margin < a or u0 - margin > b or z1 < c or z0 > d for a, b, c, d in taken)
 
-    def place_at_wall(self, parts: list[Part], tries: int = 40, walls: tuple[int, ...] = (0, 1, 2, 3)) -> int | None:
+    def place_at_wall(self, parts: list[Part], tries: int = 80, walls: tuple[int, ...] = (0, 1, 2, 3)) -> int | None:
         """Stand parts with their back at a wall; return the wall, or None when there is no room."""
         low, high = bounds(parts)
         width = float(high[0] - low[0])

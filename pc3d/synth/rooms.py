@@ -87,11 +87,11 @@ def _sofa_group(rng: np.random.Generator, validation: bool) -> list[Part]:
     return parts
 
 
-def _kitchen_group(rng: np.random.Generator, width: float) -> list[Part]:
+def _kitchen_group(rng: np.random.Generator, width: float, wall_units: bool) -> list[Part]:
     """Counter run with a refrigerator at one end, backs in line."""
     fridge = storage.refrigerator(rng)
     low, high = bounds(fridge)
-    run = surfaces.kitchen_run(rng, width)
+    run = surfaces.kitchen_run(rng, width, wall_units)
     edge = bounds(run)
     side = rng.choice([-1, 1])
     x = side * (width / 2 + float(high[0]) + 0.04)
@@ -116,7 +116,8 @@ def _some(layout: Layout, validation: bool, name: str, low: int, high: int) -> N
 
 def _living(layout: Layout, validation: bool) -> None:
     rng = layout.rng
-    layout.place_at_wall(_sofa_group(rng, validation)) or layout.place_at_wall(make("sofa", rng, validation))
+    if layout.place_at_wall(_sofa_group(rng, validation)) is None:
+        layout.place_at_wall(make("sofa", rng, validation))
     layout.place_at_wall(_television(rng, validation))
     if rng.random() < 0.7:
         layout.place_free(_around(rng, _dining_table(rng, validation), int(rng.integers(2, 7)), validation), middle=True)
@@ -127,7 +128,8 @@ def _living(layout: Layout, validation: bool) -> None:
 
 def _bedroom(layout: Layout, validation: bool) -> None:
     rng = layout.rng
-    layout.place_at_wall(_bed_group(rng, validation)) or layout.place_at_wall(make("bed", rng, validation))
+    if layout.place_at_wall(_bed_group(rng, validation)) is None:
+        layout.place_at_wall(make("bed", rng, validation))
     layout.place_at_wall(storage.wardrobe(rng)) if rng.random() < 0.7 else None
     layout.place_at_wall(_desk_group(rng, validation)) if rng.random() < 0.6 else None
     _some(layout, validation, "cabinet", 0, 2)
@@ -149,8 +151,8 @@ def _office(layout: Layout, validation: bool) -> None:
 
 def _kitchen(layout: Layout, validation: bool) -> None:
     rng = layout.rng
-    for width in (rng.uniform(2.2, 3.4), 1.7, 1.3):
-        if layout.place_at_wall(_kitchen_group(rng, width)) is not None:
+    for width, wall_units in ((rng.uniform(2.2, 3.4), True), (1.8, True), (2.2, False), (1.3, False)):
+        if layout.place_at_wall(_kitchen_group(rng, width, wall_units)) is not None:
             break
     if rng.random() < 0.4:
         layout.place_at_wall(surfaces.kitchen_run(rng, rng.uniform(1.0, 2.0)))
@@ -160,7 +162,9 @@ def _kitchen(layout: Layout, validation: bool) -> None:
 
 def _bathroom(layout: Layout, validation: bool) -> None:
     rng = layout.rng
-    layout.place_at_wall(bath.tub_with_curtain(rng) if rng.random() < 0.75 else bath.bathtub(rng))
+    tub = bath.tub_with_curtain(rng)
+    if rng.random() < 0.2 or layout.place_at_wall(tub) is None:
+        layout.place_at_wall(tub[:1])
     _some(layout, validation, "toilet", 1, 1)
     _some(layout, validation, "sink", 1, 2)
     _some(layout, validation, "cabinet", 0, 2)
@@ -178,9 +182,9 @@ def _meeting(layout: Layout, validation: bool) -> None:
 
 
 #: What may stand along the walls besides, by kind of room.
-_EXTRAS = {"living": ("bookshelf", "cabinet", "chair", "sofa", "table", "desk"), "bedroom": ("cabinet", "chair", "bookshelf", "desk", "sofa"),
-           "office": ("cabinet", "bookshelf", "chair", "table", "refrigerator"), "kitchen": ("cabinet", "refrigerator", "chair", "counter"),
-           "bathroom": ("cabinet", "sink", "toilet", "chair"), "meeting": ("cabinet", "bookshelf", "chair", "desk", "counter")}
+_EXTRAS = {"living": ("bookshelf", "cabinet", "chair", "sofa", "sofa", "desk"), "bedroom": ("cabinet", "chair", "bookshelf", "desk", "sofa"),
+           "office": ("sofa", "bookshelf", "chair", "table", "refrigerator"), "kitchen": ("cabinet", "refrigerator", "chair", "counter"),
+           "bathroom": ("cabinet", "sink", "toilet", "chair"), "meeting": ("sofa", "bookshelf", "chair", "desk", "counter")}
 
 
 def _add_extras(layout: Layout, kind: str, validation: bool) -> None:
@@ -190,14 +194,14 @@ def _add_extras(layout: Layout, kind: str, validation: bool) -> None:
 
 RECIPES: dict[str, Callable[[Layout, bool], None]] = {
     "living": _living, "bedroom": _bedroom, "office": _office, "kitchen": _kitchen, "bathroom": _bathroom, "meeting": _meeting}
-_SHARES = {"living": 0.22, "bedroom": 0.2, "office": 0.17, "kitchen": 0.17, "bathroom": 0.15, "meeting": 0.09}
+_SHARES = {"living": 0.21, "bedroom": 0.2, "office": 0.15, "kitchen": 0.17, "bathroom": 0.19, "meeting": 0.08}
 
 
 # ---------------------------------------------------------------------------------------------------- shell
 
 def _add_openings(layout: Layout, kind: str) -> None:
     rng = layout.rng
-    for wanted in ["door"] * int(rng.integers(1, 3)) + ["window"] * int(rng.integers(1 if kind != "bathroom" else 0, 4)):
+    for wanted in ["door"] * int(rng.integers(1, 3)) + ["window"] * int(rng.integers(0, 2) if kind == "bathroom" else rng.integers(1, 4)):
         for _ in range(20):
             wall = int(rng.integers(4))
             if wanted == "door":
@@ -208,19 +212,19 @@ def _add_openings(layout: Layout, kind: str) -> None:
             u = rng.uniform(width / 2 + 0.15, layout.wall_length(wall) - width / 2 - 0.15)
             hole = (u - width / 2, u + width / 2, low, low + height)
             if layout.free_on_wall(wall, hole, 0.25):
-                _open_wall(layout, wall, wanted, hole)
+                _open_wall(layout, wall, wanted, hole, 0.15 if kind == "bathroom" else 0.5)
                 break
 
 
-def _open_wall(layout: Layout, wall: int, wanted: str, hole: tuple[float, float, float, float]) -> None:
+def _open_wall(layout: Layout, wall: int, wanted: str, hole: tuple[float, float, float, float], curtain_share: float) -> None:
     u, width, low, height = (hole[0] + hole[1]) / 2, hole[1] - hole[0], hole[2], hole[3] - hole[2]
     x, y = layout.on_wall(wall, u)
     layout.holes[wall].append(hole)
     if wanted == "window":
         layout.parts += moved(rotated([openings.window(layout.rng, width, height)], WALL_ANGLES[wall]), x, y, low)
-        if layout.rng.random() < 0.5:
+        if layout.rng.random() < curtain_share:
             top, reach = min(low + height + 0.2, layout.size[2] - 0.05), layout.rng.choice([0.08, low - 0.1])
-            layout.parts += moved(rotated(openings.curtains(layout.rng, width, reach, top), WALL_ANGLES[wall]), x, y)
+            layout.hang(wall, u, 0.0, openings.curtains(layout.rng, width, reach, top))
         return
     leaf = openings.door(layout.rng, width, height)
     layout.parts += moved(rotated([leaf], WALL_ANGLES[wall]), x, y)
@@ -245,7 +249,8 @@ def _add_pictures(layout: Layout) -> None:
 def _add_small_things(layout: Layout, validation: bool) -> None:
     rng = layout.rng
     for _ in range(rng.integers(1, 4)):
-        layout.place_free(make("otherfurniture", rng, validation))
+        thing = make("otherfurniture", rng, validation)
+        layout.place_free(thing) if rng.random() < 0.3 else layout.place_at_wall(thing)
     for _ in range(rng.integers(0, 5)):
         layout.place_free([Part("", clutter(rng).scaled(1.5, 1.5, 1.5))])
     if rng.random() < 0.5:
@@ -286,7 +291,7 @@ def make_room(rng: np.random.Generator, *, kind: str | None = None, validation: 
     drawn = str(rng.choice(list(_SHARES), p=list(_SHARES.values())))
     chosen = kind or drawn
     room_for = np.array([1.2, 0.8, 0.2] if chosen == "bathroom" else [4.0, 3.0, 0.5])
-    size = np.array([3.0, 3.0, 2.4]) + room_for * rng.beta(1.2, 2.6, 3)
+    size = np.array([3.0, 3.0, 2.4]) + room_for * rng.beta(1.4, 2.4, 3)
     layout = Layout(size, rng)
     _add_openings(layout, chosen)
     RECIPES[chosen](layout, validation)

@@ -101,19 +101,27 @@ def trajectory(room: Room, rng: np.random.Generator, stations: int, views: int) 
         for step in np.arange(views) / views:
             angle = start + sweep * step + rng.normal(0, 0.05)
             pitch = np.radians(-25 + 20 * np.sin(2 * np.pi * (1.5 * step + rng.uniform(0, 0.15))) + rng.normal(0, 3))
-            place = spot + 0.12 * np.array([np.cos(angle), np.sin(angle)])
+            place = spot + rng.uniform(-0.4, 0.15) * np.array([np.cos(angle), np.sin(angle)])
+            place = place if _clearance(room, place[None])[0] > 0.1 else spot
             poses.append(look(np.array([*place, eye + rng.normal(0, 0.03)]), angle, pitch, rng.normal(0, 0.04)))
     return poses
 
 
+def _clearance(room: Room, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Distance (N,) of floor places (N, 2) to walls and to what is high enough to bump a camera into, metres."""
+    inside = np.minimum(places, room.size[:2] - places).min(axis=1)
+    for x0, y0, x1, y1, height in room.rects:
+        if height > 1.05:
+            outside = np.maximum(np.maximum([x0, y0] - places, places - [x1, y1]), 0)
+            inside = np.minimum(inside, np.linalg.norm(outside, axis=1))
+    return inside
+
+
 def _stations(room: Room, rng: np.random.Generator, count: int) -> list[NDArray[np.float64]]:
-    """Free floor spots far from each other: farthest-point choice among random candidates."""
-    candidates = rng.uniform(0.35, room.size[:2] - 0.35, (600, 2))
-    clearance = np.full(len(candidates), 0.6)
-    for x0, y0, x1, y1, _ in room.rects:
-        outside = np.maximum(np.maximum([x0, y0] - candidates, candidates - [x1, y1]), 0)
-        clearance = np.minimum(clearance, np.linalg.norm(outside, axis=1))
-    candidates = candidates[clearance >= min(0.2, float(clearance.max()) * 0.8)]
+    """Places far from each other, over free floor or low things: farthest-point choice among random candidates."""
+    candidates = rng.uniform(0, room.size[:2], (600, 2))
+    clearance = _clearance(room, candidates)
+    candidates = candidates[clearance >= min(0.35, float(clearance.max()) * 0.8)]
     chosen = [candidates[0]]
     while len(chosen) < count:
         distance = np.min([np.linalg.norm(candidates - spot, axis=1) for spot in chosen], axis=0)
