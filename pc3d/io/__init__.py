@@ -12,6 +12,7 @@ from pc3d.errors import FormatError, explain
 from pc3d.io.columns import keep_finite
 from pc3d.io.files import check_file
 from pc3d.io.frames import read_frames
+from pc3d.io.las import read_las, write_las
 from pc3d.io.npz import read_npy, read_npz, write_npy, write_npz
 from pc3d.io.ply import read_ply, write_ply
 from pc3d.io.result import read_result, write_result
@@ -22,9 +23,11 @@ __all__ = ["READERS", "WRITERS", "read", "read_frames", "read_result", "write", 
 
 READERS: dict[str, Callable[[Path], PointCloud]] = {
     ".ply": read_ply, ".npz": read_npz, ".npy": read_npy, ".xyz": read_xyz, ".txt": read_xyz,
+    ".las": read_las, ".laz": read_las,
 }
 WRITERS: dict[str, Callable[[PointCloud, Path], None]] = {
     ".ply": write_ply, ".npz": write_npz, ".npy": write_npy, ".xyz": write_xyz, ".txt": write_xyz,
+    ".las": write_las, ".laz": write_las,
 }
 
 

@@ -43,7 +43,8 @@ def read_frames(folder: str | Path) -> list[Frame]:
         raise FormatError(explain("no frame has a valid pose", where=folder, got=f"{len(poses)} poses",
                                   expected="camera-to-world matrices with a rotation"))
     if len(valid) < len(poses):
-        warnings.warn(f"{folder}: {len(poses) - len(valid)} of {len(poses)} frames have no valid pose and are left out", stacklevel=2)
+        warnings.warn(f"{folder}: {len(poses) - len(valid)} of {len(poses)} frames have no valid pose and are left out",
+                      stacklevel=2)
     return [Frame(name=colours[i].stem, camera=camera, depth_camera=depth_camera, T_world_camera=poses[i],
                   read_rgb=partial(_read_rgb, colours[i], camera), read_depth=partial(_read_depth, depths[i], depth_camera))
             for i in valid]
@@ -51,26 +52,29 @@ def read_frames(folder: str | Path) -> list[Frame]:
 
 def _natural(path: Path) -> list[tuple[int, Any]]:
     """Sort key in which 9 comes before 10."""
-    return [(0, int(part)) if part.isdecimal() and part.isascii() else (1, part) for part in re.split(r"([0-9]+)", path.stem) if part]
+    parts = re.split(r"([0-9]+)", path.stem)
+    return [(i % 2, int(part) if i % 2 else part) for i, part in enumerate(parts)]
 
 
 def _list_files(folder: Path, suffixes: set[str]) -> list[Path]:
     check_folder(folder)
-    files = sorted((p for p in folder.iterdir() if p.suffix.lower() in suffixes and not p.name.startswith(".")), key=_natural)
+    files = [path for path in folder.iterdir() if path.suffix.lower() in suffixes and not path.name.startswith(".")]
     if not files:
-        raise FileError(explain("the folder holds no such files", where=folder, expected=" or ".join(f"*{s}" for s in sorted(suffixes))))
-    return files
+        patterns = " or ".join(f"*{suffix}" for suffix in sorted(suffixes))
+        raise FileError(explain("the folder holds no such files", where=folder, expected=patterns))
+    return sorted(files, key=_natural)
 
 
 def _check_pairs(folder: Path, colours: list[Path], depths: list[Path], poses: NDArray[np.float64]) -> None:
     if not len(colours) == len(depths) == len(poses):
         raise FormatError(explain("every frame needs a colour image, a depth image and a pose", where=folder,
-                                  got=f"{len(colours)} colour, {len(depths)} depth, {len(poses)} poses", expected="equal numbers",
+                                  got=f"{len(colours)} colour, {len(depths)} depth, {len(poses)} poses",
+                                  expected="equal numbers",
                                   do="Remove the images that have no partner; give a lost pose as a row of nan."))
     for colour, depth in zip(colours, depths):
         if re.findall(r"[0-9]+", colour.stem) != re.findall(r"[0-9]+", depth.stem):
-            raise FormatError(explain("colour and depth images do not pair up", where=folder, got=f"{colour.name} and {depth.name}",
-                                      expected="the same number in both names"))
+            raise FormatError(explain("colour and depth images do not pair up", where=folder,
+                                      got=f"{colour.name} and {depth.name}", expected="the same number in both names"))
 
 
 def _read_poses(folder: Path) -> NDArray[np.float64]:
@@ -83,9 +87,7 @@ def _read_poses(folder: Path) -> NDArray[np.float64]:
 
 def _as_poses(path: Path, table: NDArray[np.float64], count: int | None) -> NDArray[np.float64]:
     rows, width = table.shape
-    if width == 4 and rows % 4 == 0:
-        poses = table.reshape(-1, 4, 4)
-    elif width == 16:
+    if width == 16 or (width == 4 and rows % 4 == 0):
         poses = table.reshape(-1, 4, 4)
     elif width == 12:
         poses = np.concatenate([table.reshape(-1, 3, 4), np.tile([[[0.0, 0, 0, 1]]], (rows, 1, 1))], axis=1)
@@ -122,7 +124,8 @@ def _cameras(folder: Path, colour: Path, depth: Path) -> tuple[Camera, Camera]:
     """Cameras of the colour and depth images; without intrinsics of its own, depth is taken as registered to colour."""
     colour_matrix = _intrinsics(folder, COLOUR_INTRINSICS)
     if colour_matrix is None:
-        raise FileError(explain("there are no camera intrinsics", where=folder, expected=f"one of {', '.join(COLOUR_INTRINSICS)}"))
+        raise FileError(explain("there are no camera intrinsics", where=folder,
+                                expected=f"one of {', '.join(COLOUR_INTRINSICS)}"))
     width, height = _image_size(colour)
     depth_width, depth_height = _image_size(depth)
     depth_matrix = _intrinsics(folder, DEPTH_INTRINSICS)
@@ -181,6 +184,6 @@ def _open_image(path: Path, take: Callable[[Any], Any]) -> Any:
 
 def _check_size(path: Path, camera: Camera, image: NDArray[Any]) -> NDArray[Any]:
     if image.shape[:2] != (camera.height, camera.width):
-        raise FormatError(explain("the image has another size than the first", where=path, got=f"{image.shape[1]}x{image.shape[0]}",
-                                  expected=f"{camera.width}x{camera.height}"))
+        raise FormatError(explain("the image has another size than the first", where=path,
+                                  got=f"{image.shape[1]}x{image.shape[0]}", expected=f"{camera.width}x{camera.height}"))
     return image

@@ -163,6 +163,8 @@ def _parse_header(where: object, file: IO[bytes]) -> tuple[tuple[int, ...], np.d
         version = npy_format.read_magic(file)
         parse = {(1, 0): npy_format.read_array_header_1_0, (2, 0): npy_format.read_array_header_2_0}[version]
         shape, fortran, dtype = parse(file)
+    except (zipfile.BadZipFile, zlib.error, OSError):
+        raise
     except Exception as error:     # the header is a Python literal: parsing it fails in every way Python has
         raise FormatError(explain("this is no numpy array", where=where, got=f"{type(error).__name__}: {error}"[:200],
                                   expected=".npy format 1.0 or 2.0")) from error

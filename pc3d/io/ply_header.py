@@ -198,13 +198,13 @@ def _check_elements(header: Header) -> None:
 
 
 def _check_size(header: Header, file_size: int) -> None:
-    """Refuse counts that the rest of the file cannot hold (every ascii value takes two bytes, itself and a separator)."""
-    left = file_size - header.num_bytes + 1
+    """Refuse counts that the rest of the file cannot hold."""
+    is_text = header.encoding == "ascii"    # then a value takes at least two bytes: itself and a separator, but for the last
+    left = file_size - header.num_bytes + is_text
     for element in header.elements:
-        is_text = header.encoding == "ascii"
         row = 2 * len(element.properties) if is_text else sum(p.min_bytes for p in element.properties)
         needed = element.count * row
         if needed > left:
             raise _fail(header, element.line, f"the file is too short for its {element.count} rows of {element.name!r}",
-                        f"{left - 1} bytes left", f"at least {needed} bytes. The file was cut off or its header is wrong")
+                        f"{left - is_text} bytes left", f"at least {needed} bytes. The file was cut off or its header is wrong")
         left -= needed

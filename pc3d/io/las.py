@@ -1,0 +1,217 @@
+"""LAS and LAZ through laspy: every dimension of the file, its scale and offset, and its CRS records survive a round trip."""
+
+from __future__ import annotations
+
+import struct
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.errors import BackendError, DataError, FormatError, explain, require_package
+from pc3d.io.columns import AXES, COLOURS, Columns, cloud_from_columns, columns_from_cloud
+from pc3d.io.files import atomic_file, check_file
+from pc3d.structures import PointCloud
+
+MAX_LAZ_RATIO = 500         # LAZ packs real scans 5 to 20 times
+FREE_BYTES = 64 * 2**20
+EXACT_INTENSITY = "intensity_float"     # LAS intensity is 16 bits; others go into an extra dimension of this name
+_WITH_COLOUR = {0: 2, 1: 3, 4: 5, 6: 7, 9: 10}
+_OWN_RECORDS = {("LASF_Spec", 4), ("laszip encoded", 22204)}      # extra dimensions and LAZ: laspy writes these itself
+
+
+def read_las(path: Path) -> PointCloud:
+    """Read a LAS or LAZ file; 16-bit colours become 8 bits, extra dimensions label, instance, superpoint the cloud's own.
+
+    Colours that are all zero are no colours. ``metadata["las"]`` keeps point format, scales, offsets and variable records.
+    """
+    _require_laspy()
+    _check_header(path, check_file(path))
+    las = _call_laspy(path, _load, path)
+    columns: Columns = {axis: np.array(las[axis], dtype=np.float64) for axis in AXES}
+    for name in las.point_format.dimension_names:
+        if name not in ("X", "Y", "Z"):
+            columns[_free_name(name)] = np.ascontiguousarray(las[name])
+    if EXACT_INTENSITY in columns:
+        columns["intensity"] = columns.pop(EXACT_INTENSITY)
+    return cloud_from_columns(columns, source=path, metadata={"las": _notes(las, _pop_dark_colours(columns))})
+
+
+def write_las(cloud: PointCloud, path: Path) -> None:
+    """Write LAS, or LAZ when the suffix says so; columns that LAS does not know become extra dimensions. Faces are left out."""
+    _require_laspy()
+    if cloud.faces is not None:
+        warnings.warn(f"{path}: faces are left out, a LAS file has no place for them", stacklevel=3)
+    flat = columns_from_cloud(cloud.replace(attributes={}), where=path)
+    columns: Columns = {**_flat_attributes(cloud), **flat}
+    notes = cloud.metadata.get("las", {})
+    las = _call_laspy(path, _build, cloud, columns, notes, path)
+    with atomic_file(path) as file:
+        _call_laspy(path, lambda: las.write(file, do_compress=path.suffix.lower() == ".laz"))
+
+
+def _require_laspy() -> None:
+    require_package("laspy", extra="io", purpose="reading and writing LAS")
+    require_package("lazrs", extra="io", purpose="reading and writing LAZ")
+
+
+def _load(path: Path) -> Any:
+    import laspy
+
+    with laspy.open(path) as reader:
+        return reader.read()
+
+
+def _call_laspy(path: Path, function: Any, *arguments: Any) -> Any:
+    """Call laspy and turn whatever it throws on a broken file into a FormatError; lazrs panics are BaseExceptions."""
+    try:
+        return function(*arguments)
+    except (BackendError, FormatError, DataError, OSError, KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as error:
+        raise FormatError(explain("laspy cannot handle this file", where=path, got=f"{type(error).__name__}: {error}"[:300],
+                                  do="The file is damaged, or of a kind laspy does not know.")) from error
+
+
+def _check_header(path: Path, size: int) -> None:
+    """Hold the header's promises against the file's size before laspy allocates anything."""
+    with path.open("rb") as file:
+        head = file.read(375)
+    if head[:4] != b"LASF":
+        raise FormatError(explain("this is not a LAS file", where=path, got=repr(head[:4]), expected="LASF"))
+    if len(head) < 227:
+        raise FormatError(explain("the header is cut off", where=path, got=f"{len(head)} bytes", expected="at least 227"))
+    header_size, points_at, num_records, format_, row, count = struct.unpack_from("<HIIBHI", head, 94)
+    if head[25] >= 4 and len(head) >= 255:
+        first_record, num_late_records, count = struct.unpack_from("<QIQ", head, 235)
+        _check_late_records(path, size, first_record, num_late_records)
+    if points_at > size or header_size > points_at or num_records * 54 > points_at:
+        raise FormatError(explain("the header's offsets do not fit the file", where=path, expected=f"below {size} bytes",
+                                  got=f"header {header_size}, {num_records} records, points at {points_at}"))
+    if count == 0:
+        raise FormatError(explain("the file holds no points", where=path, got="0 points", expected="at least one"))
+    _check_axes(path, head)
+    left, needed = size - points_at, count * row
+    limit = max(FREE_BYTES, left * MAX_LAZ_RATIO) if format_ & 0x80 else left
+    if row < 20 or needed > limit:
+        raise FormatError(explain(f"the file is too short for its {count} points of {row} bytes", where=path,
+                                  got=f"{left} bytes of points", do="The file was cut off or its header is wrong."))
+
+
+def _check_axes(path: Path, head: bytes) -> None:
+    scales, offsets = np.array(struct.unpack_from("<3d", head, 131)), np.array(struct.unpack_from("<3d", head, 155))
+    if not (np.isfinite(scales).all() and np.isfinite(offsets).all() and (scales > 0).all()):
+        raise FormatError(explain("scale or offset make no sense", where=path, expected="finite numbers, scales above 0",
+                                  got=f"scales {scales.tolist()}, offsets {offsets.tolist()}"))
+
+
+def _check_late_records(path: Path, size: int, position: int, count: int) -> None:
+    """Walk the records behind the points (their lengths are 64 bits wide)."""
+    with path.open("rb") as file:
+        for record in range(count):
+            file.seek(min(position, size))
+            head = file.read(60)
+            length = struct.unpack_from("<Q", head, 20)[0] if len(head) == 60 else size
+            if position + 60 + length > size:
+                raise FormatError(explain("a record behind the points does not fit the file", where=f"{path}:record {record}",
+                                          got=f"{length} bytes at {position}", expected=f"an end before {size}"))
+            position += 60 + length
+
+
+def _free_name(name: str) -> str:
+    """An extra dimension must not pass for a coordinate."""
+    return f"{name}_" if name in AXES else name
+
+
+def _pop_dark_colours(columns: Columns) -> int:
+    """Drop colours that are all zero, and return the bits of those that stay (0 for none)."""
+    names = COLOURS[0]
+    if any(name not in columns for name in names):
+        return 0
+    brightest = max(int(columns[name].max()) for name in names)
+    if brightest == 0:
+        for name in names:
+            del columns[name]
+    return 0 if brightest == 0 else 8 if brightest <= 255 else 16
+
+
+def _notes(las: Any, colour_bits: int) -> dict[str, Any]:
+    header = las.header
+    return {"version": str(header.version), "point_format": header.point_format.id, "colour_bits": colour_bits,
+            "scales": np.array(header.scales), "offsets": np.array(header.offsets),
+            "encoding": int(header.global_encoding.value), "vlrs": _records(header.vlrs), "evlrs": _records(las.evlrs or [])}
+
+
+def _records(records: Any) -> list[tuple[str, int, str, bytes]]:
+    kept = [(r.user_id, r.record_id, r.description, r.record_data_bytes()) for r in records]
+    return [record for record in kept if record[:2] not in _OWN_RECORDS]
+
+
+def _flat_attributes(cloud: PointCloud) -> Columns:
+    """Attributes by name; wide ones stay whole up to the three values an extra dimension can hold."""
+    columns: Columns = {}
+    for name, values in cloud.attributes.items():
+        wide = values.reshape(len(values), -1)
+        if wide.shape[1] in (1, 2, 3):
+            columns[name] = values if values.ndim == 1 else wide
+        else:
+            columns |= {f"{name}_{i}": wide[:, i] for i in range(wide.shape[1])}
+    return columns
+
+
+def _build(cloud: PointCloud, columns: Columns, notes: dict[str, Any], path: Path) -> Any:
+    import laspy
+
+    point_format = notes.get("point_format", 6)
+    if cloud.rgb is not None:
+        point_format = _WITH_COLOUR.get(point_format, point_format)
+    header = laspy.LasHeader(point_format=point_format, version=notes.get("version", "1.4"))
+    header.global_encoding.value = notes.get("encoding", header.global_encoding.value)
+    header.vlrs.extend(laspy.VLR(*record) for record in notes.get("vlrs", []))
+    header.offsets, header.scales = _grid(cloud.world_xyz, notes)
+    columns = {name: values for name, values in columns.items() if name not in AXES}
+    columns = _las_intensity(columns)
+    _add_extra_dimensions(header, columns, path)
+    las = laspy.LasData(header)
+    las.x, las.y, las.z = cloud.world_xyz.T
+    for name, values in columns.items():
+        las[name] = values.astype(np.uint16) * (1 if notes.get("colour_bits") == 8 else 257) if name in COLOURS[0] else values
+    if notes.get("evlrs"):
+        from laspy.vlrs.vlrlist import VLRList
+
+        las.evlrs = VLRList([laspy.VLR(*record) for record in notes["evlrs"]])
+    return las
+
+
+def _grid(world: NDArray[np.float64], notes: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Offset and scale of the integer grid: the file's own if the points fit it, else 0.1 mm or what 32 bits allow."""
+    low, high = world.min(axis=0), world.max(axis=0)
+    if "scales" in notes:
+        offsets, scales = notes["offsets"], notes["scales"]
+        if (np.maximum(np.abs(low - offsets), np.abs(high - offsets)) < scales * (2**31 - 1)).all():
+            return offsets, scales
+    return np.floor(low), np.maximum(1e-4, (high - low + 1) / (2**31 - 1))
+
+
+def _las_intensity(columns: Columns) -> Columns:
+    values = columns.get("intensity")
+    if values is None or ((values >= 0) & (values <= 65535) & (values == np.rint(values))).all():
+        return columns
+    return {EXACT_INTENSITY if name == "intensity" else name: column for name, column in columns.items()}
+
+
+def _add_extra_dimensions(header: Any, columns: Columns, path: Path) -> None:
+    import laspy
+
+    standard = set(header.point_format.dimension_names)
+    for name, values in columns.items():
+        if name in standard:
+            continue
+        if len(name.encode()) > 32 or values.dtype.kind not in "biuf" or values.dtype.itemsize > 8:
+            raise DataError(explain(f"LAS cannot hold attribute {name!r}", where=path,
+                                    got=f"{values.dtype}, name of {len(name)} letters",
+                                    expected="numbers, and a name of up to 32 bytes"))
+        code = {"b1": "u1", "f2": "f4"}.get(values.dtype.str[1:], values.dtype.str[1:])
+        header.add_extra_dim(laspy.ExtraBytesParams(name, code if values.ndim == 1 else f"{values.shape[1]}{code}"))
