@@ -44,6 +44,8 @@ VERBS: dict[str, tuple[Callable[..., Any], str]] = {
     "doctor": (doctor.doctor, doctor.EXAMPLES),
 }
 
+STOPPED = 130  # what shells expect after ctrl-C
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; errors become one block of text on stderr."""
@@ -52,12 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             warnings.showwarning = _show_warning  # type: ignore[assignment]  # it takes what it needs of five arguments
             returned = typer.main.get_command(make_app())(args=arguments, prog_name="pc3d", standalone_mode=False)
     except (KeyboardInterrupt, typer.Abort):
-        return _fail("stopped", 130)
+        returned = STOPPED
     except BrokenPipeError:  # the reader went away, as in `pc3d eval ... | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except Exception as error:
         return _report(error)
+    if type(returned) is int and returned == STOPPED:  # newer typers return it for ctrl-C, older ones raise Abort
+        return _fail("stopped", STOPPED)
     return returned if type(returned) is int else 0
 
 
@@ -75,18 +79,25 @@ def make_app() -> typer.Typer:
 
 def _command(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function without its return type: typer resolves every annotation, and that one names a class of a heavy room."""
-    command = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__)
+    command = FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__,
+                           function.__closure__)
     command.__kwdefaults__ = function.__kwdefaults__
     command.__annotations__ = {name: hint for name, hint in function.__annotations__.items() if name != "return"}
     command.__doc__ = function.__doc__
     return command
 
 
-def about(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
-    """A scan goes in, object instances on its own points come out."""
-    if version:
+def _print_version(wanted: bool) -> None:
+    if wanted:
         print(f"pc3d {__version__}")
         raise typer.Exit
+
+
+Version = Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")]
+
+
+def about(version: Version = False) -> None:
+    """A scan goes in, object instances on its own points come out."""
 
 
 def _verbatim(examples: str) -> str:

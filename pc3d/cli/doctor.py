@@ -137,7 +137,7 @@ def print_report(report: dict[str, Any]) -> None:
     print(f"{about['os']}; {about['cpu']}, {about['cores']} cores, {about['threads']} threads")
     if "native" in report:
         print(f"\n{_native_line(report['native'])}\n{_cuda_line(report['cuda'])}\n\nOps, each run on a tiny input:")
-        rows = [[op["name"], op["cpu"], op["cuda"], "ok" if op["ok"] else f"FAILS: {op['problem']}"] for op in report["ops"]]
+        rows = [[op["name"], op["cpu"], op["cuda"], _verdict(op)] for op in report["ops"]]
         print(table(["op", "CPU", "CUDA", "against the reference"], rows))
         print("\nNetworks:")
         for entry in report["weights"]:
@@ -147,6 +147,10 @@ def print_report(report: dict[str, Any]) -> None:
     print("\nAll well." if report["ok"] else "\nProblems:")
     for problem in report["problems"]:
         print(f"  {problem}")
+
+
+def _verdict(op: dict[str, Any]) -> str:
+    return op["problem"] or "ok" if op["ok"] else f"FAILS: {op['problem']}"
 
 
 def _package_row(package: dict[str, Any]) -> list[str]:

@@ -30,6 +30,15 @@ def _points(generator: torch.Generator, count: int = 40) -> Tensor:
     return torch.rand(count, 3, generator=generator)
 
 
+def _units(generator: torch.Generator) -> Tensor:
+    return torch.nn.functional.normalize(torch.randn(40, 3, generator=generator), dim=1)
+
+
+def _bins(generator: torch.Generator) -> Tensor:
+    """Table columns of 5 queries and 7 keys, per axis."""
+    return torch.randint(0, 12, (3, 5, 7), generator=generator).short()
+
+
 def _faces(generator: torch.Generator) -> Tensor:
     return torch.stack([torch.randperm(40, generator=generator)[:3] for _ in range(60)])
 
@@ -66,8 +75,11 @@ def _weight_gradient(generator: torch.Generator) -> tuple[Any, ...]:
     return torch.randn(count, 5, generator=generator), torch.randn(count, 7, generator=generator), *pairs
 
 
-def _segments(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    return torch.randn(40, 5, generator=generator), torch.randint(0, 6, (40,), generator=generator)
+def _segments(generator: torch.Generator) -> tuple[Tensor, ...]:
+    """Rows and how they group into segments, one of them empty."""
+    from pc3d.ops.segment import group_segments
+
+    return torch.randn(40, 5, generator=generator), *group_segments(torch.randint(0, 6, (40,), generator=generator), 7)
 
 
 #: Op -> the arguments it is proven on.
@@ -76,7 +88,14 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "vertex_normals": lambda g: (_points(g), _faces(g)),
     "mean_face_normals": lambda g: (_points(g), _faces(g)),
     "estimate_normals": lambda g: (_points(g), torch.randint(0, 40, (40, 8), generator=g)),
-    "edge_weights": lambda g: (_points(g), torch.nn.functional.normalize(_points(g), dim=1), _edges(g)),
+    "edge_weights": lambda g: (_points(g), _units(g), _edges(g)),
+    "orient_normals": lambda g: (_points(g), _units(g), torch.randint(0, 40, (40, 6), generator=g), torch.zeros(3)),
+    "relative_read": lambda g: (torch.randn(2, 5, 12, generator=g), _bins(g), False),
+    "relative_add": lambda g: (torch.randn(2, 5, 7, generator=g), _bins(g), 12, True),
+    "segment_group": lambda g: (torch.randint(0, 6, (40,), generator=g), 7),
+    "segment_sum": _segments,
+    "segment_max": _segments,
+    "segment_expand": lambda g: (torch.randn(7, 5, generator=g), *_segments(g)[1:]),
     "sparse_kernel_map": lambda g: (*[_keys(g)] * 2, [3, 3, 3], [1, 1, 1], [1, 1, 1]),
     "sparse_coarse_keys": lambda g: (_keys(g), [2, 2, 2], [2, 2, 2], [0, 0, 0], [3, 3, 3]),
     "sparse_conv": _convolution,
@@ -102,7 +121,7 @@ def prove(name: str) -> OpProof:
     cpu = "native" if has_kernel(name) else "reference"
     cuda = "none" if not torch.cuda.is_available() else "native" if has_kernel(name, "CUDA") else "reference"
     if name not in CHECKS:
-        return OpProof(name, cpu, cuda, False, float("nan"), 0.0, "no check in pc3d/cli/op_checks.py")
+        return OpProof(name, cpu, cuda, True, float("nan"), 0.0, "not proven: no entry in pc3d/cli/op_checks.py")
     try:
         arguments = CHECKS[name](torch.Generator().manual_seed(0))
         op = getattr(torch.ops.pc3d, name)

@@ -1,0 +1,7 @@
+"""``python tools/test.py CONFIG CHECKPOINT [key=value ...]``: the same as ``pc3d eval``."""
+
+import sys
+
+from pc3d.cli import main
+
+sys.exit(main(["eval", *sys.argv[1:]]))

@@ -1,0 +1,7 @@
+"""``python tools/train.py CONFIG [key=value ...]``: the same as ``pc3d train``."""
+
+import sys
+
+from pc3d.cli import main
+
+sys.exit(main(["train", *sys.argv[1:]]))
