@@ -13,7 +13,7 @@ from pc3d.errors import DataError, explain
 from pc3d.structures import PointCloud
 from pc3d.viz.cutaway import indoor_normals, mesh_normals, open_to
 from pc3d.viz.palette import NEUTRAL
-from pc3d.viz.projection import View, room_view
+from pc3d.viz.projection import View, floor_plan_angle, room_view, typical_points
 from pc3d.viz.raster import Surface, see_points, see_triangles
 
 #: Behind everything.
@@ -30,10 +30,28 @@ def draw_scan(cloud: PointCloud, colors: NDArray[np.uint8] | None = None, *, vie
     ``colors`` (N, 3) replace the scan's own; ``groups`` (N,) ids get an outline where they change, -1 has none;
     ``cutaway`` leaves out the ceiling and surfaces seen from behind, when the scan has normals to tell.
     """
-    view = view or room_view(cloud.xyz, width=width)
+    if colors is not None and (colors.shape != cloud.xyz.shape or colors.dtype != np.uint8):
+        raise DataError(explain("colours do not fit the points", got=f"{colors.dtype} {colors.shape}",
+                                expected=f"uint8 {cloud.xyz.shape}"))
+    view = view or best_view(cloud, width=width)
     surface, normals = look(cloud, view.scaled(supersample), cutaway=cutaway)
     return paint(surface, own_colors(cloud) if colors is None else colors, normals, view=view, groups=groups,
                  supersample=supersample)
+
+
+def best_view(cloud: PointCloud, *, width: int = 640, height: int | None = None) -> View:
+    """Return the bird's-eye view that, of eight around the room, shows most of what stands in it."""
+    sample = _thin(cloud)
+    turn = floor_plan_angle(typical_points(sample.xyz))
+    floor = float(np.quantile(sample.xyz[:, 2], 0.02)) + 0.15 if len(sample) else 0.0
+    views = [room_view(sample.xyz, width=160, azimuth_deg=float(np.degrees(turn)) + quarter + side)
+             for quarter in (90, 270, 0, 180) for side in (28, -28)]
+    shown = []
+    for rank, view in enumerate(views):
+        seen = np.unique(look(sample, view)[0].nearest_rows)
+        shown.append((sample.xyz[seen, 2] > floor).sum() * (1.0 if rank < 4 else 0.85))  # a wide picture is worth more
+    azimuth = views[int(np.argmax(shown))].axes[2]
+    return room_view(cloud.xyz, width=width, height=height, azimuth_deg=float(np.degrees(np.arctan2(azimuth[1], azimuth[0]))))
 
 
 def look(cloud: PointCloud, view: View, *, cutaway: bool = True) -> tuple[Surface, NDArray[np.float32]]:
@@ -68,8 +86,9 @@ def paint(surface: Surface, colors: NDArray[np.uint8], normals: NDArray[np.float
     image = np.empty((surface.height * surface.width, 3), dtype=np.float32)
     image[:] = background
     image[surface.pixels] = np.minimum(color, 255.0)
-    blocks = image.reshape(surface.height // supersample, supersample, surface.width // supersample, supersample, 3)
-    return np.round(blocks.mean(axis=(1, 3))).astype(np.uint8)
+    image = image.reshape(surface.height, surface.width, 3)
+    parts = [image[y::supersample, x::supersample] for y in range(supersample) for x in range(supersample)]
+    return np.round(sum(parts[1:], parts[0]) / len(parts)).astype(np.uint8)
 
 
 def own_colors(cloud: PointCloud) -> NDArray[np.uint8]:
@@ -83,11 +102,14 @@ def own_colors(cloud: PointCloud) -> NDArray[np.uint8]:
     return np.repeat((60 + 180 * grey).astype(np.uint8)[:, None], 3, axis=1)
 
 
-def check_colors(colors: NDArray[np.uint8], num_points: int) -> None:
-    """Raise DataError unless there is one uint8 colour per point."""
-    if colors.shape != (num_points, 3) or colors.dtype != np.uint8:
-        raise DataError(explain("colours do not fit the points", got=f"{colors.dtype} {colors.shape}",
-                                expected=f"uint8 {(num_points, 3)}"))
+def _thin(cloud: PointCloud, count: int = 15_000) -> PointCloud:
+    """Return about ``count`` finite points, with mesh normals where there is a mesh, to choose views by."""
+    rows = np.flatnonzero(np.isfinite(cloud.xyz).all(axis=1))
+    normals = cloud.normals
+    if normals is None and cloud.faces is not None and len(cloud.faces):
+        normals = mesh_normals(cloud.xyz, cloud.faces)
+    rows = rows[:: len(rows) // count + 1]
+    return PointCloud(xyz=cloud.xyz[rows], normals=None if normals is None else normals[rows])
 
 
 def _spacing(xyz: NDArray[np.floating]) -> float:

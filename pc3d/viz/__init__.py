@@ -1,0 +1,10 @@
+"""Pictures of scans and results: drawn in numpy, so they come out on any machine; Open3D only for the window."""
+
+from pc3d.viz.palette import SCANNET_COLORS, class_colors, distinct_colors
+from pc3d.viz.panels import draw_panels
+from pc3d.viz.png import encode_png, write_png
+from pc3d.viz.projection import View, room_view
+from pc3d.viz.render import best_view, draw_scan
+
+__all__ = ["SCANNET_COLORS", "View", "best_view", "class_colors", "distinct_colors", "draw_panels", "draw_scan", "encode_png",
+           "room_view", "write_png"]
