@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pc3d.structures import PointCloud
-from pc3d.superpoints.cloud import cloud_normals, segment_cloud
+from pc3d.superpoints.cloud import cloud_normals, normals_and_superpoints, segment_cloud
 from pc3d.superpoints.mesh import mesh_normals, segment_mesh
 
 __all__ = ["cloud_normals", "compute_superpoints", "mesh_normals", "segment_cloud", "segment_mesh"]
@@ -14,9 +14,10 @@ def compute_superpoints(cloud: PointCloud) -> PointCloud:
 
     Superpoints that the cloud already has are replaced. Raises DataError.
     """
-    normals = cloud.normals
     if cloud.faces is not None and len(cloud.faces):
-        normals = mesh_normals(cloud.xyz, cloud.faces) if normals is None else normals
+        normals = mesh_normals(cloud.xyz, cloud.faces) if cloud.normals is None else cloud.normals
         return cloud.replace(normals=normals, superpoints=segment_mesh(cloud.xyz, cloud.faces))
-    normals = cloud_normals(cloud.xyz) if normals is None else normals
-    return cloud.replace(normals=normals, superpoints=segment_cloud(cloud.xyz, rgb=cloud.rgb, normals=normals))
+    if cloud.normals is None:
+        normals, superpoints = normals_and_superpoints(cloud.xyz, cloud.rgb)
+        return cloud.replace(normals=normals, superpoints=superpoints)
+    return cloud.replace(superpoints=segment_cloud(cloud.xyz, rgb=cloud.rgb, normals=cloud.normals))
