@@ -6,6 +6,7 @@ takes its place where there is one. So an op works, and gives the same numbers, 
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -23,6 +24,8 @@ LIBRARY_PATH = Path(__file__).resolve().parent.parent / "_C.abi3.so"
 @cache
 def native_error() -> str | None:
     """Load the native library once; return None when it is there, else why it is not."""
+    if os.environ.get("PC3D_NATIVE") == "0":
+        return "switched off by PC3D_NATIVE=0"
     if not LIBRARY_PATH.exists():
         return f"{LIBRARY_PATH.name} was not built"
     try:
