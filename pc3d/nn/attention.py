@@ -19,6 +19,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pc3d.ops.relative import relative_add, relative_read
+
 
 @dataclass(frozen=True)
 class Tokens:
@@ -61,64 +63,32 @@ class ContextualCrossAttention(nn.Module):
         answering = zip(*(self._heads(x).split(keys.sizes) for x in (key_content, key_position, value)))
         places = zip(queries.xyz.split(queries.sizes), keys.xyz.split(keys.sizes))
         bins = (relative_bins(*xyz, self.grid_length, self.grid_size) for xyz in places)                  # (2)
-        read = [self._scan(query, key, columns, None if blocked is None else blocked[b])
-                for b, (query, key, columns) in enumerate(zip(asking, answering, bins))]
+        read = [self._scan(query, key, pairs, None if blocked is None else blocked[b])
+                for b, (query, key, pairs) in enumerate(zip(asking, answering, bins))]
         result: Tensor = self.out(torch.cat(read))
         return result
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(1, (self.num_heads, -1))
 
-    def _scan(self, query: tuple[Tensor, ...], key: tuple[Tensor, ...], bins: list[Tensor], blocked: Tensor | None) -> Tensor:
+    def _scan(self, query: tuple[Tensor, ...], key: tuple[Tensor, ...], bins: Tensor, blocked: Tensor | None) -> Tensor:
         """One scan: K queries (content, position) and M keys (content, position, value), (., H, e) each, to (K, d)."""
         (qc, qs), (kc, kp, v) = query, key
         scale = 1 / math.sqrt(2 * qc.shape[2])
-        query_scores = torch.einsum("khe,het->kth", qc * scale, self.query_table)
-        key_scores = torch.einsum("mhe,het->mth", kc, self.key_table)
-        content = torch.einsum("khe,mhe->hkm", torch.cat([qc, qs], dim=2) * scale, torch.cat([kc, kp], dim=2))
-        logits = content + sum_of_bins(query_scores, key_scores, bins)                                    # (1)
+        logits = torch.einsum("khe,mhe->hkm", torch.cat([qc, qs], dim=2) * scale, torch.cat([kc, kp], dim=2))
+        logits = logits + relative_read(torch.einsum("khe,het->hkt", qc * scale, self.query_table), bins, by_key=False)
+        logits = logits + relative_read(torch.einsum("mhe,het->hmt", kc, self.key_table), bins, by_key=True)  # (1)
         if blocked is not None:
             logits = logits.masked_fill(blocked, -torch.inf)
         weights = logits.softmax(dim=2)                                                                   # (3)
-        relative = torch.einsum("kth,het->khe", weight_of_bins(weights, bins, 6 * self.grid_length), self.value_table)
+        weight_of_column = relative_add(weights, bins, 6 * self.grid_length, by_key=False)
+        relative = torch.einsum("hkt,het->khe", weight_of_column, self.value_table)
         return (torch.einsum("hkm,mhe->khe", weights, v) + relative).flatten(1)
 
 
 @torch.no_grad()
-def relative_bins(query_xyz: Tensor, key_xyz: Tensor, grid_length: int, grid_size: float) -> list[Tensor]:
-    """Table columns n_a + 2 G a of each pair, one (K, M) int64 per axis; equation (2)."""
-    bins = []
-    for axis in range(3):
-        steps = ((query_xyz[:, None, axis] - key_xyz[None, :, axis]) / grid_size).floor()
-        bins.append(steps.clamp(-grid_length, grid_length - 1).long() + (2 * axis + 1) * grid_length)
-    return bins
-
-
-def sum_of_bins(query_scores: Tensor, key_scores: Tensor, bins: list[Tensor]) -> Tensor:
-    """Relative part of the logits (H, K, M): sum over axes of query_scores[k, n_a] + key_scores[m, n_a].
-
-    Scores are (K, T, H) and (M, T, H) with the T table columns of all axes. Heads come last, so that one pair reads one
-    run of memory per table and axis.
-    """
-    num_queries, columns, heads = query_scores.shape
-    num_keys = len(key_scores)
-    query_start = torch.arange(num_queries, device=query_scores.device)[:, None] * columns
-    key_start = torch.arange(num_keys, device=query_scores.device)[None, :] * columns
-    query_rows, key_rows = query_scores.reshape(-1, heads), key_scores.reshape(-1, heads)
-    total = query_scores.new_zeros(())
-    for column in bins:
-        total = total + query_rows.index_select(0, (query_start + column).flatten())
-        total = total + key_rows.index_select(0, (key_start + column).flatten())
-    return total.view(num_queries, num_keys, heads).permute(2, 0, 1)
-
-
-def weight_of_bins(weights: Tensor, bins: list[Tensor], columns: int) -> Tensor:
-    """Attention that falls on each table column: (H, K, M) to (K, T, H).
-
-    Summing the weights of a column before reading the table makes the value term of (3) a small matrix product.
-    """
-    heads, num_queries, _ = weights.shape
-    histogram = weights.new_zeros(heads, num_queries, columns)
-    for column in bins:
-        histogram = histogram.scatter_add(2, column.expand(heads, -1, -1), weights)
-    return histogram.permute(1, 2, 0)
+def relative_bins(query_xyz: Tensor, key_xyz: Tensor, grid_length: int, grid_size: float) -> Tensor:
+    """Table columns n_a + 2 G a of each pair (3, K, M) int16; equation (2)."""
+    steps = ((query_xyz.T[:, :, None] - key_xyz.T[:, None, :]) / grid_size).floor_()
+    first = torch.arange(3, device=steps.device).mul(2 * grid_length).add(grid_length)[:, None, None]
+    return steps.clamp_(-grid_length, grid_length - 1).add_(first).to(torch.int16)

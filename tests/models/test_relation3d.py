@@ -25,7 +25,8 @@ def make_batch(instances: tuple[int, ...] = (3, 0), points: int = 200, superpoin
                                torch.rand(count, 3, generator=g), owner))
     starts = torch.arange(scans + 1)
     return PointBatch(xyz, torch.randn(scans * points, 9, generator=g), starts * points, coords.int(), point_to_voxel,
-                      (16, 16, 16), torch.cat([own + b * superpoints for b in range(scans)]), starts * superpoints, tuple(targets))
+                      (16, 16, 16), torch.cat([own + b * superpoints for b in range(scans)]), starts * superpoints,
+                      tuple(targets))
 
 
 def test_full_network_has_the_published_parameters_less_the_dead_ones() -> None:
@@ -63,7 +64,8 @@ def test_row_order_of_points_does_not_matter() -> None:
     model, batch = build(CONFIG).eval(), make_batch((3,))
     order = torch.randperm(200, generator=torch.Generator().manual_seed(1))
     shuffled = PointBatch(batch.xyz[order], batch.features[order], batch.offsets, batch.voxel_coords,
-                          batch.point_to_voxel[order], batch.spatial_shape, batch.point_to_superpoint[order], batch.superpoint_offsets)
+                          batch.point_to_voxel[order], batch.spatial_shape, batch.point_to_superpoint[order],
+                          batch.superpoint_offsets)
     with torch.no_grad():
         torch.testing.assert_close(model(shuffled).layers[0].masks[0], model(batch).layers[0].masks[0], rtol=1e-4, atol=1e-4)
 
