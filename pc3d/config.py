@@ -67,6 +67,7 @@ class LossConfig(Config):
     center: float = 0.5
     score: float = 0.5
     contrastive: float = 1.0
+    semantic: float = 0.0                                # class of each superpoint straight from ASAM. Paper: no such loss
     cost_cls: float = 0.5
     cost_bce: float = 1.0
     cost_dice: float = 1.0
@@ -142,6 +143,7 @@ class AugmentConfig(Config):
     color_shift: float = Field(0.1, ge=0)
     elastic: tuple[tuple[float, float], ...] = ((6.0, 40.0), (20.0, 160.0))  # (granularity, magnitude) in voxels
     scale: tuple[float, float] = (1.0, 1.0)
+    keep_points: tuple[float, float] = (1.0, 1.0)        # share of the points that stays, drawn per scan. Paper: all
     drop_color: float = Field(0.0, ge=0, le=1)           # chance to train a scan without colour. Paper: 0
     drop_normals: float = Field(0.0, ge=0, le=1)         # same for normals. Paper: 0
 

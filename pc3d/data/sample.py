@@ -45,8 +45,8 @@ def make_sample(cloud: PointCloud, model: ModelConfig, *, augment: AugmentConfig
         positions = cloud.xyz / model.backbone.voxel_size
         return _finish(cloud, model, positions, (0.0, 0.0, 0.0), with_targets=cloud.instances is not None)
     rng = rng or np.random.default_rng()
-    cloud = random_linear(_drop_columns(cloud, augment, rng), rng, jitter=augment.jitter, flip=augment.flip,
-                          rotate=augment.rotate, scale=augment.scale)
+    cloud = _drop_columns(_drop_points(cloud, augment.keep_points, rng), augment, rng)
+    cloud = random_linear(cloud, rng, jitter=augment.jitter, flip=augment.flip, rotate=augment.rotate, scale=augment.scale)
     positions = cloud.xyz / model.backbone.voxel_size
     for granularity, magnitude in augment.elastic:
         positions = elastic_distortion(positions, granularity, magnitude, rng)
@@ -54,6 +54,11 @@ def make_sample(cloud: PointCloud, model: ModelConfig, *, augment: AugmentConfig
         keep = random_crop(positions, max_points, rng)
         cloud, positions = cloud[keep], positions[keep]
     return _finish(cloud, model, positions, tuple(augment.color_shift * rng.standard_normal(3)), with_targets=True)
+
+
+def _drop_points(cloud: PointCloud, keep: tuple[float, float], rng: np.random.Generator) -> PointCloud:
+    stays = rng.random(len(cloud)) < rng.uniform(*keep)
+    return cloud if stays.all() or not stays.any() else cloud[stays]
 
 
 def _drop_columns(cloud: PointCloud, augment: AugmentConfig, rng: np.random.Generator) -> PointCloud:

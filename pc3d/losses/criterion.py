@@ -34,6 +34,9 @@ class Criterion(nn.Module):
         if self.config.contrastive > 0:
             terms["contrastive"] = contrastive_loss(output.memory, targets, self.config)
             total = total + self.config.contrastive * terms["contrastive"]
+        if output.semantic is not None:
+            terms["semantic"] = _semantic_loss(output.semantic, targets)
+            total = total + self.config.semantic * terms["semantic"]
         return {"loss": total, **terms}
 
     def layer_losses(self, layer: LayerOutput, targets: tuple[Targets, ...], *, last: bool) -> dict[str, Tensor]:
@@ -66,6 +69,17 @@ def _mask_losses(layer: LayerOutput, scan: int, target: Targets, pairs: Match) -
     masks = target.masks[pairs.instances].to(logits.dtype)
     score = _score_loss(layer.scores[scan, pairs.queries], mask_iou(logits, masks))
     return bce_loss(logits, masks), dice_loss(logits, masks), score
+
+
+def _semantic_loss(logits: Tensor, targets: tuple[Targets, ...]) -> Tensor:
+    """Cross-entropy of each superpoint's class (S, C+1); one of no instance is of the last class."""
+    labels = []
+    for target in targets:
+        label = torch.full((target.masks.shape[1],), logits.shape[1] - 1, dtype=torch.int64, device=logits.device)
+        instance, superpoint = target.masks.nonzero(as_tuple=True)
+        label[superpoint] = target.labels[instance]
+        labels.append(label)
+    return F.cross_entropy(logits, torch.cat(labels))
 
 
 def _score_loss(scores: Tensor, iou: Tensor) -> Tensor:

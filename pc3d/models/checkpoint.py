@@ -32,12 +32,12 @@ SUFFIX = ".safetensors"
 def save_model(model: Relation3D, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
     """Write ``<path>.safetensors`` and ``<path>.json``; a crash at any moment leaves a pair that loads.
 
-    ``dtype`` stores floating-point tensors in that type, float16 for half the size; loading widens them again.
+    ``dtype`` stores weight matrices in that type, float16 for half the size; loading widens them again.
     The json goes first and still knows the weights it replaces, so the pair holds before and after the weights follow.
     """
     path = _weights_path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    weights = write_tensors({n: t.to(dtype) if dtype and t.is_floating_point() else t for n, t in tensors.items()})
+    weights = write_tensors({name: tensor.to(dtype) if dtype and tensor.dim() > 1 else tensor for name, tensor in tensors.items()})
     record = {"format": "pc3d-model", "version": __version__, "sha256": hashlib.sha256(weights).hexdigest(),
               "classes": list(model.config.classes), "config": model.config.model_dump(mode="json")}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -27,3 +27,4 @@ class Relation3DOutput:
 
     layers: list[LayerOutput]
     memory: list[list[Tensor]]
+    semantic: Tensor | None = None   # (S, C+1) class logits of the superpoints of all scans, when the network has that head
