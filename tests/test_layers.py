@@ -19,7 +19,8 @@ LAYERS = (
     ("ops",),
     ("io", "superpoints", "transforms"),
     ("nn", "losses", "metrics"),
-    ("models", "data", "synth", "reconstruct", "lift"),
+    ("models", "data", "reconstruct", "lift"),
+    ("synth",),  # fuses its virtual frames with reconstruct
     ("engine", "viz"),
     ("cli",),
     ("__main__",),
