@@ -18,10 +18,10 @@ BLOCK_RESOLUTION = 16
 
 
 def fuse(frames: Iterable[Frame], voxel_size: float = 0.02, *, truncation: float = 4.0, depth_max: float = 4.5,
-         depth_min: float = 0.2, min_weight: float = 2.0, min_part: int = 100) -> PointCloud:
+         depth_min: float = 0.2, min_views: int = 2, min_part: int = 100) -> PointCloud:
     """Fuse frames into a mesh with colours and area-weighted vertex normals, in the world of the camera poses.
 
-    ``voxel_size``, ``depth_min`` and ``depth_max`` in metres, ``truncation`` in voxels. A surface needs ``min_weight``
+    ``voxel_size``, ``depth_min`` and ``depth_max`` in metres, ``truncation`` in voxels. A surface needs ``min_views``
     observations; connected parts of fewer than ``min_part`` vertices are dropped. Vertices come in an order that depends
     on the surface alone. Raises DataError when no surface comes out, BackendError without Open3D.
     """
@@ -30,11 +30,11 @@ def fuse(frames: Iterable[Frame], voxel_size: float = 0.02, *, truncation: float
     for frame in frames:
         _integrate(volume, frame, truncation, depth_min, depth_max)
         count += 1
-    xyz, rgb, faces = _extract(volume, min_weight) if count else _nothing()
+    xyz, rgb, faces = _extract(volume, min_views) if count else _nothing()
     xyz, rgb, faces = drop_small_parts(xyz, rgb, faces, min_part)
     if not len(faces):
         raise DataError(explain("no surface came out of the frames", got=f"{count} frames", expected="overlapping frames with depth",
-                                do=f"Check poses and depth unit (metres, between {depth_min} and {depth_max}), or lower min_weight."))
+                                do=f"Check poses and depth unit (metres, between {depth_min} and {depth_max}), or lower min_views."))
     xyz, rgb, faces = canonical_order(xyz, rgb, faces)
     return PointCloud(xyz=xyz, rgb=rgb, faces=faces, normals=vertex_normals(xyz, faces),
                       metadata={"reconstruction": {"frames": count, "voxel_size": voxel_size, "depth_max": depth_max}})
@@ -79,8 +79,8 @@ def _matrix(camera: Camera) -> NDArray[np.float64]:
     return np.ascontiguousarray(camera.matrix, dtype=np.float64)
 
 
-def _extract(volume: Any, min_weight: float) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
-    mesh = volume.extract_triangle_mesh(weight_threshold=min_weight)
+def _extract(volume: Any, min_views: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
+    mesh = volume.extract_triangle_mesh(weight_threshold=min_views - 0.5)
     if "positions" not in mesh.vertex or "indices" not in mesh.triangle:
         return _nothing()
     rgb = np.clip(np.rint(mesh.vertex.colors.numpy()), 0, 255).astype(np.uint8)

@@ -24,10 +24,10 @@ from pc3d.synth.shading import Shader
 class ScannerConfig:
     """How a room is scanned; lengths in metres, angles in degrees."""
 
-    width: int = 320
-    height: int = 240
+    width: int = 256
+    height: int = 192
     field_of_view: float = 62.0
-    stations: int = 9
+    stations: int = 8
     views: int = 10                  # frames at each station
     depth_min: float = 0.3
     depth_max: float = 5.0
@@ -46,7 +46,7 @@ def scan_room(room: Room, rng: np.random.Generator, config: ScannerConfig | None
     config = config or ScannerConfig()
     caster = Caster(room)
     frames = virtual_frames(room, rng, config, caster)
-    mesh = fuse(frames, config.voxel_size, depth_min=config.depth_min, depth_max=config.depth_max)
+    mesh = fuse(frames, config.voxel_size, depth_min=config.depth_min, depth_max=config.depth_max, min_views=3)
     local = (mesh.xyz - room.T_world_room[:3, 3]) @ room.T_world_room[:3, :3]
     labels, instances = caster.labels_at(local.astype(np.float32), config.max_label_distance)
     labels, instances = renumber(labels, instances, config.min_instance_points)
@@ -70,13 +70,13 @@ class Caster:
         import open3d
 
         self.room = room
-        self.tensor = open3d.core.Tensor
-        self.scene = open3d.t.geometry.RaycastingScene()
+        self.tensor: Any = open3d.core.Tensor
+        self.scene: Any = open3d.t.geometry.RaycastingScene()
         self.scene.add_triangles(room.mesh.vertices, room.mesh.faces.astype(np.uint32))
 
     def cast(self, origin: NDArray[Any], directions: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:
         """Distance (N,) in units of the directions (inf for a miss), triangle (N,) (-1 for a miss) and normal (N, 3)."""
-        rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], axis=1).astype(np.float32)
+        rays = np.concatenate([np.broadcast_to(origin, directions.shape), directions], axis=1, dtype=np.float32)
         hits = self.scene.cast_rays(self.tensor(rays))
         face = hits["primitive_ids"].numpy().astype(np.int64)
         return hits["t_hit"].numpy(), np.where(face < len(self.room.mesh.faces), face, -1), hits["primitive_normals"].numpy()
@@ -157,55 +157,62 @@ def virtual_frames(room: Room, rng: np.random.Generator, config: ScannerConfig |
     caster = caster or Caster(room)
     focal = config.width / 2 / np.tan(np.radians(config.field_of_view) / 2)
     camera = Camera(config.width, config.height, focal, focal, (config.width - 1) / 2, (config.height - 1) / 2)
-    rays, shader = _pixel_rays(camera), Shader.draw(room, rng)
+    rays, shader, shape = _pixel_rays(camera), Shader.draw(room, rng), (camera.height, camera.width)
+    length = np.linalg.norm(rays, axis=1)
     drift = np.eye(4)
     for index, pose in enumerate(trajectory(room, rng, config.stations, config.views)):
         drift = _wobble(rng, config.noise) if index % config.views == 0 else drift
-        depth, face, normal = caster.cast(pose[:3, 3], rays @ pose[:3, :3].T)
-        facing = np.abs(np.einsum("ij,ij->i", normal, rays @ pose[:3, :3].T)) / np.linalg.norm(rays, axis=1)
-        points = pose[:3, 3] + (rays @ pose[:3, :3].T) * np.where(face >= 0, depth, 0)[:, None]
-        rgb = shader.shade(points, normal, face, rng).reshape(camera.height, camera.width, 3)
-        shape = (camera.height, camera.width)
+        origin, directions = pose[:3, 3].astype(np.float32), rays @ pose[:3, :3].T.astype(np.float32)
+        depth, face, normal = caster.cast(origin, directions)
+        facing = np.abs(np.einsum("ij,ij->i", normal, directions)) / length
+        points = origin + directions * np.where(face >= 0, depth, 0)[:, None]
+        rgb = shader.shade(points, normal, face, rng).reshape(*shape, 3)
         measured = measure(depth.reshape(shape), facing.reshape(shape), shader.dropout(face).reshape(shape), rng, config)
         reported = room.T_world_room @ drift @ pose @ _wobble(rng, 0.5 * config.noise)
-        yield Frame(f"{index:04d}", camera, camera, reported, lambda image=rgb: image, lambda image=measured: image)
+        yield _as_frame(f"{index:04d}", camera, reported, rgb, measured)
 
 
-def _pixel_rays(camera: Camera) -> NDArray[np.float64]:
+def _as_frame(name: str, camera: Camera, pose: NDArray[np.float64], rgb: NDArray[np.uint8], depth: NDArray[np.float32]) -> Frame:
+    return Frame(name, camera, camera, pose, lambda: rgb, lambda: depth)
+
+
+def _pixel_rays(camera: Camera) -> NDArray[np.float32]:
     v, u = np.mgrid[0 : camera.height, 0 : camera.width]
-    return np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)], axis=-1).reshape(-1, 3)
+    rays = np.stack([(u - camera.cx) / camera.fx, (v - camera.cy) / camera.fy, np.ones(u.shape)], axis=-1)
+    return rays.reshape(-1, 3).astype(np.float32)
 
 
-def measure(depth: NDArray[np.float32], facing: NDArray[np.float64], dropout: NDArray[np.float64], rng: np.random.Generator,
+def measure(depth: NDArray[np.float32], facing: NDArray[np.float32], dropout: NDArray[np.float32], rng: np.random.Generator,
             config: ScannerConfig) -> NDArray[np.float32]:
     """Turn true depth (H, W) into what a structured-light camera reports; 0 where it reports nothing.
 
-    Noise: sigma = 1.2 mm + 1.9 mm (z - 0.4)^2, half of it per pixel and half in patches, and steps of z^2 / 700 m.
+    Noise: sigma = 1.2 mm + 1.9 mm (z - 0.4)^2, most of it per pixel and some in patches, and steps of z^2 / 700 m.
     ``facing`` is the cosine between ray and normal, ``dropout`` the chance that the material returns nothing.
     """
     valid = np.isfinite(depth) & (depth >= config.depth_min) & (depth <= config.depth_max)
-    z = np.where(valid, depth, 1.0).astype(np.float64)
+    z = np.where(valid, depth, np.float32(1))
     if config.noise > 0:
-        patch = rng.standard_normal((-(-depth.shape[0] // 8), -(-depth.shape[1] // 8))).repeat(8, axis=0).repeat(8, axis=1)
-        sigma = config.noise * (0.0012 + 0.0019 * (z - 0.4) ** 2)
-        z = z + sigma * (0.8 * rng.standard_normal(depth.shape) + 0.5 * patch[: depth.shape[0], : depth.shape[1]])
-        step = config.noise * z**2 / 700
+        noise, single = np.float32(config.noise), np.float32
+        rows, columns = (-(-n // 8) for n in depth.shape)
+        patch = rng.standard_normal((rows, columns), dtype=np.float32).repeat(8, axis=0).repeat(8, axis=1)
+        sigma = noise * (single(0.0012) + single(0.0019) * (z - single(0.4)) ** 2)
+        z += sigma * (single(0.8) * rng.standard_normal(depth.shape, dtype=np.float32)
+                      + single(0.5) * patch[: depth.shape[0], : depth.shape[1]])
+        step = noise * z * z / single(700)
         z = np.rint(z / step) * step
-        chance = rng.random(depth.shape)
-        lost = np.where(facing < 0.2, 1 - facing / 0.2, 0.0) + 0.75 * _edges(depth) + dropout
-        valid &= chance > lost * min(config.noise, 1.0)
-    return np.where(valid, z, 0).astype(np.float32)
+        lost = np.maximum(1 - facing / single(0.2), 0) + single(0.6) * _edges(depth) + dropout
+        valid &= rng.random(depth.shape, dtype=np.float32) > lost * min(noise, single(1))
+    return np.where(valid, z, np.float32(0))
 
 
 def _edges(depth: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Pixels beside a jump in depth of more than 5 %."""
-    filled = np.where(np.isfinite(depth), depth, 100.0)
+    filled = np.where(np.isfinite(depth), depth, np.float32(100))
     edge = np.zeros(depth.shape, bool)
-    for axis in (0, 1):
-        jump = np.abs(np.diff(filled, axis=axis)) > 0.05 * np.minimum(np.take(filled, range(filled.shape[axis] - 1), axis), 100)
-        pad = [(0, 0), (0, 0)]
-        pad[axis] = (0, 1)
-        edge |= np.pad(jump, pad)
-        pad[axis] = (1, 0)
-        edge |= np.pad(jump, pad)
+    down = np.abs(filled[1:] - filled[:-1]) > np.float32(0.05) * filled[:-1]
+    edge[1:] |= down
+    edge[:-1] |= down
+    across = np.abs(filled[:, 1:] - filled[:, :-1]) > np.float32(0.05) * filled[:, :-1]
+    edge[:, 1:] |= across
+    edge[:, :-1] |= across
     return edge

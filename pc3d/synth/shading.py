@@ -17,55 +17,64 @@ class Shader:
 
     colors: NDArray[np.float32]       # (F, 3) in 0-1
     surfaces: NDArray[np.uint8]       # (F,)
-    lamp: NDArray[np.float64]         # (3,) position in the room
-    ambient: float
-    tint: NDArray[np.float64]         # (3,) white balance
+    lamp: NDArray[np.float32]         # (3,) position in the room
+    ambient: np.float32
+    tint: NDArray[np.float32]         # (3,) white balance
     glass_dropout: float
 
     @classmethod
     def draw(cls, room: Room, rng: np.random.Generator) -> Shader:
         """Choose the light of a scan."""
         lamp = room.size * np.array([*rng.uniform(0.25, 0.75, 2), 0.95])
-        return cls(room.mesh.colors.astype(np.float32) / 255, room.mesh.surfaces, lamp, rng.uniform(0.45, 0.7),
-                   1 + rng.normal(0, 0.04, 3), rng.choice([0.05, 0.95]))
+        return cls(room.mesh.colors.astype(np.float32) / 255, room.mesh.surfaces, lamp.astype(np.float32),
+                   np.float32(rng.uniform(0.45, 0.7)), (1 + rng.normal(0, 0.04, 3)).astype(np.float32), float(rng.choice([0.05, 0.95])))
 
-    def dropout(self, face: NDArray[np.int64]) -> NDArray[np.float64]:
+    def dropout(self, face: NDArray[np.int64]) -> NDArray[np.float32]:
         """Chance that the depth camera gets nothing back from a triangle (-1 for a miss)."""
-        chance = np.zeros(256)
+        chance = np.zeros(256, np.float32)
         chance[GLASS], chance[METAL] = self.glass_dropout, 0.08
-        return np.where(face >= 0, chance[self.surfaces[face]], 1.0)
+        return np.where(face >= 0, chance[self.surfaces[face]], np.float32(1))
 
-    def shade(self, points: NDArray[np.float64], normals: NDArray[np.float32], face: NDArray[np.int64],
+    def shade(self, points: NDArray[np.float32], normals: NDArray[np.float32], face: NDArray[np.int64],
               rng: np.random.Generator) -> NDArray[np.uint8]:
         """Colours (N, 3) of hit points in the room frame, under this frame's exposure; black for a miss."""
         to_lamp = self.lamp - points
-        distance = np.linalg.norm(to_lamp, axis=1)
-        lit = np.abs(np.einsum("ij,ij->i", to_lamp, normals)) / np.maximum(distance, 1e-6)
-        light = self.ambient + (1 - self.ambient) * lit * 6 / (3 + distance**2) + 0.06 * normals[:, 2]
-        light *= pattern(points, self.surfaces[face])
+        squared = np.einsum("ij,ij->i", to_lamp, to_lamp)
+        lit = np.abs(np.einsum("ij,ij->i", to_lamp, normals)) / np.sqrt(np.maximum(squared, 1e-6))
+        light = self.ambient + (1 - self.ambient) * lit * 6 / (3 + squared) + np.float32(0.06) * normals[:, 2]
+        light *= pattern(points, self.surfaces[face]) * (face >= 0)
         color = self.colors[face] * light[:, None] * self.tint
-        exposure = np.clip(0.5 / max(float(color.mean()), 1e-3), 0.8, 1.35) * rng.normal(1, 0.05)
-        color = color * exposure + rng.normal(0, 0.012, len(points))[:, None]
-        return (np.clip(np.where(face[:, None] >= 0, color, 0), 0, 1) * 255).astype(np.uint8)
+        exposure = np.float32(np.clip(0.5 / max(float(color.mean()), 1e-3), 0.8, 1.35) * rng.normal(1, 0.05) * 255)
+        color *= exposure
+        color += rng.standard_normal(len(points), dtype=np.float32)[:, None] * np.float32(3.0)
+        return np.clip(color, 0, 255, out=color).astype(np.uint8)
 
 
-def pattern(points: NDArray[np.float64], surfaces: NDArray[np.uint8]) -> NDArray[np.float64]:
+def pattern(points: NDArray[np.float32], surfaces: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Brightness factor (N,) of the surface pattern: wood grain, cloth, tiles with grout, planks."""
-    factor = np.ones(len(points))
-    for kind, (cell, strength) in _CELLS.items():
-        rows = np.flatnonzero(surfaces == kind)
-        factor[rows] += strength * (_hash(np.floor(points[rows] / cell)) - 0.5)
-    tile = np.flatnonzero(surfaces == TILE)
-    grout = (np.mod(points[tile, :2], 0.33) < 0.02).any(axis=1)
-    factor[tile[grout]] *= 0.7
+    rows = np.flatnonzero(_STRENGTH[surfaces])
+    kind, spot = surfaces[rows], points[rows]
+    factor = np.ones(len(points), dtype=np.float32)
+    factor[rows] += _STRENGTH[kind] * (_hash(np.floor(spot * _FREQUENCY[kind])) - np.float32(0.5))
+    tile = np.flatnonzero(kind == TILE)
+    grout = (np.mod(spot[tile, :2], 0.33) < 0.02).any(axis=1)
+    factor[rows[tile[grout]]] *= 0.7
     return factor
 
 
-_CELLS = {GRAIN: (np.array([0.35, 0.06, 0.045]), 0.16), FABRIC: (np.array([0.03, 0.03, 0.03]), 0.12),
-          TILE: (np.array([0.33, 0.33, 10.0]), 0.08), PLANK: (np.array([1.1, 0.13, 10.0]), 0.3)}
+def _cell_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Strength (256,) and cells a metre (256, 3) of the pattern of each surface kind."""
+    strength, frequency = np.zeros(256, np.float32), np.ones((256, 3), np.float32)
+    for kind, (cell, factor) in {GRAIN: ((0.35, 0.06, 0.045), 0.16), FABRIC: ((0.03, 0.03, 0.03), 0.12),
+                                 TILE: ((0.33, 0.33, 10.0), 0.08), PLANK: ((1.1, 0.13, 10.0), 0.3)}.items():
+        strength[kind], frequency[kind] = factor, 1 / np.array(cell)
+    return strength, frequency
 
 
-def _hash(cells: NDArray[np.float64]) -> NDArray[np.float64]:
+_STRENGTH, _FREQUENCY = _cell_table()
+
+
+def _hash(cells: NDArray[np.float32]) -> NDArray[np.float32]:
     """Reproducible noise in [0, 1) of integer cells (N, 3)."""
-    value = np.sin(cells @ np.array([12.9898, 78.233, 37.719])) * 43758.5453
+    value = np.sin(cells @ np.array([12.9898, 78.233, 37.719], np.float32)) * np.float32(43758.547)
     return value - np.floor(value)
