@@ -158,6 +158,7 @@ class TrainConfig(Config):
     lr: float = Field(2e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
     poly_power: float = Field(0.9, ge=0)
+    warmup_steps: int = Field(0, ge=0)                   # the rate grows linearly over the first steps. Paper: 0
     grad_clip: float = Field(0.0, ge=0)                  # 0: off, as the paper
     eval_every: int = Field(16, ge=1)                    # epochs
     save_every: int = Field(1, ge=1)                     # epochs

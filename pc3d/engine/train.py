@@ -52,6 +52,7 @@ class Trainer:
     samples: TrainingSamples
     device: torch.device
     log: MetricsLog
+    steps: int = 0
 
     def batches(self, epoch: int) -> Iterator[PointBatch]:
         """Shuffled batches of one epoch; an incomplete last one is dropped, as in the paper, unless it is the only one."""
@@ -68,17 +69,18 @@ class Trainer:
         """Train one epoch; return the mean of each loss term and the time it took (seconds)."""
         start = time.perf_counter()
         lr = poly_lr(self.config.train.lr, epoch, self.config.train.epochs, self.config.train.poly_power)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
         self.model.train()
-        terms = [self.step(batch) for batch in self.batches(epoch)]
+        terms = [self.step(batch, lr) for batch in self.batches(epoch)]
         means = {name: sum(t[name] for t in terms) / len(terms) for name in terms[0]}
         record = {"epoch": epoch, "lr": lr, "seconds": round(time.perf_counter() - start, 2), **means}
         self.log.write("train", record)
         return record
 
-    def step(self, batch: PointBatch) -> dict[str, float]:
-        """One optimiser step on one batch; return its loss terms."""
+    def step(self, batch: PointBatch, lr: float) -> dict[str, float]:
+        """One optimiser step on one batch at (at most) this learning rate; return its loss terms."""
+        self.steps += 1
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * min(1.0, self.steps / max(self.config.train.warmup_steps, 1))
         assert batch.targets is not None
         losses = self.criterion(self.model(batch), batch.targets)
         if not torch.isfinite(losses["loss"]):

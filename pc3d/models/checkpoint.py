@@ -37,7 +37,9 @@ def save_model(model: Relation3D, path: str | Path, *, dtype: torch.dtype | None
     """
     path = _weights_path(path)
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    weights = write_tensors({name: tensor.to(dtype) if dtype and tensor.dim() > 1 else tensor for name, tensor in tensors.items()})
+    if dtype is not None:
+        tensors = {name: tensor.to(dtype) if tensor.dim() > 1 else tensor for name, tensor in tensors.items()}
+    weights = write_tensors(tensors)
     record = {"format": "pc3d-model", "version": __version__, "sha256": hashlib.sha256(weights).hexdigest(),
               "classes": list(model.config.classes), "config": model.config.model_dump(mode="json")}
     path.parent.mkdir(parents=True, exist_ok=True)
