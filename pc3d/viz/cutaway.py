@@ -16,13 +16,14 @@ _WALL_DEPTH = 0.3  # metres from the outermost points of the floor plan within w
 
 def open_to(view: View, places: NDArray[np.floating], normals: NDArray[np.floating],
             xyz: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """Say which surfaces (at ``places``, of a scan of points ``xyz``) face the eye and are no ceiling."""
+    """Say which surfaces (at ``places``, of a scan ``xyz``) face the eye and are no ceiling; those without a normal do."""
     towards = np.broadcast_to(-view.axes[2], places.shape) if view.orthographic else view.eye - places
     facing = (normals * towards).sum(axis=1)
     low, high = np.quantile(xyz[:, 2], [0.01, 0.99]) if len(xyz) else (0.0, 0.0)
     is_room = high - low > 1.5
     ceiling = is_room & (normals[:, 2] < -0.5) & (places[:, 2] > low + 0.7 * (high - low))
-    return np.asarray((facing >= -0.05 * np.linalg.norm(towards, axis=1)) & ~ceiling)
+    towards_eye = (facing >= 0.04 * np.linalg.norm(towards, axis=1)) | ~normals.any(axis=1)
+    return np.asarray(towards_eye & ~ceiling)
 
 
 def mesh_normals(xyz: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArray[np.float32]:

@@ -35,7 +35,8 @@ SCANNET_COLORS: dict[str, tuple[int, int, int]] = {
 }
 
 _GOLDEN_ANGLE = np.pi * (3.0 - np.sqrt(5.0))
-_TIERS = np.array([[0.66, 0.17], [0.78, 0.13], [0.54, 0.15]])  # OKLCH lightness and chroma, taken in turn
+# OKLCH lightness and chroma, taken in turn: of 3000 random choices of four, the one that keeps 60 colours furthest apart.
+_TIERS = np.array([[0.69, 0.19], [0.71, 0.11], [0.55, 0.16], [0.76, 0.19]])
 
 
 def distinct_colors(count: int) -> NDArray[np.uint8]:

@@ -104,8 +104,8 @@ def match_colors(truth: NDArray[np.int64], owner: NDArray[np.int64], count: int)
     return number
 
 
-def _layer(title: str, owner: NDArray[np.int64], labels: NDArray[np.int64], classes: tuple[str, ...], numbers: NDArray[np.int64],
-           color_by: ColorBy, scores: list[float] | None) -> Layer:
+def _layer(title: str, owner: NDArray[np.int64], labels: NDArray[np.int64], classes: tuple[str, ...],
+           numbers: NDArray[np.int64], color_by: ColorBy, scores: list[float] | None) -> Layer:
     names = [classes[label] if 0 <= label < len(classes) else "object" for label in labels]
     if color_by == "instances":
         colors = distinct_colors(int(numbers.max(initial=-1)) + 1)[numbers]
@@ -148,13 +148,17 @@ def _tags(window: NDArray[np.uint8], layer: Layer, surface: Surface, size: float
         half = text_width(layer.names[row], small) / 2 + small / 2
         at_x = float(np.clip(center[0], half, max(half, window.shape[1] - half)))
         at_y = float(center[1]) + small / 2
-        if any(abs(at_x - other_x) < half + other_half and abs(at_y - other_y) < 1.5 * small for other_x, other_y, other_half in taken):
+        if any(abs(at_x - x0) < half + half0 and abs(at_y - y0) < 1.5 * small for x0, y0, half0 in taken):
             continue
         taken.append((at_x, at_y, half))
         draw_text(window, layer.names[row], at_x, at_y, size=small, align="center", bold=True, color=INK, halo=(255, 255, 255))
 
 
 Entry = tuple[list[tuple[int, int, int]], str, float]  # colours, text, width in pixels
+
+
+def _rgb(color: NDArray[np.uint8]) -> tuple[int, int, int]:
+    return int(color[0]), int(color[1]), int(color[2])
 
 
 def _legend_entries(layer: Layer, panel: int, size: float) -> list[Entry]:
@@ -164,7 +168,7 @@ def _legend_entries(layer: Layer, panel: int, size: float) -> list[Entry]:
         text = name if len(members) == 1 else f"{name} ×{len(members)}"
         if layer.scores is not None:
             text += f" {np.mean([layer.scores[row] for row in members]):.2f}"
-        colors = list(dict.fromkeys(tuple(int(v) for v in layer.colors[row]) for row in members))[:6]
+        colors = list(dict.fromkeys(_rgb(layer.colors[row]) for row in members))[:6]
         text = fit_text(text, 0.9 * size, panel - 2.4 * size - len(colors) * size - 2 * size)
         entries.append((colors, text, len(colors) * 1.15 * size + 0.3 * size + text_width(text, 0.9 * size) + 1.6 * size))
     return entries

@@ -83,7 +83,7 @@ def _resolve(view: View, batches: Iterator[Fragments], corners: int) -> Surface:
 
 def _point_fragments(view: View, projected: NDArray[np.float64], rows: NDArray[np.int64],
                      spacing: float) -> Iterator[Fragments]:
-    scale = view.scale if view.orthographic else view.scale / projected[rows, 2]
+    scale = np.full(len(rows), view.scale) if view.orthographic else view.scale / projected[rows, 2]
     radius = np.clip(np.ceil(0.9 * spacing * scale), 1, 24).astype(np.int64) if len(rows) else np.zeros(0, dtype=np.int64)
     for size in np.unique(radius):
         members = rows[radius == size]

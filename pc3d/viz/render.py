@@ -86,8 +86,8 @@ def paint(surface: Surface, colors: NDArray[np.uint8], normals: NDArray[np.float
     image = np.empty((surface.height * surface.width, 3), dtype=np.float32)
     image[:] = background
     image[surface.pixels] = np.minimum(color, 255.0)
-    image = image.reshape(surface.height, surface.width, 3)
-    parts = [image[y::supersample, x::supersample] for y in range(supersample) for x in range(supersample)]
+    grid = image.reshape(surface.height, surface.width, 3)
+    parts = [grid[y::supersample, x::supersample] for y in range(supersample) for x in range(supersample)]
     return np.round(sum(parts[1:], parts[0]) / len(parts)).astype(np.uint8)
 
 
