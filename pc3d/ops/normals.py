@@ -48,7 +48,8 @@ def _check_mesh(op: str, xyz: Tensor, faces: Tensor) -> None:
 
 def _face_cross(xyz: Tensor, faces: Tensor) -> Tensor:
     p, q, r = xyz[faces[:, 0]], xyz[faces[:, 1]], xyz[faces[:, 2]]
-    return torch.linalg.cross(q - p, r - p)
+    (ux, uy, uz), (vx, vy, vz) = (q - p).unbind(1), (r - p).unbind(1)
+    return torch.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], dim=1)
 
 
 def _vertex_normals_reference(xyz: Tensor, faces: Tensor) -> Tensor:
@@ -60,7 +61,9 @@ def _vertex_normals_reference(xyz: Tensor, faces: Tensor) -> Tensor:
 
 def _mean_face_normals_reference(xyz: Tensor, faces: Tensor) -> Tensor:
     cross = _face_cross(xyz, faces)
-    norm = cross.norm(dim=1)
+    x, y, z = cross.unbind(1)
+    # Superpoints hang on the last bit, and torch's own float32 sqrt (MKL's) is not always the nearest number.
+    norm = (x * x + y * y + z * z).double().sqrt().float()
     keep = norm > 0
     corners, unit = faces[keep].flatten(), (cross[keep] / norm[keep, None]).repeat_interleave(3, 0)
     mean = torch.zeros_like(xyz)
