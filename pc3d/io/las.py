@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import struct
 import warnings
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,9 @@ from numpy.typing import NDArray
 from pc3d.errors import BackendError, DataError, FormatError, explain, require_package
 from pc3d.io.columns import AXES, COLOURS, Columns, cloud_from_columns, columns_from_cloud
 from pc3d.io.files import atomic_file, check_file
+from pc3d.io.las_header import check_las_header
 from pc3d.structures import PointCloud
 
-MAX_LAZ_RATIO = 500         # LAZ packs real scans 5 to 20 times
-FREE_BYTES = 64 * 2**20
 EXACT_INTENSITY = "intensity_float"     # LAS intensity is 16 bits; others go into an extra dimension of this name
 _WITH_COLOUR = {0: 2, 1: 3, 4: 5, 6: 7, 9: 10}
 _OWN_RECORDS = {("LASF_Spec", 4), ("laszip encoded", 22204)}      # extra dimensions and LAZ: laspy writes these itself
@@ -28,7 +26,7 @@ def read_las(path: Path) -> PointCloud:
     Colours that are all zero are no colours. ``metadata["las"]`` keeps point format, scales, offsets and variable records.
     """
     _require_laspy()
-    _check_header(path, check_file(path))
+    _call_laspy(path, check_las_header, path, check_file(path))
     las = _call_laspy(path, _load, path)
     columns: Columns = {axis: np.array(las[axis], dtype=np.float64) for axis in AXES}
     for name in las.point_format.dimension_names:
@@ -73,51 +71,6 @@ def _call_laspy(path: Path, function: Any, *arguments: Any) -> Any:
     except BaseException as error:
         raise FormatError(explain("laspy cannot handle this file", where=path, got=f"{type(error).__name__}: {error}"[:300],
                                   do="The file is damaged, or of a kind laspy does not know.")) from error
-
-
-def _check_header(path: Path, size: int) -> None:
-    """Hold the header's promises against the file's size before laspy allocates anything."""
-    with path.open("rb") as file:
-        head = file.read(375)
-    if head[:4] != b"LASF":
-        raise FormatError(explain("this is not a LAS file", where=path, got=repr(head[:4]), expected="LASF"))
-    if len(head) < 227:
-        raise FormatError(explain("the header is cut off", where=path, got=f"{len(head)} bytes", expected="at least 227"))
-    header_size, points_at, num_records, format_, row, count = struct.unpack_from("<HIIBHI", head, 94)
-    if head[25] >= 4 and len(head) >= 255:
-        first_record, num_late_records, count = struct.unpack_from("<QIQ", head, 235)
-        _check_late_records(path, size, first_record, num_late_records)
-    if points_at > size or header_size > points_at or num_records * 54 > points_at:
-        raise FormatError(explain("the header's offsets do not fit the file", where=path, expected=f"below {size} bytes",
-                                  got=f"header {header_size}, {num_records} records, points at {points_at}"))
-    if count == 0:
-        raise FormatError(explain("the file holds no points", where=path, got="0 points", expected="at least one"))
-    _check_axes(path, head)
-    left, needed = size - points_at, count * row
-    limit = max(FREE_BYTES, left * MAX_LAZ_RATIO) if format_ & 0x80 else left
-    if row < 20 or needed > limit:
-        raise FormatError(explain(f"the file is too short for its {count} points of {row} bytes", where=path,
-                                  got=f"{left} bytes of points", do="The file was cut off or its header is wrong."))
-
-
-def _check_axes(path: Path, head: bytes) -> None:
-    scales, offsets = np.array(struct.unpack_from("<3d", head, 131)), np.array(struct.unpack_from("<3d", head, 155))
-    if not (np.isfinite(scales).all() and np.isfinite(offsets).all() and (scales > 0).all()):
-        raise FormatError(explain("scale or offset make no sense", where=path, expected="finite numbers, scales above 0",
-                                  got=f"scales {scales.tolist()}, offsets {offsets.tolist()}"))
-
-
-def _check_late_records(path: Path, size: int, position: int, count: int) -> None:
-    """Walk the records behind the points (their lengths are 64 bits wide)."""
-    with path.open("rb") as file:
-        for record in range(count):
-            file.seek(min(position, size))
-            head = file.read(60)
-            length = struct.unpack_from("<Q", head, 20)[0] if len(head) == 60 else size
-            if position + 60 + length > size:
-                raise FormatError(explain("a record behind the points does not fit the file", where=f"{path}:record {record}",
-                                          got=f"{length} bytes at {position}", expected=f"an end before {size}"))
-            position += 60 + length
 
 
 def _free_name(name: str) -> str:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pc3d.errors import DataError, FileError, FormatError, explain
+from pc3d.errors import DataError, FileError, FormatError, Pc3dError, explain
 from pc3d.io.columns import COLOURS, cloud_from_columns
 from pc3d.io.files import atomic_file, check_file, check_folder
 from pc3d.io.npz import read_arrays
@@ -35,11 +34,9 @@ def write_result(folder: str | Path, cloud: PointCloud, instances: Instances) ->
     except OSError as error:
         raise FileError(explain("the folder cannot be made", where=folder, got=error.strerror)) from error
     write_ply(_painted(cloud, instances), folder / "instances.ply")
-    with atomic_file(folder / "instances.npz") as file:
-        instances.save(file.name)
-    records = [_without_nan(record) for record in instances.to_records(cloud.world_xyz)]
+    instances.save(folder / "instances.npz")
     summary = {"file": cloud.metadata.get("file"), "num_points": len(cloud), "classes": list(instances.classes),
-               "instances": records}
+               "instances": instances.to_records(cloud.world_xyz)}
     with atomic_file(folder / "instances.json") as file:
         file.write((json.dumps(summary, indent=2, allow_nan=False) + "\n").encode())
 
@@ -85,15 +82,8 @@ def _read_instances(path: Path) -> Instances:
     read_arrays(path)       # sizes and types are checked before Instances.load trusts them
     try:
         return Instances.load(path)
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except Pc3dError:
+        raise
+    except (ValueError, TypeError, IndexError) as error:
         raise FormatError(explain("these are no instances written by pc3d", where=path,
                                   got=f"{type(error).__name__}: {error}"[:200], do="Run pc3d segment again.")) from error
-
-
-def _without_nan(value: Any) -> Any:
-    """NaN (the box of an empty instance) is no json: write null."""
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import FormatError, explain
 from pc3d.io.bare_columns import name_columns
-from pc3d.io.columns import AXES, RESERVED, Columns, cloud_from_columns, columns_from_cloud
+from pc3d.io.columns import AXES, COLOURS, RESERVED, Columns, cloud_from_columns, columns_from_cloud
 from pc3d.io.files import atomic_file, check_file
 from pc3d.io.text_rows import format_rows
 from pc3d.structures import PointCloud
@@ -120,7 +121,7 @@ def _named(path: Path, titles: list[str], table: NDArray[np.float64]) -> Columns
         name = _canonical(title)
         if name in columns:
             raise FormatError(explain(f"column {name!r} is there twice", where=path, got=" ".join(titles)[:80]))
-        columns[name] = np.ascontiguousarray(table[:, i])
+        columns[name] = _byte_or_float(table[:, i]) if name in COLOURS[0] else np.ascontiguousarray(table[:, i])
     missing = [axis for axis in AXES if axis not in columns]
     if missing:
         raise FormatError(explain(f"points have no {', '.join(missing)}", where=path, got=" ".join(titles)[:80]))
@@ -130,3 +131,9 @@ def _named(path: Path, titles: list[str], table: NDArray[np.float64]) -> Columns
 def _canonical(name: str) -> str:
     lower = name.lower()
     return _SHORT.get(lower, lower if lower in RESERVED else name)
+
+
+def _byte_or_float(values: NDArray[np.float64]) -> NDArray[Any]:
+    """Whole numbers up to 255 are bytes, 0 and 1 too: text does not say whether 1 is full or almost no colour."""
+    is_byte = (values >= 0) & (values <= 255) & (values == np.rint(values))
+    return values.astype(np.uint8) if is_byte.all() else np.ascontiguousarray(values)

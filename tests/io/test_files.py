@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -79,8 +77,3 @@ def test_written_files_have_the_users_usual_permissions(tmp_path, scan):
     write(scan, tmp_path / "scan.ply")
     (tmp_path / "other").touch()
     assert (tmp_path / "scan.ply").stat().st_mode == (tmp_path / "other").stat().st_mode
-
-
-def test_importing_io_loads_no_format_library_but_plyfile():
-    code = "import sys, pc3d.io; print([m for m in ('laspy', 'lazrs', 'PIL', 'open3d') if m in sys.modules])"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip() == "[]"

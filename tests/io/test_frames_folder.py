@@ -100,10 +100,6 @@ def test_scannets_names_of_the_same_folder_work(folder):
     assert read_frames(folder)[0].camera.fx == 50
 
 
-def break_with(action):
-    return action
-
-
 BROKEN = {
     "no_color": (lambda f: (f / "color").rename(f / "rgb"), FileError, "color: there is no such folder"),
     "empty_depth": (lambda f: [p.unlink() for p in (f / "depth").iterdir()], FileError, "holds no such files"),
@@ -116,7 +112,7 @@ BROKEN = {
     "pose_words": (lambda f: (f / "poses.txt").write_text("here and there"), FormatError, "not rows of numbers"),
     "poses_empty": (lambda f: (f / "poses.txt").write_text(""), FormatError, "the file is empty"),
     "poses_blank": (lambda f: (f / "poses.txt").write_text("\n\n"), FormatError, "holds no numbers"),
-    "all_poses_lost": (lambda f: np.savetxt(f / "poses.txt", np.full((11, 16), -np.inf)), FormatError, "no frame has a valid pose"),
+    "all_poses_lost": (lambda f: np.savetxt(f / "poses.txt", np.full((11, 16), -np.inf)), FormatError, "no frame has a valid"),
     "intrinsics_shape": (lambda f: np.savetxt(f / "K.txt", np.zeros((2, 2))), FormatError, "no camera intrinsics"),
     "intrinsics_zero": (lambda f: np.savetxt(f / "K.txt", np.zeros((3, 3))), FormatError, "no camera intrinsics"),
     "first_image_broken": (lambda f: (f / "color/0.png").write_bytes(b"\x89PNG"), FormatError, "image cannot be read"),

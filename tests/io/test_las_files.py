@@ -70,11 +70,9 @@ def test_records_behind_the_points_survive(survey):
     assert laspy.read(survey.with_name("copy.las")).evlrs[0].record_data_bytes() == b"x" * 70_000
 
 
-@pytest.mark.parametrize("version", ["1.2", "1.3", "1.4"])
-@pytest.mark.parametrize("point_format", range(11))
+@pytest.mark.parametrize(("point_format", "version"), [
+    *[(i, "1.2") for i in range(4)], *[(i, "1.3") for i in range(6)], *[(i, "1.4") for i in range(11)]])
 def test_every_point_format_reads_and_writes(tmp_path, point_format, version):
-    if point_format > 5 and version != "1.4" or point_format > 3 and version == "1.2":
-        pytest.skip("no such pair in the standard")
     las = laspy.LasData(laspy.LasHeader(point_format=point_format, version=version))
     las.X, las.Y, las.Z = [1, 2], [3, 4], [5, 6]
     las.write(tmp_path / "a.las")
@@ -122,7 +120,7 @@ def test_points_that_left_the_files_grid_get_a_new_one(survey):
 
 def test_what_las_cannot_hold_is_refused_by_name(tmp_path):
     cloud = PointCloud(np.zeros((2, 3), np.float32))
-    with pytest.raises(DataError, match="LAS cannot hold attribute 'x{40}'"):
+    with pytest.raises(DataError, match=r"LAS cannot hold attribute 'x{40}'"):
         write(cloud.replace(attributes={"x" * 40: np.zeros(2)}), tmp_path / "a.las")
     with pytest.raises(DataError, match="LAS cannot hold attribute 'name'"):
         write(cloud.replace(attributes={"name": np.array(["a", "b"])}), tmp_path / "a.las")
@@ -145,7 +143,6 @@ BROKEN = {
     "points_offset": (patch(96, "<I", 2**31), "offsets do not fit"),
     "points_inside_header": (patch(96, "<I", 100), "offsets do not fit"),
     "record_count": (patch(100, "<I", 10**6), "offsets do not fit"),
-    "one_record_too_many": (patch(100, "<I", 4), "laspy cannot handle this file"),
     "unknown_point_format": (patch(104, "<B", 99), ""),
     "row_of_no_bytes": (patch(105, "<H", 0), "points of 0 bytes"),
     "row_too_short": (patch(105, "<H", 21), ""),
@@ -169,9 +166,52 @@ def test_a_broken_las_file_is_refused_with_its_fault(survey, name):
     assert words in str(caught.value)
 
 
-def test_a_cut_laz_file_is_refused(survey):
-    path = survey.with_name("a.laz")
-    write(read(survey), path)
-    path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(FormatError, match="laspy cannot handle this file"):
-        read(path)
+@pytest.fixture
+def packed(survey):
+    """The survey as LAZ."""
+    write(read(survey), survey.with_name("packed.laz"))
+    return survey.with_name("packed.laz")
+
+
+def find_laszip(data: bytes) -> int:
+    """Position of the contents of the laszip record."""
+    return data.index(b"laszip encoded") + 52
+
+
+def change_chunk_count(data: bytes) -> bytes:
+    points_at = struct.unpack_from("<I", data, 96)[0]
+    return patch(struct.unpack_from("<q", data, points_at)[0] + 4, "<I", 3_000_000_000)(data)
+
+
+def change_layer_size(data: bytes) -> bytes:
+    row = struct.unpack_from("<H", data, 105)[0]
+    return patch(struct.unpack_from("<I", data, 96)[0] + 8 + row + 4, "<I", 4_000_000_000)(data)
+
+
+# Each of these made lazrs 0.8 ask for gigabytes; the first two ended the process.
+LAZ_BOMBS = {
+    "chunk_count": (change_chunk_count, "table of chunks makes no sense; got 3000000000 chunks"),
+    "chunk_points": (lambda data: patch(find_laszip(data) + 12, "<I", 800_000_000)(data),
+                     "chunk is larger than the whole file"),
+    "layer_size": (change_layer_size, "chunk 0: the layers of a chunk do not fit it"),
+    "item_size": (lambda data: patch(find_laszip(data) + 36, "<H", 60_000)(data), "laszip record does not fit the points"),
+    "table_place": (lambda data: patch(struct.unpack_from("<I", data, 96)[0], "<q", 2**60)(data),
+                    "table of chunks makes no sense"),
+    "no_laszip_record": (lambda data: data.replace(b"laszip encoded", b"laszip forgotte"[:14]), "does not say how"),
+    "cut": (lambda data: data[:-40], "table of chunks makes no sense"),
+}
+
+
+@pytest.mark.parametrize("name", LAZ_BOMBS)
+def test_a_laz_bomb_is_refused_before_lazrs_believes_it(packed, name):
+    change, words = LAZ_BOMBS[name]
+    packed.write_bytes(change(packed.read_bytes()))
+    with pytest.raises(FormatError) as caught:
+        read(packed)
+    assert words in str(caught.value)
+
+
+def test_laz_of_several_chunks_reads_whole(tmp_path):
+    xyz = np.random.default_rng(0).integers(-9999, 9999, (120_000, 3)) * 1e-3
+    write(PointCloud.from_world(xyz), tmp_path / "a.laz")
+    assert np.abs(read(tmp_path / "a.laz").world_xyz - xyz).max() < 1e-4

@@ -25,7 +25,8 @@ class Trap:
 @pytest.mark.parametrize("key", ["xyz", "coord", "coords", "points"])
 def test_points_go_by_several_names(tmp_path, key):
     np.savez(tmp_path / "a.npz", **{key: XYZ, "color": np.full((4, 3), 9, np.uint8), "normal": XYZ,
-                                    "labels": np.array([0, 1, -1, 2]), "segment20": np.arange(4, dtype=np.int16), "scene": np.array("kitchen")})
+                                    "labels": np.array([0, 1, -1, 2]), "segment20": np.arange(4, dtype=np.int16),
+                                    "scene": np.array("kitchen")})
     cloud = read(tmp_path / "a.npz")
     assert np.array_equal(cloud.xyz, XYZ)
     assert cloud.rgb[0].tolist() == [9, 9, 9]
@@ -61,8 +62,8 @@ def test_byte_order_and_memory_order_do_not_matter(tmp_path):
 def test_no_pickle_is_ever_loaded(tmp_path, suffix):
     objects = np.empty((4, 3), dtype=object)
     objects[:] = Trap()
-    save = np.save if suffix == "npy" else np.savez
-    save(tmp_path / f"a.{suffix}", objects) if suffix == "npy" else save(tmp_path / "a.npz", xyz=objects)
+    np.save(tmp_path / "a.npy", objects)
+    np.savez(tmp_path / "a.npz", xyz=objects)
     with pytest.raises(FormatError, match="Python objects, which are never loaded"):
         read(tmp_path / f"a.{suffix}")
 
