@@ -8,7 +8,9 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 #: Name of the network used when none is given; the same as pc3d.engine's, which would load torch here.
 DEFAULT_MODEL = "relation3d-synth"
@@ -46,6 +48,14 @@ class Counter:
         elif done == total or now - self.last >= self.every:
             self.last = now
             print(line, file=sys.stderr, flush=True)
+
+
+def counted(items: Sequence[T], label: str) -> Iterator[T]:
+    """Yield the items and show how far one is."""
+    counter = Counter(label)
+    for done, item in enumerate(items, 1):
+        yield item
+        counter(done, len(items))
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import status
+from pc3d.cli.console import counted, status
 
 if TYPE_CHECKING:
     from pc3d.structures import PointCloud
@@ -32,8 +32,9 @@ def reconstruct(
     from pc3d import io
     from pc3d import reconstruct as room
 
-    with status(f"fusing {frames}"):
-        mesh = room.reconstruct(frames, voxel_size, depth_max=depth_max, align=align)
+    mesh = room.fuse(counted(io.read_frames(frames), "fusing frames"), voxel_size, depth_max=depth_max)
+    with status("aligning and writing"):
+        mesh = room.align_up(mesh) if align else mesh
         io.write(mesh, output)
     faces = 0 if mesh.faces is None else len(mesh.faces)
     print(f"wrote {output}: {len(mesh):,} vertices, {faces:,} triangles; next: pc3d segment {output} -o out")

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from pc3d.cli.console import Counter
-from pc3d.errors import ConfigError, explain
+from pc3d.errors import FileError, explain
 
 EXAMPLES = """
 pc3d synth data/synth --rooms 200 --split train --workers 2
@@ -31,7 +31,7 @@ def synth(
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(explain("the data set folder cannot be made", where=output, got=error.strerror)) from error
+        raise FileError(explain("the data set folder cannot be made", where=output, got=error.strerror)) from error
     paths = write_dataset(output, rooms, seed, split=split, workers=workers, progress=Counter("rooms"))
     print(f"{len(paths)} rooms in {output / split}, classes in {output / 'classes.json'}")
     return paths
