@@ -36,10 +36,9 @@ def save_model(model: Relation3D, path: str | Path, *, dtype: torch.dtype | None
     The json goes first and still knows the weights it replaces, so the pair holds before and after the weights follow.
     """
     path = _weights_path(path)
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()}
-    if dtype is not None:
-        tensors = {name: tensor.to(dtype) if tensor.dim() > 1 else tensor for name, tensor in tensors.items()}
-    weights = write_tensors(tensors)
+    matrices = {name for name, parameter in model.named_parameters() if parameter.dim() > 1}  # not the Fourier matrices
+    weights = write_tensors({name: tensor.detach().to("cpu", dtype if name in matrices else None).contiguous()
+                             for name, tensor in model.state_dict().items()})
     record = {"format": "pc3d-model", "version": __version__, "sha256": hashlib.sha256(weights).hexdigest(),
               "classes": list(model.config.classes), "config": model.config.model_dump(mode="json")}
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -76,10 +76,11 @@ class ContextualCrossAttention(nn.Module):
         (qc, qs), (kc, kp, v) = query, key
         scale = 1 / math.sqrt(2 * qc.shape[2])
         logits = torch.einsum("khe,mhe->hkm", torch.cat([qc, qs], dim=2) * scale, torch.cat([kc, kp], dim=2))
-        logits = logits + relative_read(torch.einsum("khe,het->hkt", qc * scale, self.query_table), bins, by_key=False)
-        logits = logits + relative_read(torch.einsum("mhe,het->hmt", kc, self.key_table), bins, by_key=True)  # (1)
+        # In place: (H, K, M) tensors are the largest of the decoder, and a fresh one costs more than its arithmetic.
+        logits += relative_read(torch.einsum("khe,het->hkt", qc * scale, self.query_table), bins, by_key=False)
+        logits += relative_read(torch.einsum("mhe,het->hmt", kc, self.key_table), bins, by_key=True)      # (1)
         if blocked is not None:
-            logits = logits.masked_fill(blocked, -torch.inf)
+            logits.masked_fill_(blocked, -torch.inf)
         weights = logits.softmax(dim=2)                                                                   # (3)
         weight_of_column = relative_add(weights, bins, 6 * self.grid_length, by_key=False)
         relative = torch.einsum("hkt,het->khe", weight_of_column, self.value_table)

@@ -34,7 +34,7 @@ class SceneFrame:
 
     def normalise(self, xyz: Tensor, sizes: list[int]) -> Tensor:
         """Packed metres (S, 3) to [0, 1]."""
-        scan = torch.repeat_interleave(torch.tensor(sizes, device=xyz.device))
+        scan = torch.repeat_interleave(torch.tensor(sizes, device=xyz.device), output_size=len(xyz))
         return (xyz - self.low[scan]) / self.extent[scan]
 
     def to_metres(self, points: Tensor) -> Tensor:

@@ -23,5 +23,9 @@ class FourierEncoding(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., in) to (..., out); no gradient reaches x."""
-        phase = 2 * math.pi * (x @ self.gauss_B)
-        return torch.cat([phase.sin(), phase.cos()], dim=-1)
+        phase = (x @ self.gauss_B).mul_(2 * math.pi)
+        encoded = torch.cat([phase, phase], dim=-1)
+        half = phase.shape[-1]
+        encoded[..., :half].sin_()
+        encoded[..., half:].cos_()
+        return encoded

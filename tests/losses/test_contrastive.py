@@ -35,7 +35,7 @@ def test_scan_without_instances_costs_nothing_and_has_a_gradient() -> None:
     features = torch.randn(4, 3, requires_grad=True)
     loss = scan_loss(features, torch.full((4,), -1), "ignore")
     loss.backward()
-    assert float(loss) == 0
+    assert loss.item() == 0
     assert features.grad is not None
     assert features.grad.isfinite().all()
 

@@ -33,6 +33,17 @@ def test_saved_network_loads_bit_for_bit_in_evaluation_mode(tmp_path: Path) -> N
     assert not loaded.training
 
 
+def test_half_precision_stores_matrices_only(tmp_path: Path) -> None:
+    model = make()
+    save_model(model, tmp_path / "half", dtype=torch.float16)
+    loaded = load_model(tmp_path / "half.safetensors").state_dict()
+    parameters = dict(model.named_parameters())
+    for name, tensor in model.state_dict().items():
+        rounded = name in parameters and tensor.dim() > 1
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name], tensor.half().float() if rounded else tensor), name
+
+
 def test_sidecar_says_what_the_weights_are(tmp_path: Path) -> None:
     save_model(make(), tmp_path / "a.safetensors")
     record = json.loads((tmp_path / "a.json").read_text())

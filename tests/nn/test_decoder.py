@@ -87,3 +87,11 @@ def test_flat_scans_and_single_superpoints_stay_finite(sizes: list[int]) -> None
 def test_query_with_an_empty_mask_looks_everywhere() -> None:
     blocked = make()._block(torch.tensor([[-9.0, -9.0], [9.0, -9.0]]))
     assert blocked.tolist() == [[False, False], [False, True]]
+
+
+def test_decoder_makes_no_tensor_on_another_device() -> None:
+    with torch.device("meta"):
+        decoder, superpoints, xyz = make(), torch.randn(19, 6), torch.rand(19, 3)
+    output = decoder(superpoints, xyz, [7, 12])
+    tensors = [*output.memory[-1], *(t for layer in output.layers for t in (layer.class_logits, layer.centers, *layer.masks))]
+    assert {tensor.device.type for tensor in tensors} == {"meta"}
