@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from torch import Tensor, cat, nn
 
-from pc3d.ops import segment_pool, segment_softmax
+from pc3d.ops import group_segments, segment_expand, segment_pool, segment_softmax
+from pc3d.ops.segment import Reduce
 
 
 class ASAM(nn.Module):
@@ -28,12 +29,19 @@ class ASAM(nn.Module):
     def forward(self, points: Tensor, point_to_superpoint: Tensor, num_superpoints: int) -> Tensor:
         """Aggregate points (N, C) into superpoints (S, C); ids (N,) are dense in [0, S)."""
         segments = (point_to_superpoint, num_superpoints)
-        mean = segment_pool(points, *segments, "mean")                                  # (1)
-        peak = segment_pool(points, *segments, "max")
-        mean_weight = self.mean_weight(mean[point_to_superpoint] - points)              # (2)
-        max_weight = self.max_weight(peak[point_to_superpoint] - points)
-        around_mean = segment_pool(segment_softmax(mean_weight, *segments) * points, *segments, "sum")  # (3)
-        around_max = segment_pool(segment_softmax(max_weight, *segments) * points, *segments, "sum")
+        groups = group_segments(*segments)
+
+        def pool(x: Tensor, reduce: Reduce) -> Tensor:
+            return segment_pool(x, *segments, reduce, groups)
+
+        def to_points(y: Tensor) -> Tensor:
+            return segment_expand(y, point_to_superpoint, groups)
+
+        mean, peak = pool(points, "mean"), pool(points, "max")                          # (1)
+        mean_weight = self.mean_weight(to_points(mean) - points)                        # (2)
+        max_weight = self.max_weight(to_points(peak) - points)
+        around_mean = pool(segment_softmax(mean_weight, *segments, groups) * points, "sum")  # (3)
+        around_max = pool(segment_softmax(max_weight, *segments, groups) * points, "sum")
         merged: Tensor = self.merge(cat([around_mean, around_max], dim=1))              # (4)
         return merged
 
