@@ -11,7 +11,7 @@ from pc3d.errors import ConfigError, explain
 from pc3d.nn.asam import ASAM
 from pc3d.nn.decoder import Decoder
 from pc3d.nn.unet import UNet
-from pc3d.ops import segment_pool
+from pc3d.ops import group_segments, segment_expand, segment_pool
 from pc3d.structures import PointBatch, Relation3DOutput
 
 
@@ -38,9 +38,10 @@ class Relation3D(nn.Module):
 
     def point_features(self, batch: PointBatch) -> Tensor:
         """Feature (N, C) of each point: that of its voxel, which sees the mean of the points inside."""
-        voxels = segment_pool(batch.features, batch.point_to_voxel, len(batch.voxel_coords), "mean")
+        groups = group_segments(batch.point_to_voxel, len(batch.voxel_coords))
+        voxels = segment_pool(batch.features, batch.point_to_voxel, len(batch.voxel_coords), "mean", groups)
         voxels = self.backbone(voxels, batch.voxel_coords, batch.spatial_shape, batch.batch_size)
-        return voxels[batch.point_to_voxel]
+        return segment_expand(voxels, batch.point_to_voxel, groups)
 
 
 def build(config: ModelConfig) -> Relation3D:
