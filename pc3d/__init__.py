@@ -24,7 +24,7 @@ __all__ = [*_EXPORTS, "__version__"]
 
 if TYPE_CHECKING:
     from pc3d.engine import Segmenter as Segmenter
-    from pc3d.engine import segment as segment
+    from pc3d.engine.segment import segment as segment
     from pc3d.io import read as read
     from pc3d.io import write as write
     from pc3d.models import load_model as load_model

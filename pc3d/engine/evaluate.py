@@ -28,5 +28,7 @@ def evaluate_model(model: Relation3D, dataset: ScanDataset, *, device: str = "au
     segmenter = Segmenter(model, device)
     for index in track(range(min(len(dataset), limit or len(dataset))), "evaluate"):
         cloud = dataset[index]
+        assert cloud.labels is not None  # ScanDataset sees to that, and to instances
+        assert cloud.instances is not None
         metric.add(cloud.labels, cloud.instances, segmenter(cloud).instances)
     return metric.result()

@@ -18,8 +18,8 @@ def point_features(cloud: PointCloud, *, use_rgb: bool = True, use_normals: bool
     """Network input (N, C): rgb in [-1, 1] plus a shift, xyz in metres, normal; zeros where a column is missing."""
     columns = []
     if use_rgb:
-        rgb = np.zeros_like(cloud.xyz) if cloud.rgb is None else cloud.rgb / np.float32(127.5) - 1 + np.float32(color_shift)
-        columns.append(rgb)
+        shift = np.asarray(color_shift, dtype=np.float32)
+        columns.append(np.zeros_like(cloud.xyz) if cloud.rgb is None else cloud.rgb / np.float32(127.5) - 1 + shift)
     columns.append(cloud.xyz)
     if use_normals:
         columns.append(np.zeros_like(cloud.xyz) if cloud.normals is None else cloud.normals)

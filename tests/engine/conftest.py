@@ -19,7 +19,8 @@ def make_scan(seed: int) -> PointCloud:
     floor = np.column_stack([rng.random((900, 2)) * 2, np.zeros(900)])
     face = rng.integers(0, 5, 800)
     box = rng.random((800, 3))
-    box[face < 2, 0], box[(face == 2) | (face == 3), 1], box[face == 4, 2] = face[face < 2], face[(face == 2) | (face == 3)] - 2, 1
+    along_x, along_y = face < 2, (face == 2) | (face == 3)
+    box[along_x, 0], box[along_y, 1], box[face == 4, 2] = face[along_x], face[along_y] - 2, 1
     box = box * 0.5 + [0.2, rng.uniform(0.2, 1.2), 0.02]
     ball = rng.standard_normal((800, 3))
     ball = ball / np.linalg.norm(ball, axis=1, keepdims=True) * 0.3 + [1.6, rng.uniform(0.4, 1.6), 0.35]

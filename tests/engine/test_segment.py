@@ -31,7 +31,7 @@ def test_prediction_follows_file_order(segmenter):
 
 def test_far_from_the_origin_gives_the_same_instances(segmenter):
     near = make_scan(3)
-    far = PointCloud.from_world(near.xyz.astype(np.float64) + [500_000, 5_000_000, 100], rgb=near.rgb)
+    far = PointCloud.from_world([*near.xyz.astype(np.float64), 500000, 5000000, 100], rgb=near.rgb)
     a, b = segmenter(compute_superpoints(near)).instances, segmenter(compute_superpoints(far)).instances
     assert np.array_equal(a.labels, b.labels)
     assert np.array_equal(a.point_masks, b.point_masks)
