@@ -54,8 +54,12 @@ def align_up(mesh: PointCloud) -> PointCloud:
     transform[:3, 3] = turn @ mesh.origin - [0, 0, floor + (turn @ mesh.origin)[2]]
     moved = (xyz - [0, 0, floor]).astype(np.float32)
     origin = transform[:3, :3] @ mesh.origin
-    return mesh.replace(xyz=moved, origin=origin * [1, 1, 0], normals=(normals @ turn.T).astype(np.float32),
-                        metadata={**mesh.metadata, "T_aligned_world": transform.tolist()})
+    return mesh.replace(
+        xyz=moved,
+        origin=origin * [1, 1, 0],
+        normals=(normals @ turn.T).astype(np.float32),
+        metadata={**mesh.metadata, "T_aligned_world": transform.tolist()},
+    )
 
 
 def _turn_to_z(up: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,7 @@
-"""Fusion of posed RGB-D frames in a truncated signed distance volume (Curless and Levoy 1996; blocks as in Niessner et al. 2013)."""
+"""Fusion of posed RGB-D frames in a truncated signed distance volume (Curless and Levoy 1996).
+
+The volume is kept in hashed blocks of voxels (Niessner et al. 2013), by Open3D.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,16 @@ from pc3d.structures import Camera, Frame, PointCloud
 BLOCK_RESOLUTION = 16
 
 
-def fuse(frames: Iterable[Frame], voxel_size: float = 0.02, *, truncation: float = 4.0, depth_max: float = 4.5,
-         depth_min: float = 0.2, min_views: int = 2, min_part: int = 100) -> PointCloud:
+def fuse(
+    frames: Iterable[Frame],
+    voxel_size: float = 0.02,
+    *,
+    truncation: float = 4.0,
+    depth_max: float = 4.5,
+    depth_min: float = 0.2,
+    min_views: int = 2,
+    min_part: int = 100,
+) -> PointCloud:
     """Fuse frames into a mesh with colours and area-weighted vertex normals, in the world of the camera poses.
 
     ``voxel_size``, ``depth_min`` and ``depth_max`` in metres, ``truncation`` in voxels. A surface needs ``min_views``
@@ -33,11 +44,22 @@ def fuse(frames: Iterable[Frame], voxel_size: float = 0.02, *, truncation: float
     xyz, rgb, faces = _extract(volume, min_views) if count else _nothing()
     xyz, rgb, faces = drop_small_parts(xyz, rgb, faces, min_part)
     if not len(faces):
-        raise DataError(explain("no surface came out of the frames", got=f"{count} frames", expected="overlapping frames with depth",
-                                do=f"Check poses and depth unit (metres, between {depth_min} and {depth_max}), or lower min_views."))
+        raise DataError(
+            explain(
+                "no surface came out of the frames",
+                got=f"{count} frames",
+                expected="overlapping frames with depth",
+                do=f"Check poses and depth unit (metres, between {depth_min} and {depth_max}), or lower min_views.",
+            )
+        )
     xyz, rgb, faces = canonical_order(xyz, rgb, faces)
-    return PointCloud(xyz=xyz, rgb=rgb, faces=faces, normals=vertex_normals(xyz, faces),
-                      metadata={"reconstruction": {"frames": count, "voxel_size": voxel_size, "depth_max": depth_max}})
+    return PointCloud(
+        xyz=xyz,
+        rgb=rgb,
+        faces=faces,
+        normals=vertex_normals(xyz, faces),
+        metadata={"reconstruction": {"frames": count, "voxel_size": voxel_size, "depth_max": depth_max}},
+    )
 
 
 def reconstruct(folder: str | Path, voxel_size: float = 0.02, *, depth_max: float = 4.5, align: bool = True) -> PointCloud:
@@ -51,17 +73,28 @@ def reconstruct(folder: str | Path, voxel_size: float = 0.02, *, depth_max: floa
     return align_up(mesh) if align else mesh
 
 
-def _new_volume(voxel_size: float) -> Any:
+def _open3d() -> Any:
+    """Open3D without its stubs, which know neither numpy arrays nor integer shapes as its functions do."""
     import open3d
 
+    return open3d
+
+
+def _new_volume(voxel_size: float) -> Any:
+    open3d = _open3d()
     core = open3d.core
-    return open3d.t.geometry.VoxelBlockGrid(("tsdf", "weight", "color"), (core.float32, core.float32, core.float32), ((1), (1), (3)),
-                                            voxel_size, BLOCK_RESOLUTION, 4096)
+    return open3d.t.geometry.VoxelBlockGrid(
+        ("tsdf", "weight", "color"),
+        (core.float32, core.float32, core.float32),
+        ((1), (1), (3)),
+        voxel_size,
+        BLOCK_RESOLUTION,
+        4096,
+    )
 
 
 def _integrate(volume: Any, frame: Frame, truncation: float, depth_min: float, depth_max: float) -> None:
-    import open3d
-
+    open3d = _open3d()
     image, tensor = open3d.t.geometry.Image, open3d.core.Tensor
     depth = np.where((frame.depth >= depth_min) & np.isfinite(frame.depth), frame.depth, 0).astype(np.float32)
     if not ((depth > 0) & (depth < depth_max)).any():

@@ -14,7 +14,9 @@ def vertex_normals(xyz: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.float32
     """Unit vertex normals (N, 3), triangles weighted by area; (0, 0, 1) where a vertex has no triangle."""
     a, b, c = (xyz[faces[:, corner]].astype(np.float64) for corner in range(3))
     area = np.cross(b - a, c - a)
-    total = np.stack([np.bincount(faces.reshape(-1), np.repeat(area[:, axis], 3), minlength=len(xyz)) for axis in range(3)], axis=1)
+    total = np.stack(
+        [np.bincount(faces.reshape(-1), np.repeat(area[:, axis], 3), minlength=len(xyz)) for axis in range(3)], axis=1
+    )
     length = np.linalg.norm(total, axis=1, keepdims=True)
     return np.where(length > 1e-12, total / np.maximum(length, 1e-12), [0.0, 0.0, 1.0]).astype(np.float32)
 

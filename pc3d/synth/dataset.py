@@ -35,15 +35,29 @@ def make_scene(seed: int, *, split: str = "train", config: ScannerConfig | None 
     return compute_superpoints(scan_room(room, rng, config))
 
 
-def write_dataset(folder: str | Path, rooms: int, seed: int = 0, *, split: str = "train", workers: int = 1,
-                  config: ScannerConfig | None = None, progress: Callable[[int, int], None] | None = None) -> list[Path]:
+def write_dataset(
+    folder: str | Path,
+    rooms: int,
+    seed: int = 0,
+    *,
+    split: str = "train",
+    workers: int = 1,
+    config: ScannerConfig | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> list[Path]:
     """Write rooms ``seed`` ... ``seed + rooms - 1`` as binary mesh ply and return their paths.
 
     A room depends on its seed and split alone, whatever ``workers`` is. Rooms already there are kept, so a stopped run
     goes on where it was. ``progress(done, rooms)`` is called after each. Raises ConfigError for an unknown split.
     """
     if split not in SPLITS or rooms < 1:
-        raise ConfigError(explain("cannot write this data set", got=f"split={split!r}, rooms={rooms}", expected=f"a split of {', '.join(SPLITS)} and rooms >= 1"))
+        raise ConfigError(
+            explain(
+                "cannot write this data set",
+                got=f"split={split!r}, rooms={rooms}",
+                expected=f"a split of {', '.join(SPLITS)} and rooms >= 1",
+            )
+        )
     target = Path(folder) / split
     target.mkdir(parents=True, exist_ok=True)
     (Path(folder) / "classes.json").write_text(json.dumps(SCANNET_CLASSES, indent=1) + "\n")

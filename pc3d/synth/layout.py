@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from pc3d.synth.furniture.parts import Part, bounds, moved, rotated
 
-Rect = tuple[float, float, float, float, float]       # x0, y0, x1, y1, height in metres
-Opening = tuple[float, float, float, float]           # u0, u1 along the wall, z0, z1 in metres
+Rect = tuple[float, float, float, float, float]  # x0, y0, x1, y1, height in metres
+Opening = tuple[float, float, float, float]  # u0, u1 along the wall, z0, z1 in metres
 
 #: Turn of a thing whose back stands at wall k (north, west, south, east); its front (-y) then looks into the room.
 WALL_ANGLES = (0.0, np.pi / 2, np.pi, -np.pi / 2)
@@ -102,5 +102,9 @@ class Layout:
 
 
 def _overlap(first: Rect, second: Rect, margin: float) -> bool:
-    return not (first[2] + margin < second[0] or second[2] + margin < first[0]
-                or first[3] + margin < second[1] or second[3] + margin < first[1])
+    return not (
+        first[2] + margin < second[0]
+        or second[2] + margin < first[0]
+        or first[3] + margin < second[1]
+        or second[3] + margin < first[1]
+    )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -16,16 +17,17 @@ from numpy.typing import ArrayLike, NDArray
 PLAIN, GRAIN, FABRIC, TILE, PLANK, GLASS, METAL = range(7)
 
 Colour = Sequence[float]
+Vector = Sequence[float] | NDArray[Any]
 
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
     """V vertices and F triangles; colour (0-255) and surface kind belong to a triangle."""
 
-    vertices: NDArray[np.float32]   # (V, 3)
-    faces: NDArray[np.int32]        # (F, 3)
-    colors: NDArray[np.uint8]       # (F, 3)
-    surfaces: NDArray[np.uint8]     # (F,)
+    vertices: NDArray[np.float32]  # (V, 3)
+    faces: NDArray[np.int32]  # (F, 3)
+    colors: NDArray[np.uint8]  # (F, 3)
+    surfaces: NDArray[np.uint8]  # (F,)
 
     @property
     def bounds(self) -> NDArray[np.float32]:
@@ -62,16 +64,23 @@ def make_mesh(vertices: ArrayLike, faces: ArrayLike, color: Colour, surface: int
     """Build a mesh of one colour."""
     corners = np.asarray(faces, dtype=np.int32).reshape(-1, 3)
     shade = np.clip(np.asarray(color, dtype=np.float64), 0, 255).astype(np.uint8)
-    return Mesh(np.asarray(vertices, dtype=np.float32).reshape(-1, 3), corners, np.tile(shade, (len(corners), 1)),
-                np.full(len(corners), surface, dtype=np.uint8))
+    return Mesh(
+        np.asarray(vertices, dtype=np.float32).reshape(-1, 3),
+        corners,
+        np.tile(shade, (len(corners), 1)),
+        np.full(len(corners), surface, dtype=np.uint8),
+    )
 
 
 def merge(*meshes: Mesh) -> Mesh:
     """Join meshes into one."""
     starts = np.cumsum([0, *[len(m.vertices) for m in meshes[:-1]]])
-    return Mesh(np.concatenate([m.vertices for m in meshes]),
-                np.concatenate([m.faces + np.int32(start) for m, start in zip(meshes, starts)]),
-                np.concatenate([m.colors for m in meshes]), np.concatenate([m.surfaces for m in meshes]))
+    return Mesh(
+        np.concatenate([m.vertices for m in meshes]),
+        np.concatenate([m.faces + np.int32(start) for m, start in zip(meshes, starts)]),
+        np.concatenate([m.colors for m in meshes]),
+        np.concatenate([m.surfaces for m in meshes]),
+    )
 
 
 def _quads_to_faces(quads: NDArray[Any]) -> NDArray[np.int32]:
@@ -81,7 +90,7 @@ def _quads_to_faces(quads: NDArray[Any]) -> NDArray[np.int32]:
 _BOX_QUADS = np.array([[0, 2, 3, 1], [4, 5, 7, 6], [0, 1, 5, 4], [2, 6, 7, 3], [0, 4, 6, 2], [1, 3, 7, 5]])
 
 
-def box(size: Sequence[float], color: Colour, at: Sequence[float] = (0, 0, 0), surface: int = PLAIN) -> Mesh:
+def box(size: Vector, color: Colour, at: Vector = (0, 0, 0), surface: int = PLAIN) -> Mesh:
     """Box of full ``size`` (x, y, z) whose bottom centre is ``at``."""
     corners = np.stack(np.meshgrid([-0.5, 0.5], [-0.5, 0.5], [0.0, 1.0], indexing="ij"), axis=-1).reshape(-1, 3)
     order = corners[:, [0, 1, 2]] * np.asarray(size) + np.asarray(at)
@@ -90,8 +99,9 @@ def box(size: Sequence[float], color: Colour, at: Sequence[float] = (0, 0, 0), s
     return make_mesh(order, _quads_to_faces(_BOX_QUADS), color, surface)
 
 
-def rounded_box(size: Sequence[float], color: Colour, at: Sequence[float] = (0, 0, 0), radius: float = 0.04,
-                surface: int = PLAIN, bulge: float = 0.0) -> Mesh:
+def rounded_box(
+    size: Vector, color: Colour, at: Vector = (0, 0, 0), radius: float = 0.04, surface: int = PLAIN, bulge: float = 0.0
+) -> Mesh:
     """Box with round edges, bottom centre at ``at``; ``bulge`` (metres) lifts the middle of the top, as in a cushion."""
     half = np.asarray(size, dtype=float) / 2
     radius = min(radius, float(half.min()) * 0.99)
@@ -122,18 +132,30 @@ def sheet(grid: NDArray[Any], color: Colour, surface: int = PLAIN) -> Mesh:
     return make_mesh(grid, _quads_to_faces(quads), color, surface)
 
 
-def lathe(profile: Sequence[tuple[float, float]], color: Colour, at: Sequence[float] = (0, 0, 0), segments: int = 16,
-          surface: int = PLAIN) -> Mesh:
+def lathe(
+    profile: Sequence[tuple[float, float]],
+    color: Colour,
+    at: Sequence[float] = (0, 0, 0),
+    segments: int = 16,
+    surface: int = PLAIN,
+) -> Mesh:
     """Turn a profile of (radius, height) pairs around the z axis through ``at``."""
     angles = np.linspace(0, 2 * np.pi, segments + 1)
     radius, height = np.asarray(profile, dtype=float).T
-    grid = np.stack([radius[:, None] * np.cos(angles), radius[:, None] * np.sin(angles),
-                     np.broadcast_to(height[:, None], (len(height), segments + 1))], axis=-1)
+    grid = np.stack(
+        [
+            radius[:, None] * np.cos(angles),
+            radius[:, None] * np.sin(angles),
+            np.broadcast_to(height[:, None], (len(height), segments + 1)),
+        ],
+        axis=-1,
+    )
     return sheet(grid + np.asarray(at), color, surface)
 
 
-def cylinder(radius: float, height: float, color: Colour, at: Sequence[float] = (0, 0, 0), segments: int = 14,
-             surface: int = PLAIN) -> Mesh:
+def cylinder(
+    radius: float, height: float, color: Colour, at: Sequence[float] = (0, 0, 0), segments: int = 14, surface: int = PLAIN
+) -> Mesh:
     """Closed upright cylinder with its bottom centre at ``at``."""
     return lathe([(0, 0), (radius, 0), (radius, height), (0, height)], color, at, segments, surface)
 
@@ -154,11 +176,12 @@ def bar(start: Sequence[float], end: Sequence[float], thickness: float, color: C
 
 def path(points: Sequence[Sequence[float]], thickness: float, color: Colour, surface: int = PLAIN) -> Mesh:
     """Bars along a line of points: handles, taps, lamp stems."""
-    return merge(*[bar(a, b, thickness, color, surface) for a, b in zip(points[:-1], points[1:])])
+    return merge(*[bar(a, b, thickness, color, surface) for a, b in pairwise(points)])
 
 
-def panel(width: float, height: float, holes: Sequence[tuple[float, float, float, float]], color: Colour,
-          surface: int = PLAIN) -> Mesh:
+def panel(
+    width: float, height: float, holes: Sequence[tuple[float, float, float, float]], color: Colour, surface: int = PLAIN
+) -> Mesh:
     """Upright rectangle in the xz plane from (0, 0, 0), with rectangular holes (x0, x1, z0, z1) left open."""
     ticks_x = np.unique([0, width, *[x for hole in holes for x in hole[:2]]])
     ticks_z = np.unique([0, height, *[z for hole in holes for z in hole[2:]]])

@@ -28,10 +28,10 @@ class ScannerConfig:
     height: int = 192
     field_of_view: float = 62.0
     stations: int = 8
-    views: int = 10                  # frames at each station
+    views: int = 10  # frames at each station
     depth_min: float = 0.3
     depth_max: float = 5.0
-    noise: float = 1.0               # factor on all sensor and pose noise; 0 scans perfectly
+    noise: float = 1.0  # factor on all sensor and pose noise; 0 scans perfectly
     voxel_size: float = 0.025
     max_label_distance: float = 0.05
     min_instance_points: int = 100
@@ -53,7 +53,9 @@ def scan_room(room: Room, rng: np.random.Generator, config: ScannerConfig | None
     return mesh.replace(labels=labels, instances=instances, metadata={**mesh.metadata, "room": room.kind})
 
 
-def renumber(labels: NDArray[np.int64], instances: NDArray[np.int64], min_points: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def renumber(
+    labels: NDArray[np.int64], instances: NDArray[np.int64], min_points: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Drop instances of fewer than ``min_points`` vertices and number the others without gaps."""
     counts = np.bincount(instances + 1)
     kept = counts >= max(min_points, 1)
@@ -91,6 +93,7 @@ class Caster:
 
 
 # ---------------------------------------------------------------------------------------------------- trajectory
+
 
 def trajectory(room: Room, rng: np.random.Generator, stations: int, views: int) -> list[NDArray[np.float64]]:
     """Poses (T_room_camera) of someone who stops at a few free places and looks around with a slow, bobbing sweep."""
@@ -151,7 +154,10 @@ def _wobble(rng: np.random.Generator, scale: float) -> NDArray[np.float64]:
 
 # ---------------------------------------------------------------------------------------------------- frames
 
-def virtual_frames(room: Room, rng: np.random.Generator, config: ScannerConfig | None = None, caster: Caster | None = None) -> Iterator[Frame]:
+
+def virtual_frames(
+    room: Room, rng: np.random.Generator, config: ScannerConfig | None = None, caster: Caster | None = None
+) -> Iterator[Frame]:
     """Yield the frames of one scan of ``room``: noisy depth, shaded colour, and the pose a tracker would report."""
     config = config or ScannerConfig()
     caster = caster or Caster(room)
@@ -172,7 +178,9 @@ def virtual_frames(room: Room, rng: np.random.Generator, config: ScannerConfig |
         yield _as_frame(f"{index:04d}", camera, reported, rgb, measured)
 
 
-def _as_frame(name: str, camera: Camera, pose: NDArray[np.float64], rgb: NDArray[np.uint8], depth: NDArray[np.float32]) -> Frame:
+def _as_frame(
+    name: str, camera: Camera, pose: NDArray[np.float64], rgb: NDArray[np.uint8], depth: NDArray[np.float32]
+) -> Frame:
     return Frame(name, camera, camera, pose, lambda: rgb, lambda: depth)
 
 
@@ -182,8 +190,13 @@ def _pixel_rays(camera: Camera) -> NDArray[np.float32]:
     return rays.reshape(-1, 3).astype(np.float32)
 
 
-def measure(depth: NDArray[np.float32], facing: NDArray[np.float32], dropout: NDArray[np.float32], rng: np.random.Generator,
-            config: ScannerConfig) -> NDArray[np.float32]:
+def measure(
+    depth: NDArray[np.float32],
+    facing: NDArray[np.float32],
+    dropout: NDArray[np.float32],
+    rng: np.random.Generator,
+    config: ScannerConfig,
+) -> NDArray[np.float32]:
     """Turn true depth (H, W) into what a structured-light camera reports; 0 where it reports nothing.
 
     Noise: sigma = 1.2 mm + 1.9 mm (z - 0.4)^2, most of it per pixel and some in patches, and steps of z^2 / 700 m.
@@ -196,8 +209,10 @@ def measure(depth: NDArray[np.float32], facing: NDArray[np.float32], dropout: ND
         rows, columns = (-(-n // 8) for n in depth.shape)
         patch = rng.standard_normal((rows, columns), dtype=np.float32).repeat(8, axis=0).repeat(8, axis=1)
         sigma = noise * (single(0.0012) + single(0.0019) * (z - single(0.4)) ** 2)
-        z += sigma * (single(0.8) * rng.standard_normal(depth.shape, dtype=np.float32)
-                      + single(0.5) * patch[: depth.shape[0], : depth.shape[1]])
+        z += sigma * (
+            single(0.8) * rng.standard_normal(depth.shape, dtype=np.float32)
+            + single(0.5) * patch[: depth.shape[0], : depth.shape[1]]
+        )
         step = noise * z * z / single(700)
         z = np.rint(z / step) * step
         lost = np.maximum(1 - facing / single(0.2), 0) + single(0.6) * _edges(depth) + dropout

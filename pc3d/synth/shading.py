@@ -15,19 +15,25 @@ from pc3d.synth.rooms import Room
 class Shader:
     """Light and camera of one scan."""
 
-    colors: NDArray[np.float32]       # (F, 3) in 0-1
-    surfaces: NDArray[np.uint8]       # (F,)
-    lamp: NDArray[np.float32]         # (3,) position in the room
+    colors: NDArray[np.float32]  # (F, 3) in 0-1
+    surfaces: NDArray[np.uint8]  # (F,)
+    lamp: NDArray[np.float32]  # (3,) position in the room
     ambient: np.float32
-    tint: NDArray[np.float32]         # (3,) white balance
+    tint: NDArray[np.float32]  # (3,) white balance
     glass_dropout: float
 
     @classmethod
     def draw(cls, room: Room, rng: np.random.Generator) -> Shader:
         """Choose the light of a scan."""
         lamp = room.size * np.array([*rng.uniform(0.25, 0.75, 2), 0.95])
-        return cls(room.mesh.colors.astype(np.float32) / 255, room.mesh.surfaces, lamp.astype(np.float32),
-                   np.float32(rng.uniform(0.45, 0.7)), (1 + rng.normal(0, 0.04, 3)).astype(np.float32), float(rng.choice([0.05, 0.95])))
+        return cls(
+            room.mesh.colors.astype(np.float32) / np.float32(255),
+            room.mesh.surfaces,
+            lamp.astype(np.float32),
+            np.float32(rng.uniform(0.45, 0.7)),
+            (1 + rng.normal(0, 0.04, 3)).astype(np.float32),
+            float(rng.choice([0.05, 0.95])),
+        )
 
     def dropout(self, face: NDArray[np.int64]) -> NDArray[np.float32]:
         """Chance that the depth camera gets nothing back from a triangle (-1 for a miss)."""
@@ -35,8 +41,9 @@ class Shader:
         chance[GLASS], chance[METAL] = self.glass_dropout, 0.08
         return np.where(face >= 0, chance[self.surfaces[face]], np.float32(1))
 
-    def shade(self, points: NDArray[np.float32], normals: NDArray[np.float32], face: NDArray[np.int64],
-              rng: np.random.Generator) -> NDArray[np.uint8]:
+    def shade(
+        self, points: NDArray[np.float32], normals: NDArray[np.float32], face: NDArray[np.int64], rng: np.random.Generator
+    ) -> NDArray[np.uint8]:
         """Colours (N, 3) of hit points in the room frame, under this frame's exposure; black for a miss."""
         to_lamp = self.lamp - points
         squared = np.einsum("ij,ij->i", to_lamp, to_lamp)
@@ -65,8 +72,12 @@ def pattern(points: NDArray[np.float32], surfaces: NDArray[np.uint8]) -> NDArray
 def _cell_table() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Strength (256,) and cells a metre (256, 3) of the pattern of each surface kind."""
     strength, frequency = np.zeros(256, np.float32), np.ones((256, 3), np.float32)
-    for kind, (cell, factor) in {GRAIN: ((0.35, 0.06, 0.045), 0.16), FABRIC: ((0.03, 0.03, 0.03), 0.12),
-                                 TILE: ((0.33, 0.33, 10.0), 0.08), PLANK: ((1.1, 0.13, 10.0), 0.3)}.items():
+    for kind, (cell, factor) in {
+        GRAIN: ((0.35, 0.06, 0.045), 0.16),
+        FABRIC: ((0.03, 0.03, 0.03), 0.12),
+        TILE: ((0.33, 0.33, 10.0), 0.08),
+        PLANK: ((1.1, 0.13, 10.0), 0.3),
+    }.items():
         strength[kind], frequency[kind] = factor, 1 / np.array(cell)
     return strength, frequency
 

@@ -55,4 +55,16 @@ def make(name: str, rng: np.random.Generator, validation: bool = False) -> list[
     return draw_maker(name, rng, validation)(rng)
 
 
-__all__ = ["MAKERS", "VALIDATION_MAKERS", "Maker", "Part", "bath", "draw_maker", "make", "openings", "seating", "storage", "surfaces"]
+__all__ = [
+    "MAKERS",
+    "VALIDATION_MAKERS",
+    "Maker",
+    "Part",
+    "bath",
+    "draw_maker",
+    "make",
+    "openings",
+    "seating",
+    "storage",
+    "surfaces",
+]

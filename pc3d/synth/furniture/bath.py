@@ -17,10 +17,25 @@ def toilet(rng: np.random.Generator) -> list[Part]:
     """Toilet: bowl, seat, lid open or shut, cistern at the back."""
     color, seat = _porcelain(rng), rng.uniform(0.38, 0.44)
     wide, long = rng.uniform(0.17, 0.2), rng.uniform(0.24, 0.28)
-    foot = lathe([(0.6, 0), (0.62, 0.05), (0.55, 0.15), (0.95, seat - 0.03), (1.0, seat), (0.72, seat), (0.62, seat - 0.1), (0.25, seat - 0.22), (0, seat - 0.22)],
-                 color, segments=20).scaled(wide, long, 1.0)
+    foot = lathe(
+        [
+            (0.6, 0),
+            (0.62, 0.05),
+            (0.55, 0.15),
+            (0.95, seat - 0.03),
+            (1.0, seat),
+            (0.72, seat),
+            (0.62, seat - 0.1),
+            (0.25, seat - 0.22),
+            (0, seat - 0.22),
+        ],
+        color,
+        segments=20,
+    ).scaled(wide, long, 1.0)
     block = box((0.22, 0.3, seat - 0.04), color, (0, long * 0.6, 0))
-    ring = lathe([(0.66, 0), (1.03, 0), (1.03, 0.025), (0.66, 0.025)], tinted(color, 0.97), (0, 0, seat), 20).scaled(wide, long, 1.0)
+    ring = lathe([(0.66, 0), (1.03, 0), (1.03, 0.025), (0.66, 0.025)], tinted(color, 0.97), (0, 0, seat), 20).scaled(
+        wide, long, 1.0
+    )
     lid = lathe([(0, 0), (1.02, 0), (1.02, 0.02), (0, 0.02)], color, segments=20).scaled(wide, long, 1.0)
     lid = lid.moved(0, 0, seat + 0.026) if rng.random() < 0.5 else lid.rotated(1.45, "x").moved(0, long * 0.95, seat + long)
     high = rng.uniform(0.32, 0.42)
@@ -47,7 +62,9 @@ def _basin(color: RGB, width: float, depth: float) -> Mesh:
     skirt = [box((width, 0.015, 0.14), color, (0, sy * (depth / 2 - 0.008), 0)) for sy in (-1, 1)]
     skirt += [box((0.015, depth, 0.14), color, (sx * (width / 2 - 0.008), 0, 0)) for sx in (-1, 1)]
     bowl = _tub_bowl(width - 0.12, depth - 0.18, 0.11, tinted(color, 0.96)).moved(0, -0.03, 0.14)
-    tap = path([(0, depth / 2 - 0.06, 0.14), (0, depth / 2 - 0.06, 0.27), (0, depth / 2 - 0.2, 0.26)], 0.035, hsv(0, 0, 0.7), METAL)
+    tap = path(
+        [(0, depth / 2 - 0.06, 0.14), (0, depth / 2 - 0.06, 0.27), (0, depth / 2 - 0.2, 0.26)], 0.035, hsv(0, 0, 0.7), METAL
+    )
     return merge(top, *skirt, bowl, tap)
 
 
@@ -64,11 +81,20 @@ def bathtub(rng: np.random.Generator) -> list[Part]:
     """Built-in bathtub, long side along x, with a tap at one end."""
     length, width, height = rng.uniform([1.5, 0.68, 0.48], [1.75, 0.8, 0.6])
     color = _porcelain(rng)
-    rim = panel(length, width, [(0.08, length - 0.08, 0.07, width - 0.07)], color).rotated(-np.pi / 2, "x").moved(-length / 2, -width / 2, height)
+    rim = (
+        panel(length, width, [(0.08, length - 0.08, 0.07, width - 0.07)], color)
+        .rotated(-np.pi / 2, "x")
+        .moved(-length / 2, -width / 2, height)
+    )
     skirt = [box((length, 0.02, height), color, (0, sy * (width / 2 - 0.01), 0)) for sy in (-1, 1)]
     skirt += [box((0.02, width, height), color, (sx * (length / 2 - 0.01), 0, 0)) for sx in (-1, 1)]
     bowl = _tub_bowl(length - 0.16, width - 0.14, height - 0.1, tinted(color, 0.98)).moved(0, 0, height)
-    tap = path([(length / 2 - 0.06, 0, height), (length / 2 - 0.06, 0, height + 0.15), (length / 2 - 0.18, 0, height + 0.14)], 0.04, hsv(0, 0, 0.65), METAL)
+    tap = path(
+        [(length / 2 - 0.06, 0, height), (length / 2 - 0.06, 0, height + 0.15), (length / 2 - 0.18, 0, height + 0.14)],
+        0.04,
+        hsv(0, 0, 0.65),
+        METAL,
+    )
     return [Part("bathtub", merge(rim, *skirt, bowl, tap))]
 
 
@@ -80,7 +106,9 @@ def tub_with_curtain(rng: np.random.Generator) -> list[Part]:
     cover = length * rng.uniform(0.35, 0.9)
     side = rng.choice([-1, 1])
     color = cloth(rng) if rng.random() < 0.6 else white(rng)
-    hanging = folds(rng, cover, rng.uniform(0.15, 0.3), rod - 0.03, color).moved(side * (length - cover) / 2 - cover / 2, float(low[1]) - 0.03, 0)
+    hanging = folds(rng, cover, rng.uniform(0.15, 0.3), rod - 0.03, color).moved(
+        side * (length - cover) / 2 - cover / 2, float(low[1]) - 0.03, 0
+    )
     pole = box((length, 0.025, 0.025), hsv(0, 0, 0.7), (0, float(low[1]) - 0.03, rod - 0.02), METAL)
     return [*tub, Part("shower curtain", merge(hanging, pole))]
 

@@ -33,15 +33,32 @@ def door(rng: np.random.Generator, width: float, height: float) -> Part:
     deep = rng.uniform(0.01, 0.1)
     leaf = [box((width, 0.04, height), color, (0, 0, 0), GRAIN)]
     if rng.random() < 0.5:
-        leaf += [box((width * 0.32, 0.012, high), tinted(color, 0.93), (sx * width * 0.22, -0.022, z)) for sx in (-1, 1)
-                 for z, high in ((0.15, 0.75), (1.05, height - 1.25))]
+        leaf += [
+            box((width * 0.32, 0.012, high), tinted(color, 0.93), (sx * width * 0.22, -0.022, z))
+            for sx in (-1, 1)
+            for z, high in ((0.15, 0.75), (1.05, height - 1.25))
+        ]
     side = rng.choice([-1, 1])
-    leaf.append(path([(side * (width / 2 - 0.08), -0.02, 1.02), (side * (width / 2 - 0.08), -0.07, 1.02), (side * (width / 2 - 0.2), -0.07, 1.02)], 0.025, grey(rng), METAL))
+    leaf.append(
+        path(
+            [
+                (side * (width / 2 - 0.08), -0.02, 1.02),
+                (side * (width / 2 - 0.08), -0.07, 1.02),
+                (side * (width / 2 - 0.2), -0.07, 1.02),
+            ],
+            0.025,
+            grey(rng),
+            METAL,
+        )
+    )
     mesh = merge(*leaf).moved(0, deep + 0.02, 0)
     if rng.random() < 0.2:
         swing = side * rng.uniform(0.3, 1.2)
         mesh = mesh.moved(side * width / 2).rotated(swing).moved(-side * width / 2)
-    surround = merge(_frame(width, height, rng.uniform(0.05, 0.1), 0.04, frame, sill=False), _reveal(width, height, deep + 0.04, frame, bottom=True))
+    surround = merge(
+        _frame(width, height, rng.uniform(0.05, 0.1), 0.04, frame, sill=False),
+        _reveal(width, height, deep + 0.04, frame, bottom=True),
+    )
     return Part("door", merge(mesh, surround))
 
 
@@ -50,8 +67,11 @@ def window(rng: np.random.Generator, width: float, height: float) -> Part:
     color = white(rng) if rng.random() < 0.75 else wood(rng)
     deep, bars = rng.uniform(0.05, 0.18), int(rng.integers(1, 4))
     sky = hsv(0.58, rng.uniform(0, 0.25), rng.uniform(0.75, 1.0))
-    parts = [box((width, 0.01, height), sky, (0, deep + 0.02, 0), GLASS), _reveal(width, height, deep, color, bottom=True),
-             _frame(width, height, 0.06, 0.03, color, sill=True)]
+    parts = [
+        box((width, 0.01, height), sky, (0, deep + 0.02, 0), GLASS),
+        _reveal(width, height, deep, color, bottom=True),
+        _frame(width, height, 0.06, 0.03, color, sill=True),
+    ]
     parts += [box((0.06, 0.05, height), color, (x, deep, 0)) for x in np.linspace(-0.5, 0.5, bars + 1) * (width - 0.06)]
     levels = [0.0, height - 0.06, *([height * 0.6] if rng.random() < 0.4 else [])]
     parts += [box((width, 0.05, 0.06), color, (0, deep, z)) for z in levels]
@@ -69,7 +89,13 @@ def picture(rng: np.random.Generator) -> Part:
     for i in range(columns):
         for j in range(rows):
             color = hsv(hue + rng.normal(0, 0.12), rng.uniform(0.1, 0.8), rng.uniform(0.2, 1.0))
-            parts.append(box((cell_x, 0.004, cell_z), color, (-width / 2 + border + (i + 0.5) * cell_x, -thick - 0.001, border + j * cell_z)))
+            parts.append(
+                box(
+                    (cell_x, 0.004, cell_z),
+                    color,
+                    (-width / 2 + border + (i + 0.5) * cell_x, -thick - 0.001, border + j * cell_z),
+                )
+            )
     return Part("picture", merge(*parts))
 
 
@@ -79,4 +105,7 @@ def curtains(rng: np.random.Generator, width: float, low: float, high: float) ->
     cover = width * rng.uniform(0.25, 0.45)
     away = -rng.uniform(0.08, 0.14)
     sides = [-1, 1] if rng.random() < 0.75 else [rng.choice([-1, 1])]
-    return [Part("curtain", folds(rng, cover, low, high, color).moved(side * (width / 2 - cover * 0.3) - cover / 2, away)) for side in sides]
+    return [
+        Part("curtain", folds(rng, cover, low, high, color).moved(side * (width / 2 - cover * 0.3) - cover / 2, away))
+        for side in sides
+    ]

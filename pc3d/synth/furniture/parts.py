@@ -93,8 +93,14 @@ def clutter(rng: np.random.Generator) -> Mesh:
     if kind == 0:
         return cylinder(rng.uniform(0.03, 0.05), rng.uniform(0.08, 0.25), color, segments=10)
     if kind == 1:
-        layers = [box((rng.uniform(0.14, 0.2), rng.uniform(0.2, 0.27), 0.03), hsv(rng.random(), 0.5, rng.uniform(0.3, 0.9)),
-                      (0, 0, 0.03 * level)).rotated(rng.normal(0, 0.15)) for level in range(rng.integers(1, 5))]
+        layers = [
+            box(
+                (rng.uniform(0.14, 0.2), rng.uniform(0.2, 0.27), 0.03),
+                hsv(rng.random(), 0.5, rng.uniform(0.3, 0.9)),
+                (0, 0, 0.03 * level),
+            ).rotated(rng.normal(0, 0.15))
+            for level in range(rng.integers(1, 5))
+        ]
         return merge(*layers)
     if kind == 2:
         return rounded_box((rng.uniform(0.1, 0.25), rng.uniform(0.1, 0.2), rng.uniform(0.05, 0.18)), color, radius=0.02)

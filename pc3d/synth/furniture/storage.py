@@ -2,21 +2,36 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from pc3d.synth.furniture.parts import RGB, Part, clutter, grey, hsv, paint, tinted, white, wood
 from pc3d.synth.primitives import GRAIN, METAL, PLAIN, Mesh, bar, box, cylinder, lathe, merge
 
 
-def fronts(rng: np.random.Generator, width: float, depth: float, height: float, color: RGB, rows: int, columns: int,
-           closed_top: bool = True) -> Mesh:
+def fronts(
+    rng: np.random.Generator,
+    width: float,
+    depth: float,
+    height: float,
+    color: RGB,
+    rows: int,
+    columns: int,
+    closed_top: bool = True,
+) -> Mesh:
     """Closed body with ``rows`` x ``columns`` doors or drawers on its front (-y), each with a handle or knob."""
     surface = GRAIN if rng.random() < 0.6 else PLAIN
     gap, thick = 0.008, 0.02
     body = box((width, depth - thick, height), tinted(color, 0.88), (0, thick / 2, 0), surface)
     if not closed_top:
-        body = merge(*[box((0.02, depth - thick, height), tinted(color, 0.88), (sx * (width / 2 - 0.01), thick / 2, 0), surface) for sx in (-1, 1)])
-    steel, style = grey(rng), rng.integers(4)
+        body = merge(
+            *[
+                box((0.02, depth - thick, height), tinted(color, 0.88), (sx * (width / 2 - 0.01), thick / 2, 0), surface)
+                for sx in (-1, 1)
+            ]
+        )
+    steel, style = grey(rng), int(rng.integers(4))
     parts, cell, rise = [body], width / columns, height / rows
     for row in range(rows):
         for column in range(columns):
@@ -51,8 +66,14 @@ def dresser(rng: np.random.Generator) -> list[Part]:
     """Chest of drawers on short feet."""
     width, depth, height = rng.uniform([0.4, 0.38, 0.5], [1.1, 0.52, 1.1])
     color = paint(rng)
-    body = fronts(rng, width, depth, height - 0.08, color, rows=int(rng.integers(2, 5)), columns=1 if width < 0.75 else 2).moved(0, 0, 0.06)
-    feet = [box((0.05, 0.05, 0.08), tinted(color, 0.7), (sx * (width / 2 - 0.04), sy * (depth / 2 - 0.05), 0)) for sx in (-1, 1) for sy in (-1, 1)]
+    body = fronts(
+        rng, width, depth, height - 0.08, color, rows=int(rng.integers(2, 5)), columns=1 if width < 0.75 else 2
+    ).moved(0, 0, 0.06)
+    feet = [
+        box((0.05, 0.05, 0.08), tinted(color, 0.7), (sx * (width / 2 - 0.04), sy * (depth / 2 - 0.05), 0))
+        for sx in (-1, 1)
+        for sy in (-1, 1)
+    ]
     top = box((width + 0.03, depth + 0.02, 0.025), color, (0, 0, height - 0.025), GRAIN)
     return [Part("cabinet", merge(body, top, *feet)), *_on_top(rng, width, depth, height, 4)]
 
@@ -69,7 +90,12 @@ def nightstand(rng: np.random.Generator) -> list[Part]:
 def wardrobe(rng: np.random.Generator) -> list[Part]:
     """Tall cabinet with doors."""
     width, depth, height = rng.uniform([0.8, 0.5, 1.75], [1.8, 0.62, 2.2])
-    return [Part("cabinet", fronts(rng, width, depth, height, paint(rng), rows=1 + int(rng.random() < 0.3), columns=max(2, round(width / 0.5))))]
+    return [
+        Part(
+            "cabinet",
+            fronts(rng, width, depth, height, paint(rng), rows=1 + int(rng.random() < 0.3), columns=max(2, round(width / 0.5))),
+        )
+    ]
 
 
 def sideboard(rng: np.random.Generator) -> list[Part]:
@@ -77,8 +103,16 @@ def sideboard(rng: np.random.Generator) -> list[Part]:
     width, depth, height = rng.uniform([1.3, 0.38, 0.6], [1.9, 0.48, 0.85])
     color = wood(rng)
     body = fronts(rng, width, depth, height - 0.18, color, rows=int(rng.integers(1, 3)), columns=3).moved(0, 0, 0.18)
-    legs = [bar((sx * (width / 2 - 0.05), sy * (depth / 2 - 0.05), 0), (sx * (width / 2 - 0.1), sy * (depth / 2 - 0.08), 0.2), 0.035, color)
-            for sx in (-1, 1) for sy in (-1, 1)]
+    legs = [
+        bar(
+            (sx * (width / 2 - 0.05), sy * (depth / 2 - 0.05), 0),
+            (sx * (width / 2 - 0.1), sy * (depth / 2 - 0.08), 0.2),
+            0.035,
+            color,
+        )
+        for sx in (-1, 1)
+        for sy in (-1, 1)
+    ]
     return [Part("cabinet", merge(body, *legs)), *_on_top(rng, width, depth, height, 5)]
 
 
@@ -96,14 +130,19 @@ def bookshelf(rng: np.random.Generator) -> list[Part]:
     levels = np.linspace(0.04, height - thick, rows + 1)
     parts += [box((width, depth, thick), color, (0, 0, z), GRAIN) for z in levels]
     parts.append(box((width, 0.012, height), tinted(color, 0.8), (0, depth / 2 - 0.006, 0), GRAIN))
-    for low, high in zip(levels[:-1], levels[1:]):
+    for low, high in pairwise(levels):
         parts += _books(rng, width - 2 * thick, depth, low + thick, high - low - thick)
     return [Part("bookshelf", merge(*parts))]
 
 
 def cube_shelf(rng: np.random.Generator) -> list[Part]:
     """Grid of square compartments, some with books or boxes (validation only)."""
-    columns, rows, cell, depth = int(rng.integers(2, 5)), int(rng.integers(2, 5)), rng.uniform(0.33, 0.4), rng.uniform(0.33, 0.4)
+    columns, rows, cell, depth = (
+        int(rng.integers(2, 5)),
+        int(rng.integers(2, 5)),
+        rng.uniform(0.33, 0.4),
+        rng.uniform(0.33, 0.4),
+    )
     color, thick = paint(rng), 0.03
     width, height = columns * cell, rows * cell
     parts = [box((thick, depth, height), color, (x, 0, 0), GRAIN) for x in np.linspace(-0.5, 0.5, columns + 1) * width]
@@ -139,7 +178,14 @@ def refrigerator(rng: np.random.Generator) -> list[Part]:
     for low, high in ((0.06, split), (split, height)):
         parts.append(box((width, 0.06, high - low - 0.012), color, (0, -depth / 2 + 0.03, low), METAL))
         middle = (low + high) / 2
-        parts.append(box((0.025, 0.05, min(0.5, (high - low) * 0.6)), steel, (side * (width / 2 - 0.06), -depth / 2 - 0.02, middle - min(0.25, (high - low) * 0.3)), METAL))
+        parts.append(
+            box(
+                (0.025, 0.05, min(0.5, (high - low) * 0.6)),
+                steel,
+                (side * (width / 2 - 0.06), -depth / 2 - 0.02, middle - min(0.25, (high - low) * 0.3)),
+                METAL,
+            )
+        )
     return [Part("refrigerator", merge(*parts))]
 
 
@@ -153,7 +199,9 @@ def floor_lamp(rng: np.random.Generator) -> list[Part]:
 
 def _table_lamp(rng: np.random.Generator) -> Mesh:
     radius = rng.uniform(0.1, 0.15)
-    foot = lathe([(0, 0), (0.07, 0), (0.07, 0.02), (0.03, 0.06), (0.05, 0.12), (0.02, 0.22), (0, 0.22)], paint(rng), segments=12)
+    foot = lathe(
+        [(0, 0), (0.07, 0), (0.07, 0.02), (0.03, 0.06), (0.05, 0.12), (0.02, 0.22), (0, 0.22)], paint(rng), segments=12
+    )
     return merge(foot, lathe([(radius, 0), (radius * 0.65, 0.18)], white(rng), (0, 0, 0.18), 16))
 
 
@@ -161,8 +209,11 @@ def bin_(rng: np.random.Generator) -> list[Part]:
     """Open waste bin, round or square."""
     radius, height = rng.uniform(0.12, 0.18), rng.uniform(0.25, 0.55)
     color = grey(rng) if rng.random() < 0.6 else paint(rng)
-    wall = lathe([(0, 0.01), (radius * 0.8, 0), (radius, height), (radius - 0.015, height), (radius * 0.75, 0.03), (0, 0.03)], color,
-                 segments=4 if rng.random() < 0.3 else 18)
+    wall = lathe(
+        [(0, 0.01), (radius * 0.8, 0), (radius, height), (radius - 0.015, height), (radius * 0.75, 0.03), (0, 0.03)],
+        color,
+        segments=4 if rng.random() < 0.3 else 18,
+    )
     return [Part("otherfurniture", wall)]
 
 
@@ -173,5 +224,7 @@ def crate(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.5:
         return [Part("otherfurniture", box(size, color))]
     x, y, z = size
-    sides = [box((x, 0.015, z), color, (0, sy * y / 2, 0)) for sy in (-1, 1)] + [box((0.015, y, z), color, (sx * x / 2, 0, 0)) for sx in (-1, 1)]
+    sides = [box((x, 0.015, z), color, (0, sy * y / 2, 0)) for sy in (-1, 1)] + [
+        box((0.015, y, z), color, (sx * x / 2, 0, 0)) for sx in (-1, 1)
+    ]
     return [Part("otherfurniture", merge(*sides, box((x, y, 0.02), color)))]

@@ -9,18 +9,27 @@ from pc3d.synth.furniture.storage import fronts
 from pc3d.synth.primitives import GRAIN, METAL, PLAIN, Mesh, bar, box, cylinder, lathe, merge, panel, path, rounded_box
 
 
-def _legs(width: float, depth: float, height: float, thick: float, color: RGB, splay: float = 0.0, surface: int = GRAIN) -> Mesh:
+def _legs(
+    width: float, depth: float, height: float, thick: float, color: RGB, splay: float = 0.0, surface: int = GRAIN
+) -> Mesh:
     x, y = width / 2 - thick - splay, depth / 2 - thick - splay
-    return merge(*[bar((sx * (x + splay), sy * (y + splay), 0), (sx * x, sy * y, height), thick, color, surface)
-                   for sx in (-1, 1) for sy in (-1, 1)])
+    return merge(
+        *[
+            bar((sx * (x + splay), sy * (y + splay), 0), (sx * x, sy * y, height), thick, color, surface)
+            for sx in (-1, 1)
+            for sy in (-1, 1)
+        ]
+    )
 
 
 def leg_table(rng: np.random.Generator) -> list[Part]:
     """Rectangular table on four legs with an apron below the top."""
     width, depth, height = rng.uniform([1.1, 0.7, 0.7], [2.0, 1.0, 0.78])
     color = paint(rng)
-    parts = [box((width, depth, 0.035), color, (0, 0, height - 0.035), GRAIN),
-             _legs(width, depth, height - 0.03, rng.uniform(0.05, 0.08), color, rng.uniform(0, 0.06))]
+    parts = [
+        box((width, depth, 0.035), color, (0, 0, height - 0.035), GRAIN),
+        _legs(width, depth, height - 0.03, rng.uniform(0.05, 0.08), color, rng.uniform(0, 0.06)),
+    ]
     if rng.random() < 0.6:
         parts.append(box((width - 0.16, depth - 0.16, 0.09), tinted(color, 0.9), (0, 0, height - 0.12), GRAIN))
     return [Part("table", merge(*parts)), *scatter(rng, width, depth, height, int(rng.integers(0, 5)))]
@@ -32,7 +41,11 @@ def round_table(rng: np.random.Generator) -> list[Part]:
     color = paint(rng)
     top = cylinder(radius, 0.035, color, (0, 0, height - 0.035), 28, GRAIN)
     if rng.random() < 0.6:
-        stem = lathe([(0, 0), (0.28, 0), (0.26, 0.03), (0.06, 0.08), (0.05, height - 0.08), (0.15, height - 0.03)], grey(rng), surface=METAL)
+        stem = lathe(
+            [(0, 0), (0.28, 0), (0.26, 0.03), (0.06, 0.08), (0.05, height - 0.08), (0.15, height - 0.03)],
+            grey(rng),
+            surface=METAL,
+        )
     else:
         stem = _legs(1.3 * radius, 1.3 * radius, height - 0.02, 0.05, color)
     return [Part("table", merge(top, stem)), *scatter(rng, radius, radius, height, int(rng.integers(0, 4)))]
@@ -44,8 +57,10 @@ def pedestal_table(rng: np.random.Generator) -> list[Part]:
     color = wood(rng)
     parts = [box((width, depth, 0.05), color, (0, 0, height - 0.05), GRAIN)]
     for sx in (-1, 1):
-        parts += [box((0.08, 0.3, height - 0.1), color, (sx * width * 0.33, 0, 0.06), GRAIN),
-                  box((0.1, depth * 0.8, 0.07), color, (sx * width * 0.33, 0, 0), GRAIN)]
+        parts += [
+            box((0.08, 0.3, height - 0.1), color, (sx * width * 0.33, 0, 0.06), GRAIN),
+            box((0.1, depth * 0.8, 0.07), color, (sx * width * 0.33, 0, 0), GRAIN),
+        ]
     beam = box((width * 0.66, 0.05, 0.1), color, (0, 0, 0.3), GRAIN)
     return [Part("table", merge(*parts, beam)), *scatter(rng, width, depth, height, int(rng.integers(1, 6)))]
 
@@ -55,9 +70,15 @@ def coffee_table(rng: np.random.Generator) -> list[Part]:
     width, depth, height = rng.uniform([0.6, 0.45, 0.35], [1.2, 0.7, 0.5])
     color = paint(rng)
     if rng.random() < 0.25:
-        mesh = merge(cylinder(width / 2, 0.03, color, (0, 0, height - 0.03), 24, GRAIN), _legs(width * 0.7, width * 0.7, height - 0.02, 0.04, color, 0.05))
+        mesh = merge(
+            cylinder(width / 2, 0.03, color, (0, 0, height - 0.03), 24, GRAIN),
+            _legs(width * 0.7, width * 0.7, height - 0.02, 0.04, color, 0.05),
+        )
     else:
-        mesh = merge(box((width, depth, 0.04), color, (0, 0, height - 0.04), GRAIN), _legs(width, depth, height - 0.03, rng.uniform(0.04, 0.07), color))
+        mesh = merge(
+            box((width, depth, 0.04), color, (0, 0, height - 0.04), GRAIN),
+            _legs(width, depth, height - 0.03, rng.uniform(0.04, 0.07), color),
+        )
         if rng.random() < 0.5:
             mesh = merge(mesh, box((width - 0.06, depth - 0.06, 0.02), color, (0, 0, 0.12), GRAIN))
     return [Part("table", mesh), *scatter(rng, width * 0.7, depth * 0.7, height, int(rng.integers(0, 4)))]
@@ -68,8 +89,12 @@ def monitor(rng: np.random.Generator) -> Mesh:
     width = rng.uniform(0.45, 0.65)
     dark = hsv(0.6, 0.1, rng.uniform(0.05, 0.2))
     height = width * 0.58
-    return merge(box((0.24, 0.18, 0.015), dark), box((0.05, 0.03, 0.2), dark, (0, 0.03, 0)),
-                 box((width, 0.035, height), dark, (0, 0, 0.12)), box((width - 0.03, 0.005, height - 0.03), hsv(rng.random(), 0.2, rng.uniform(0.1, 0.7)), (0, -0.02, 0.135)))
+    return merge(
+        box((0.24, 0.18, 0.015), dark),
+        box((0.05, 0.03, 0.2), dark, (0, 0.03, 0)),
+        box((width, 0.035, height), dark, (0, 0, 0.12)),
+        box((width - 0.03, 0.005, height - 0.03), hsv(rng.random(), 0.2, rng.uniform(0.1, 0.7)), (0, -0.02, 0.135)),
+    )
 
 
 def _desk_things(rng: np.random.Generator, width: float, depth: float, height: float) -> list[Part]:
@@ -101,7 +126,10 @@ def drawer_desk(rng: np.random.Generator) -> list[Part]:
     """Desk on two drawer pedestals with a thick top (validation only)."""
     width, depth, height = rng.uniform([1.3, 0.6, 0.72], [1.7, 0.8, 0.78])
     color = wood(rng)
-    blocks = [fronts(rng, 0.38, depth - 0.05, height - 0.07, color, rows=4, columns=1).moved(sx * (width / 2 - 0.2), 0, 0) for sx in (-1, 1)]
+    blocks = [
+        fronts(rng, 0.38, depth - 0.05, height - 0.07, color, rows=4, columns=1).moved(sx * (width / 2 - 0.2), 0, 0)
+        for sx in (-1, 1)
+    ]
     parts = [rounded_box((width, depth, 0.07), tinted(color, 0.8), (0, 0, height - 0.07), 0.02, GRAIN), *blocks]
     return [Part("desk", merge(*parts)), *_desk_things(rng, width, depth, height)]
 
@@ -122,12 +150,27 @@ def kitchen_run(rng: np.random.Generator, width: float, wall_units: bool = True)
     edge = box((width, 0.02, thick), top, (0, -depth / 2 + 0.01, height - thick))
     ends = [box((0.02, depth, thick), top, (sx * (width / 2 - 0.01), 0, height - thick)) for sx in (-1, 1)]
     splash = box((width, 0.015, rng.uniform(0.05, 0.12)), top, (0, depth / 2 - 0.008, height))
-    parts = [Part("counter", merge(plate, edge, *ends, splash)),
-             Part("cabinet", fronts(rng, width, depth - 0.04, height - thick - 0.02, color, rows=int(rng.integers(1, 3)),
-                                    columns=max(2, round(width / 0.55)), closed_top=False)),
-             Part("sink", _inset_sink(rng, sink_w, sink_d).moved(sink_x, 0, height))]
+    parts = [
+        Part("counter", merge(plate, edge, *ends, splash)),
+        Part(
+            "cabinet",
+            fronts(
+                rng,
+                width,
+                depth - 0.04,
+                height - thick - 0.02,
+                color,
+                rows=int(rng.integers(1, 3)),
+                columns=max(2, round(width / 0.55)),
+                closed_top=False,
+            ),
+        ),
+        Part("sink", _inset_sink(rng, sink_w, sink_d).moved(sink_x, 0, height)),
+    ]
     if wall_units and rng.random() < 0.75:
-        upper = fronts(rng, width * rng.uniform(0.6, 1.0), 0.34, rng.uniform(0.5, 0.8), color, rows=1, columns=max(2, round(width / 0.5)))
+        upper = fronts(
+            rng, width * rng.uniform(0.6, 1.0), 0.34, rng.uniform(0.5, 0.8), color, rows=1, columns=max(2, round(width / 0.5))
+        )
         parts.append(Part("cabinet", upper.moved(0, depth / 2 - 0.17, height + rng.uniform(0.45, 0.6))))
     return [*parts, *_kitchen_things(rng, width, depth, height, sink_x)]
 
@@ -139,15 +182,24 @@ def _inset_sink(rng: np.random.Generator, width: float, depth: float) -> Mesh:
     sides += [box((0.02, depth, deep), color, (sx * (width / 2 - 0.01), 0, -deep), METAL) for sx in (-1, 1)]
     rim = [box((width + 0.05, 0.035, 0.012), color, (0, sy * depth / 2, 0), METAL) for sy in (-1, 1)]
     rim += [box((0.035, depth, 0.012), color, (sx * width / 2, 0, 0), METAL) for sx in (-1, 1)]
-    tap = path([(0, depth / 2, 0), (0, depth / 2, 0.28), (0, depth / 2 - 0.12, 0.3), (0, depth / 2 - 0.16, 0.24)], 0.035, color, METAL)
+    tap = path(
+        [(0, depth / 2, 0), (0, depth / 2, 0.28), (0, depth / 2 - 0.12, 0.3), (0, depth / 2 - 0.16, 0.24)], 0.035, color, METAL
+    )
     return merge(*sides, *rim, tap, box((width, depth, 0.02), tinted(color, 0.85), (0, 0, -deep), METAL))
 
 
 def _kitchen_things(rng: np.random.Generator, width: float, depth: float, height: float, sink_x: float) -> list[Part]:
-    parts = [part for part in scatter(rng, width, depth * 0.5, height, int(rng.integers(2, 7)))
-             if abs(float(part.mesh.bounds.mean(axis=0)[0]) - sink_x) > 0.45]
+    parts = [
+        part
+        for part in scatter(rng, width, depth * 0.5, height, int(rng.integers(2, 7)))
+        if abs(float(part.mesh.bounds.mean(axis=0)[0]) - sink_x) > 0.45
+    ]
     stove_x = -np.sign(sink_x or 1.0) * (width / 2 - 0.35)
     if abs(stove_x - sink_x) > 0.65:
-        plates = [cylinder(0.09, 0.004, hsv(0, 0, 0.25), (stove_x + dx, dy, height + 0.008), 12) for dx in (-0.13, 0.13) for dy in (-0.12, 0.12)]
+        plates = [
+            cylinder(0.09, 0.004, hsv(0, 0, 0.25), (stove_x + dx, dy, height + 0.008), 12)
+            for dx in (-0.13, 0.13)
+            for dy in (-0.12, 0.12)
+        ]
         parts.append(Part("", merge(box((0.56, 0.5, 0.008), hsv(0, 0, 0.08), (stove_x, 0, height)), *plates)))
     return parts

@@ -1,0 +1,105 @@
+"""The room itself: walls with doors and windows, what hangs on them, and small things on the floor."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pc3d.synth.furniture import make, openings
+from pc3d.synth.furniture.parts import Part, cloth, clutter, grey, hsv, moved, rotated, tinted, white, wood
+from pc3d.synth.layout import WALL_ANGLES, Layout, Opening
+from pc3d.synth.primitives import FABRIC, PLAIN, PLANK, TILE, Mesh, box, make_mesh, merge, panel
+
+
+def add_openings(layout: Layout, kind: str) -> None:
+    rng = layout.rng
+    for wanted in ["door"] * int(rng.integers(1, 3)) + ["window"] * int(
+        rng.integers(0, 2) if kind == "bathroom" else rng.integers(1, 4)
+    ):
+        for _ in range(20):
+            wall = int(rng.integers(4))
+            if wanted == "door":
+                width, height, low = rng.uniform(0.75, 0.95), rng.uniform(1.95, 2.1), 0.0
+            else:
+                width, low = rng.uniform(0.8, 2.2), rng.uniform(0.75, 1.05)
+                height = min(rng.uniform(1.0, 1.5), layout.size[2] - low - 0.25)
+            u = rng.uniform(width / 2 + 0.15, layout.wall_length(wall) - width / 2 - 0.15)
+            hole = (u - width / 2, u + width / 2, low, low + height)
+            if layout.free_on_wall(wall, hole, 0.25):
+                _open_wall(layout, wall, wanted, hole, 0.15 if kind == "bathroom" else 0.5)
+                break
+
+
+def _open_wall(layout: Layout, wall: int, wanted: str, hole: Opening, curtain_share: float) -> None:
+    u, width, low, height = (hole[0] + hole[1]) / 2, hole[1] - hole[0], hole[2], hole[3] - hole[2]
+    x, y = layout.on_wall(wall, u)
+    layout.holes[wall].append(hole)
+    if wanted == "window":
+        layout.parts += moved(rotated([openings.window(layout.rng, width, height)], WALL_ANGLES[wall]), x, y, low)
+        if layout.rng.random() < curtain_share:
+            top, reach = min(low + height + 0.2, layout.size[2] - 0.05), layout.rng.choice([0.08, low - 0.1])
+            layout.hang(wall, u, 0.0, openings.curtains(layout.rng, width, reach, top))
+        return
+    leaf = openings.door(layout.rng, width, height)
+    layout.parts += moved(rotated([leaf], WALL_ANGLES[wall]), x, y)
+    inner = layout.on_wall(wall, hole[0] - 0.1, 0.9), layout.on_wall(wall, hole[1] + 0.1, 0.0)
+    corners = np.stack(inner)
+    layout.reserved.append((*corners.min(axis=0), *corners.max(axis=0), 2.0))
+
+
+def add_pictures(layout: Layout) -> None:
+    rng = layout.rng
+    for _ in range(rng.integers(1, 5)):
+        frame = openings.picture(rng)
+        low, high = frame.mesh.bounds
+        for _ in range(10):
+            wall, z = int(rng.integers(4)), rng.uniform(1.2, 1.6)
+            u = rng.uniform(0.5, layout.wall_length(wall) - 0.5)
+            if z + high[2] < layout.size[2] - 0.1 and layout.free_on_wall(wall, (u + low[0], u + high[0], z, z + high[2])):
+                layout.hang(wall, u, z, [frame])
+                break
+
+
+def add_small_things(layout: Layout, validation: bool) -> None:
+    rng = layout.rng
+    for _ in range(rng.integers(1, 4)):
+        thing = make("otherfurniture", rng, validation)
+        if rng.random() < 0.3:
+            layout.place_free(thing)
+        else:
+            layout.place_at_wall(thing)
+    for _ in range(rng.integers(0, 5)):
+        layout.place_free([Part("", clutter(rng).scaled(1.5, 1.5, 1.5))])
+    if rng.random() < 0.5:
+        size = rng.uniform([1.2, 0.9, 0.008], [2.4, 1.7, 0.02])
+        x, y = layout.size[:2] * rng.uniform(0.35, 0.65, 2)
+        if (size[:2] < layout.size[:2] * 0.6).all():
+            layout.parts.append(Part("", box(size, cloth(rng), (x, y, 0), FABRIC)))
+
+
+def build_shell(layout: Layout) -> Mesh:
+    """Floor, ceiling, walls with their holes, and base boards."""
+    rng, (x, y, z) = layout.rng, layout.size
+    floor_kind = rng.choice([PLANK, TILE, FABRIC, PLAIN])
+    floor = {PLANK: wood, TILE: white, FABRIC: cloth, PLAIN: grey}[int(floor_kind)](rng)
+    wall_color = white(rng) if rng.random() < 0.6 else hsv(rng.random(), rng.uniform(0.05, 0.35), rng.uniform(0.6, 0.95))
+    square = [[0, 1, 2], [0, 2, 3]]
+    parts = [
+        make_mesh([(0, 0, 0), (x, 0, 0), (x, y, 0), (0, y, 0)], square, floor, int(floor_kind)),
+        make_mesh([(0, 0, z), (x, 0, z), (x, y, z), (0, y, z)], square, white(rng)),
+    ]
+    skirting = tinted(wall_color, 0.8) if rng.random() < 0.5 else white(rng)
+    for wall in range(4):
+        length = layout.wall_length(wall)
+        accent = hsv(rng.random(), 0.3, 0.7) if rng.random() < 0.12 else wall_color
+        mesh = panel(length, z, layout.holes[wall], accent)
+        breaks = [
+            0.0,
+            *[u for hole in sorted(layout.holes[wall]) if hole[2] == 0 for u in (hole[0] - 0.1, hole[1] + 0.1)],
+            length,
+        ]
+        boards = [
+            box((b - a, 0.012, 0.07), skirting, ((a + b) / 2, -0.006, 0)) for a, b in zip(breaks[::2], breaks[1::2]) if b > a
+        ]
+        px, py = layout.on_wall(wall, 0.0)
+        parts.append(merge(mesh, *boards).rotated(WALL_ANGLES[wall]).moved(px, py))
+    return merge(*parts)
