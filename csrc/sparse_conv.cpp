@@ -28,7 +28,8 @@ int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 // A kernel map, with the pairs of each tap cut at every `block` output rows.
 class BlockedMap {
  public:
-  BlockedMap(const Tensor& in_rows, const Tensor& out_rows, const Tensor& tap_offsets, int64_t num_in, int64_t num_out, int64_t block)
+  BlockedMap(const Tensor& in_rows, const Tensor& out_rows, const Tensor& tap_offsets, int64_t num_in, int64_t num_out,
+             int64_t block)
       : in_(data<int32_t>(in_rows)), out_(data<int32_t>(out_rows)), tap_(data<int64_t>(tap_offsets)),
         taps_(tap_offsets.numel() - 1), block_(block), num_out_(num_out), blocks_(ceil_div(num_out, block)),
         starts_(taps_ * (blocks_ + 1)) {
@@ -105,7 +106,7 @@ Tensor packed_weight(const Tensor& weight, const Panels& panels) {
   return packed;
 }
 
-// Outputs per block: enough to use the weights of a panel again while they are cached, and still tasks for all threads.
+// Outputs per block: enough to use the weights of a panel again while they are cached, yet tasks for all threads.
 int64_t block_size(int64_t num_out, int64_t panels, int64_t weight_bytes) {
   int64_t block = weight_bytes <= 512 * 1024 ? 256 : 1024;
   while (block > 64 && ceil_div(num_out, block) * panels < 8) block /= 2;
@@ -166,7 +167,8 @@ void sum_chunks(const T* partial, int64_t chunks, int64_t taps, int64_t channels
 }
 
 template <class T>
-Tensor weight_gradient(const Tensor& x, const Tensor& dy, const Tensor& in_rows, const Tensor& out_rows, const Tensor& tap_offsets) {
+Tensor weight_gradient(const Tensor& x, const Tensor& dy, const Tensor& in_rows, const Tensor& out_rows,
+                       const Tensor& tap_offsets) {
   const ConvKernels<T>& kernel = kernels<T>();
   const int64_t channels = x.size(1), columns = dy.size(1);
   const Panels panels(columns, kernel.width, kernel.max_vectors);
@@ -191,7 +193,8 @@ Tensor weight_gradient(const Tensor& x, const Tensor& dy, const Tensor& in_rows,
 }
 
 void check_map(const Tensor& in_rows, const Tensor& out_rows, const Tensor& tap_offsets) {
-  check(in_rows.scalar_type() == ScalarType::Int && out_rows.scalar_type() == ScalarType::Int, "sparse_conv: rows must be int32");
+  check(in_rows.scalar_type() == ScalarType::Int && out_rows.scalar_type() == ScalarType::Int,
+        "sparse_conv: rows must be int32");
   check(in_rows.is_contiguous() && out_rows.is_contiguous(), "sparse_conv: rows must be contiguous");
   check(in_rows.numel() == out_rows.numel(), "sparse_conv: in_rows and out_rows must be equally many");
   check(tap_offsets.scalar_type() == ScalarType::Long && tap_offsets.is_contiguous() && tap_offsets.numel() >= 1,

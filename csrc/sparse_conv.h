@@ -19,7 +19,8 @@ struct Pairs {
   int64_t count;
 };
 
-// A panel is up to `max_vectors` vectors of `width` neighbouring output channels; `columns` of them exist, the rest is padding.
+// A panel is up to `max_vectors` vectors of `width` neighbouring output channels; `columns` of them exist, the rest is
+// padding.
 template <class T>
 struct ConvKernels {
   int width;

@@ -16,8 +16,10 @@ struct Simd {
   static constexpr int width = 16;
   static constexpr int max_vectors = 5;
   // Of 32 registers a tile takes rows * vectors for sums, `vectors` for weights and one for the broadcast.
-  static constexpr int rows_for(int vectors) { return vectors == 1 ? 16 : vectors == 2 ? 12 : vectors == 3 ? 8 : vectors == 4 ? 6 : 5; }
-  static constexpr int channels_for(int vectors) { return vectors == 1 ? 16 : vectors <= 3 ? 8 : vectors == 4 ? 6 : 5; }
+  static constexpr int rows_for(int vectors) {
+    return vectors == 1 ? 16 : vectors == 2 ? 12 : vectors == 3 ? 8 : vectors == 4 ? 6 : 5;
+  }
+  static constexpr int channels_for(int vectors) { return vectors == 2 ? 8 : rows_for(vectors); }
 
   PC3D_INLINE __mmask16 mask(int lanes) { return static_cast<__mmask16>((1u << lanes) - 1); }
   PC3D_INLINE Vector load(const float* p) { return _mm512_loadu_ps(p); }

@@ -27,8 +27,8 @@ PC3D_TARGET inline void store_last(Scalar* p, Simd::Vector v, int lanes) {
 
 // R rows of y, V vectors wide, in registers: y[r] += sum over c of x[r][c] w[c].
 template <int R, int V, bool Part>
-PC3D_TARGET inline void multiply_tile(const Scalar* x, int64_t channels, const Scalar* w, Scalar* y, int64_t y_stride, int lanes,
-                                      const int32_t* in, const int32_t* out) {
+PC3D_TARGET inline void multiply_tile(const Scalar* x, int64_t channels, const Scalar* w, Scalar* y, int64_t y_stride,
+                                      int lanes, const int32_t* in, const int32_t* out) {
   const Scalar* a[R];
   Simd::Vector sum[R][V];
 #pragma GCC unroll 16
@@ -80,8 +80,8 @@ PC3D_TARGET void multiply_panel(const Scalar* x, int64_t channels, const Scalar*
 }
 
 template <int V>
-PC3D_TARGET void multiply_columns(const Scalar* x, int64_t channels, const Scalar* w, Scalar* y, int64_t y_stride, int64_t columns,
-                                  const Pairs& pairs) {
+PC3D_TARGET void multiply_columns(const Scalar* x, int64_t channels, const Scalar* w, Scalar* y, int64_t y_stride,
+                                  int64_t columns, const Pairs& pairs) {
   if constexpr (V > 0) {
     const int lanes = static_cast<int>(columns - (V - 1) * kWidth);
     if (lanes <= 0) multiply_columns<V - 1>(x, channels, w, y, y_stride, columns, pairs);

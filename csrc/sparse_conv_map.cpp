@@ -112,7 +112,8 @@ class MapBuilder {
 
   void merge_line(int64_t line) {
     const Triple& kernel = geometry_.kernel;
-    const Triple shift = {line / kernel[1] - geometry_.padding[0], line % kernel[1] - geometry_.padding[1], -geometry_.padding[2]};
+    const Triple& padding = geometry_.padding;
+    const Triple shift = {line / kernel[1] - padding[0], line % kernel[1] - padding[1], -padding[2]};
     const int64_t delta = pack(0, shift) - pack(0, {0, 0, 0});
     TapPairs* taps = taps_.data() + line * kernel[2];
     for (int64_t z = 0; z < kernel[2]; ++z) taps[z].reserve(std::min(num_in_, num_out_));

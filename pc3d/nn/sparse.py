@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from pc3d.errors import ConfigError, DataError, explain
+from pc3d.errors import ConfigError, DataError, explain, require_package
 from pc3d.ops.sparse_conv import sparse_conv
 from pc3d.ops.sparse_map import (
     MAX_EXTENT,
@@ -261,16 +261,17 @@ def _sites(coords: Tensor, shape: Triple) -> Sites:
     twice = (keys.diff() == 0).nonzero()
     if len(twice):
         first, second = sorted(order[int(twice[0]):][:2].tolist())
-        raise DataError(explain("a voxel is given twice", where="coords", expected="unique rows",
-                                got=f"{coords[first].tolist()} in rows {first} and {second}", do="Merge points into voxels first"))
+        rows = f"{coords[first].tolist()} in rows {first} and {second}"
+        raise DataError(explain("a voxel is given twice", where="coords", got=rows, expected="unique rows",
+                                do="Merge points into voxels first"))
     return Sites(coords, keys, order, shape)
 
 
 def _check_shape(spatial_shape: Sequence[int]) -> Triple:
     shape = tuple(int(n) for n in spatial_shape)
     if len(shape) != 3 or not all(1 <= n <= MAX_EXTENT for n in shape):
-        raise DataError(explain("not a valid grid", where="spatial_shape", got=shape,
-                                expected=f"three sizes from 1 to {MAX_EXTENT}", do="Use larger voxels or cut the scan into tiles"))
+        raise DataError(explain("not a valid grid", where="spatial_shape", got=shape, expected=f"3 sizes, 1 to {MAX_EXTENT}",
+                                do="Use larger voxels or cut the scan into tiles"))
     return shape[0], shape[1], shape[2]
 
 
@@ -322,9 +323,10 @@ def _native_engine() -> Engine:
 
 
 def _spconv_engine() -> Engine:
-    from pc3d.nn import sparse_spconv
+    require_package("spconv.pytorch", extra="cuda", purpose="engine 'spconv'")
+    from pc3d.nn.sparse_spconv import build_engine
 
-    return sparse_spconv.build_engine()
+    return build_engine()
 
 
 ENGINES: dict[str, Callable[[], Engine]] = {"auto": _native_engine, "native": _native_engine, "spconv": _spconv_engine}

@@ -63,8 +63,8 @@ def kernel_map(out_keys: Tensor, in_keys: Tensor, *, kernel_size: Triple, stride
 
     Args: sorted unique keys, (M,) of the outputs and (N,) of the inputs. Taps count z fastest, as in [out, kx, ky, kz, in].
     """
-    pairs = _kernel_map_op(out_keys, in_keys, list(kernel_size), list(stride), list(padding))
-    return KernelMap(*pairs, num_in=len(in_keys), num_out=len(out_keys))
+    in_rows, out_rows, tap_offsets = _kernel_map_op(out_keys, in_keys, list(kernel_size), list(stride), list(padding))
+    return KernelMap(in_rows, out_rows, tap_offsets, len(in_keys), len(out_keys))
 
 
 def coarse_keys(keys: Tensor, *, kernel_size: Triple, stride: Triple, padding: Triple, shape: Triple) -> Tensor:

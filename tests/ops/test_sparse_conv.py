@@ -1,0 +1,181 @@
+"""Sparse convolution ops: maps and sums mean what their references say, for every kernel, dtype and number of threads."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from torch import Tensor
+from torch.library import opcheck
+
+from pc3d.errors import DataError
+from pc3d.ops import sparse_conv as conv_module
+from pc3d.ops import sparse_map as map_module
+from pc3d.ops._library import has_kernel
+from pc3d.ops.sparse_conv import sparse_conv
+from pc3d.ops.sparse_map import KernelMap, coarse_keys, conv_shape, kernel_map, pack_keys, unpack_keys
+
+CUBE = {"kernel_size": (3, 3, 3), "stride": (1, 1, 1), "padding": (1, 1, 1)}
+DOWN = {"kernel_size": (2, 2, 2), "stride": (2, 2, 2), "padding": (0, 0, 0)}
+GEOMETRIES = [
+    CUBE, DOWN,
+    {"kernel_size": (2, 2, 2), "stride": (1, 1, 1), "padding": (0, 0, 0)},
+    {"kernel_size": (1, 3, 5), "stride": (1, 1, 1), "padding": (0, 1, 2)},
+    {"kernel_size": (3, 3, 3), "stride": (2, 2, 2), "padding": (1, 1, 1)},
+    {"kernel_size": (5, 2, 3), "stride": (3, 1, 2), "padding": (2, 0, 1)},
+]
+SHAPE = (9, 7, 11)
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def some_keys(count: int, shape: tuple[int, int, int] = SHAPE, scans: int = 2) -> Tensor:
+    cells = scans * shape[0] * shape[1] * shape[2]
+    chosen = torch.randperm(cells, generator=generator())[:count].sort().values
+    return pack_keys(torch.stack(torch.unravel_index(chosen, (scans, *shape)), 1))
+
+
+def a_map(count: int = 200, geometry: dict = CUBE) -> KernelMap:
+    keys = some_keys(count)
+    out = keys if geometry["stride"] == (1, 1, 1) else coarse_keys(keys, **geometry, shape=conv_shape(SHAPE, **geometry))
+    return kernel_map(out, keys, **geometry)
+
+
+def normal(*shape: int, dtype: torch.dtype = torch.float64) -> Tensor:
+    return torch.randn(*shape, generator=generator(), dtype=dtype)
+
+
+def op_arguments(pairs: KernelMap, in_channels: int, out_channels: int, dtype: torch.dtype = torch.float64) -> tuple:
+    x, weight = normal(pairs.num_in, in_channels, dtype=dtype), normal(out_channels, pairs.num_taps, in_channels, dtype=dtype)
+    return x, weight, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out
+
+
+def test_keys_unpack_and_order_as_coordinates_do() -> None:
+    coords = torch.tensor([[0, 0, 0, 0], [0, 0, 5, 65_407], [0, 1, 0, 0], [1, 0, 0, 0], [32_767, 9, 9, 9]], dtype=torch.int32)
+    keys = pack_keys(coords)
+    assert torch.equal(unpack_keys(keys), coords)
+    assert bool((keys.diff() > 0).all())
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+@pytest.mark.parametrize("count", [0, 1, 300])
+def test_maps_and_coarse_sites_equal_their_definition(geometry: dict, count: int) -> None:
+    keys, shape = some_keys(count), conv_shape(SHAPE, **geometry)
+    sizes = [list(geometry[name]) for name in ("kernel_size", "stride", "padding")]
+    coarse = coarse_keys(keys, **geometry, shape=shape)
+    assert torch.equal(coarse, map_module._coarse_keys_reference(keys, *sizes, list(shape)))
+    for out in (coarse, keys):
+        pairs = kernel_map(out, keys, **geometry)
+        expected = map_module._kernel_map_reference(out, keys, *sizes)
+        assert all(torch.equal(a, b) for a, b in zip((pairs.in_rows, pairs.out_rows, pairs.tap_offsets), expected))
+
+
+def test_rows_of_a_tap_ascend() -> None:
+    pairs = a_map()
+    for tap in range(pairs.num_taps):
+        begin, end = pairs.tap_offsets[tap:tap + 2].tolist()
+        assert bool((pairs.in_rows[begin:end].diff() > 0).all())
+        assert bool((pairs.out_rows[begin:end].diff() > 0).all())
+
+
+@pytest.mark.skipif(not has_kernel("sparse_conv"), reason="the native library was not built")
+@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
+@pytest.mark.parametrize("channels", [(7, 13), (13, 23), (32, 32), (9, 80), (48, 160)], ids=str)
+@pytest.mark.parametrize("geometry", [CUBE, DOWN], ids=["cube", "down"])
+def test_every_instruction_set_gives_the_reference(isa: str, channels: tuple[int, int], geometry: dict,
+                                                   monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PC3D_ISA", isa)
+    for dtype, tolerance in ((torch.float32, 3e-6), (torch.float64, 1e-14)):
+        x, weight, *pairs, num_out = op_arguments(a_map(700, geometry), *channels, dtype)
+        grad = normal(num_out, channels[1], dtype=dtype)
+        y = conv_module._conv_op(x, weight, *pairs, num_out)
+        assert close(y, conv_module._conv_reference(x.double(), weight.double(), *pairs, num_out), tolerance)
+        dw = conv_module._weight_grad_op(x, grad, *pairs)
+        assert close(dw, conv_module._weight_grad_reference(x.double(), grad.double(), *pairs), tolerance)
+
+
+def close(value: Tensor, expected: Tensor, tolerance: float) -> bool:
+    return bool((value - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+def test_results_are_the_same_bits_for_any_number_of_threads() -> None:
+    keys = some_keys(20_000, (40, 40, 40))  # several blocks of outputs, and several chunks of the weight gradient
+    pairs, before, results = kernel_map(keys, keys, **CUBE), torch.get_num_threads(), []
+    x, weight, grad = (normal(*s, dtype=torch.float32) for s in ((len(keys), 16), (48, 27, 16), (len(keys), 48)))
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            x_leaf, w_leaf = x.clone().requires_grad_(), weight.clone().requires_grad_()
+            y = sparse_conv(x_leaf, w_leaf, pairs)
+            y.backward(grad)
+            results.append((y, x_leaf.grad, w_leaf.grad, kernel_map(keys, keys, **CUBE).in_rows))
+    finally:
+        torch.set_num_threads(before)
+    for other in results[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(results[0], other))
+
+
+@pytest.mark.parametrize("geometry", [CUBE, DOWN], ids=["cube", "down"])
+def test_gradients_match_finite_differences_twice(geometry: dict) -> None:
+    pairs = a_map(12, geometry)
+    x, weight = (t.requires_grad_() for t in op_arguments(pairs, 2, 3)[:2])
+    assert torch.autograd.gradcheck(lambda a, b: sparse_conv(a, b, pairs), (x, weight))
+    assert torch.autograd.gradgradcheck(lambda a, b: sparse_conv(a, b, pairs), (x, weight))
+
+
+def test_torch_accepts_the_convolution() -> None:
+    x, weight, *pairs, num_out = op_arguments(a_map(30), 3, 4)
+    opcheck(conv_module._conv_op, (x.requires_grad_(), weight.requires_grad_(), *pairs, num_out))
+
+
+def test_torch_accepts_the_weight_gradient() -> None:
+    x, _, *pairs, num_out = op_arguments(a_map(30), 3, 4)
+    opcheck(conv_module._weight_grad_op, (x.requires_grad_(), normal(num_out, 4).requires_grad_(), *pairs))
+
+
+def test_torch_accepts_the_map_ops() -> None:
+    keys = some_keys(30)
+    opcheck(map_module._kernel_map_op, (keys, keys, [3, 3, 3], [1, 1, 1], [1, 1, 1]))
+    opcheck(map_module._coarse_keys_op, (keys, [2, 2, 2], [2, 2, 2], [0, 0, 0], [4, 3, 5]))
+
+
+def test_a_swapped_map_is_the_transposed_convolution() -> None:
+    pairs = a_map(geometry=DOWN)
+    x, weight = op_arguments(pairs, 3, 4)[:2]
+    y = normal(pairs.num_out, 4)
+    forward = (sparse_conv(x, weight, pairs) * y).sum()
+    backward = (x * sparse_conv(y, weight.transpose(0, 2), pairs.swapped())).sum()
+    assert forward.item() == pytest.approx(backward.item(), rel=1e-12)
+
+
+def test_half_types_are_computed_in_float32() -> None:
+    pairs = a_map()
+    x, weight = (t.bfloat16() for t in op_arguments(pairs, 8, 8)[:2])
+    y = sparse_conv(x, weight, pairs)
+    assert y.dtype == torch.bfloat16
+    assert torch.equal(y, sparse_conv(x.float(), weight.float(), pairs).bfloat16())
+
+
+def test_what_does_not_fit_is_named() -> None:
+    pairs = a_map()
+    x, weight = op_arguments(pairs, 3, 4)[:2]
+    for bad_x, bad_weight, name in (
+        (x[1:], weight, "x"), (x[0], weight, "x"), (x, weight[:, 1:], "weight"), (x, weight[..., 1:], "weight"),
+        (x, weight.float(), "weight"), (x.long(), weight.long(), "weight"),
+    ):
+        with pytest.raises(DataError, match=f"^{name}:"):
+            sparse_conv(bad_x, bad_weight, pairs)
+
+
+@pytest.mark.skipif(not has_kernel("sparse_conv"), reason="the native library was not built")
+def test_a_map_of_other_voxels_is_refused_before_it_reads_memory() -> None:
+    pairs = a_map()
+    x, weight = op_arguments(pairs, 3, 4)[:2]
+    for name, row in (("in_rows", 10_000), ("in_rows", -1), ("out_rows", 10_000)):
+        rows = getattr(pairs, name).clone()
+        rows[0 if row < 0 else int(pairs.tap_offsets[1]) - 1] = row
+        with pytest.raises((RuntimeError, ValueError), match=name):
+            sparse_conv(x, weight, dataclasses.replace(pairs, **{name: rows}))
