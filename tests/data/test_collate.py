@@ -12,7 +12,8 @@ from pc3d.structures import PointCloud
 def make_cloud(seed, points=400):
     rng = np.random.default_rng(seed)
     return PointCloud(xyz=rng.random((points, 3)) * 2 + 5, rgb=rng.integers(0, 256, (points, 3)),
-                      normals=rng.random((points, 3)), superpoints=rng.permutation(points) % 20, instances=rng.integers(-1, 4, points),
+                      normals=rng.random((points, 3)), superpoints=rng.permutation(points) % 20,
+                      instances=rng.integers(-1, 4, points),
                       labels=rng.integers(0, 5, points))
 
 

@@ -15,9 +15,14 @@ from tests.engine.conftest import make_scan
 
 @pytest.fixture
 def segmenter(config):
-    torch.manual_seed(0)
-    model = build(config.model.with_overrides(["inference.min_points=0"]))
-    return Segmenter(model, "cpu")
+    """An untrained network, of the first seed that finds anything at all."""
+    scan, options = compute_superpoints(make_scan(3)), config.model.with_overrides(["inference.min_points=0"])
+    for seed in range(20):
+        torch.manual_seed(seed)
+        segmenter = Segmenter(build(options), "cpu")
+        if len(segmenter(scan).instances):
+            break
+    return segmenter
 
 
 def test_prediction_follows_file_order(segmenter):
@@ -31,7 +36,7 @@ def test_prediction_follows_file_order(segmenter):
 
 def test_far_from_the_origin_gives_the_same_instances(segmenter):
     near = make_scan(3)
-    far = PointCloud.from_world([*near.xyz.astype(np.float64), 500000, 5000000, 100], rgb=near.rgb)
+    far = PointCloud.from_world(near.xyz + np.array([500_000.0, 5_000_000.0, 100.0]), rgb=near.rgb)
     a, b = segmenter(compute_superpoints(near)).instances, segmenter(compute_superpoints(far)).instances
     assert np.array_equal(a.labels, b.labels)
     assert np.array_equal(a.point_masks, b.point_masks)
