@@ -68,6 +68,8 @@ def print_summary(scan: Path, output: Path, records: list[dict], seconds: dict[s
         print(table(["id", "label", "score", "points", "size (m)"], rows))
         if len(records) > SHOWN:
             print(f"  ... and {len(records) - SHOWN} more in {output / 'instances.json'}")
+    else:
+        print("  Nothing was found. The network expects metres and z up, and knows the classes in instances.json.")
     print(seconds_line(seconds))
     print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
 
