@@ -18,6 +18,7 @@ from pc3d.reconstruct.mesh import canonical_order, drop_small_parts, vertex_norm
 from pc3d.structures import Camera, Frame, PointCloud
 
 BLOCK_RESOLUTION = 16
+INITIAL_BLOCKS = 1024
 
 
 def fuse(
@@ -37,17 +38,15 @@ def fuse(
     on the surface alone. Raises DataError when no surface comes out, BackendError without Open3D.
     """
     require_package("open3d", extra="viz", purpose="reconstruction")
-    volume, count = _new_volume(voxel_size), 0
-    for frame in frames:
-        _integrate(volume, frame, truncation, depth_min, depth_max)
-        count += 1
-    xyz, rgb, faces = _extract(volume, min_views) if count else _nothing()
+    volume = _new_volume(voxel_size)
+    used = [_integrate(volume, frame, truncation, depth_min, depth_max) for frame in frames]
+    xyz, rgb, faces = _extract(volume, min_views) if any(used) else _nothing()
     xyz, rgb, faces = drop_small_parts(xyz, rgb, faces, min_part)
     if not len(faces):
         raise DataError(
             explain(
                 "no surface came out of the frames",
-                got=f"{count} frames",
+                got=f"{len(used)} frames, {sum(used)} of them with depth",
                 expected="overlapping frames with depth",
                 do=f"Check poses and depth unit (metres, between {depth_min} and {depth_max}), or lower min_views.",
             )
@@ -58,7 +57,7 @@ def fuse(
         rgb=rgb,
         faces=faces,
         normals=vertex_normals(xyz, faces),
-        metadata={"reconstruction": {"frames": count, "voxel_size": voxel_size, "depth_max": depth_max}},
+        metadata={"reconstruction": {"frames": sum(used), "voxel_size": voxel_size, "depth_max": depth_max}},
     )
 
 
@@ -89,27 +88,39 @@ def _new_volume(voxel_size: float) -> Any:
         ((1), (1), (3)),
         voxel_size,
         BLOCK_RESOLUTION,
-        4096,
+        INITIAL_BLOCKS,
     )
 
 
-def _integrate(volume: Any, frame: Frame, truncation: float, depth_min: float, depth_max: float) -> None:
+def _integrate(volume: Any, frame: Frame, truncation: float, depth_min: float, depth_max: float) -> bool:
+    """Add one frame; return whether it had any depth to add."""
     open3d = _open3d()
     image, tensor = open3d.t.geometry.Image, open3d.core.Tensor
     depth = np.where((frame.depth >= depth_min) & np.isfinite(frame.depth), frame.depth, 0).astype(np.float32)
     if not ((depth > 0) & (depth < depth_max)).any():
-        return
+        return False
     measured = image(tensor(np.ascontiguousarray(depth[..., None])))
     colour = image(tensor(np.ascontiguousarray(frame.rgb.astype(np.float32))))
     depth_matrix, color_matrix = (tensor(_matrix(camera)) for camera in (frame.depth_camera, frame.camera))
     extrinsic = tensor(np.linalg.inv(frame.T_world_camera))
     scales = 1.0, float(depth_max), float(truncation)
-    blocks = volume.compute_unique_block_coordinates(measured, depth_matrix, extrinsic, *scales)
+    try:
+        blocks = volume.compute_unique_block_coordinates(measured, depth_matrix, extrinsic, *scales)
+    except RuntimeError as error:
+        # Open3D looks at every fourth pixel for blocks and throws when none of those has depth
+        if "No block is touched" in str(error):
+            return False
+        raise
     volume.integrate(blocks, measured, colour, depth_matrix, color_matrix, extrinsic, *scales)
+    return True
 
 
 def _matrix(camera: Camera) -> NDArray[np.float64]:
-    return np.ascontiguousarray(camera.matrix, dtype=np.float64)
+    """Intrinsic matrix half a pixel to the right and below: Open3D cuts pixel coordinates off where it should round them.
+
+    Without it a plane inclined by 57 degrees, 1.5 m from a 160 x 120 camera, comes out 6 mm off; with it 1 mm.
+    """
+    return camera.matrix + np.array([[0, 0, 0.5], [0, 0, 0.5], [0, 0, 0]])
 
 
 def _extract(volume: Any, min_views: int) -> tuple[NDArray[Any], NDArray[Any], NDArray[Any]]:

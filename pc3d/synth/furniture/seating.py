@@ -162,6 +162,7 @@ def chesterfield(rng: np.random.Generator) -> list[Part]:
         rounded_box((width, depth, 0.28), color, (0, 0, 0.06), 0.05, FABRIC),
         rounded_box((width, 0.16, height - 0.1), color, (0, depth / 2 - 0.1, 0.06), 0.07, FABRIC),
         rounded_box((width - 0.3, depth - 0.15, 0.14), tinted(color, 1.1), (0, -0.05, 0.32), 0.06, FABRIC, bulge=0.03),
+        *[box((0.06, 0.06, 0.08), wood(rng), (sx * width * 0.42, sy * depth * 0.4, 0)) for sx in (-1, 1) for sy in (-1, 1)],
     ]
     for sx in (-1, 1):
         parts.append(rounded_box((0.16, depth, height - 0.1), color, (sx * (width / 2 - 0.08), 0, 0.06), 0.07, FABRIC))
