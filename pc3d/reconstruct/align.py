@@ -30,7 +30,7 @@ def up_direction(xyz: NDArray[np.float32], normals: NDArray[np.float32]) -> NDAr
 def _floor_score(xyz: NDArray[np.float32], normals: NDArray[np.float32], up: NDArray[np.float64]) -> float:
     """Share of points facing ``up`` in the lower half, less those facing down there: a ceiling is not a floor."""
     height = xyz @ up
-    lower = height < (np.percentile(height, 1) + np.percentile(height, 99)) / 2
+    lower = height < (np.percentile(height, 1) + np.percentile(height, 99)) / 2 + 0.05  # a floor alone has no middle
     facing = normals[lower] @ up
     return float((facing > 0.95).sum() - (facing < -0.95).sum()) / len(xyz)
 

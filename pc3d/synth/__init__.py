@@ -1,4 +1,15 @@
-"""Procedural rooms, a virtual RGB-D scanner, and the data set they make."""
+"""Procedural rooms, a virtual RGB-D scanner, and the data set they make.
+
+``make_room`` furnishes a room of one of six kinds, ``scan_room`` walks a noisy RGB-D camera through it and fuses what the
+camera saw, ``write_dataset`` does both for a range of seeds. A seed and a split name one room for good.
+
+``val`` and ``test`` differ from ``train`` in two ways: their random streams never meet, and half of their chairs, tables,
+desks, cabinets, bookshelves, sofas and beds along the walls come from models that training never shows: shell chair,
+pedestal table, drawer desk, sideboard, cube shelf, chesterfield, box spring bed (``furniture.VALIDATION_MAKERS``).
+
+Labelled as in ScanNet: pillows and blankets belong to the bed, books to the shelf, a worktop is a counter and what is below
+it a cabinet. Screens, clutter, rugs, walls, floor and ceiling are -1.
+"""
 
 from pc3d.synth.classes import SCANNET_CLASSES
 from pc3d.synth.dataset import make_scene, write_dataset

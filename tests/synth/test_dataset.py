@@ -1,0 +1,38 @@
+"""A data set on disk can be stopped, resumed and made by any number of workers."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import numpy as np
+import pytest
+
+from pc3d import io
+from pc3d.errors import ConfigError
+from pc3d.synth import SCANNET_CLASSES, ScannerConfig, make_scene, write_dataset
+
+pytest.importorskip("open3d")
+
+TINY = ScannerConfig(width=96, height=72, stations=3, views=5, voxel_size=0.06, min_instance_points=20, max_label_distance=0.08)
+
+
+def test_data_set_holds_what_the_network_needs_and_resumes(tmp_path):
+    done = []
+    paths = write_dataset(tmp_path, 2, seed=3, split="val", config=TINY, progress=lambda i, n: done.append((i, n)))
+    assert done == [(1, 2), (2, 2)]
+    assert json.loads((tmp_path / "classes.json").read_text()) == list(SCANNET_CLASSES)
+    cloud = io.read(paths[0])
+    for column in ("rgb", "normals", "faces", "labels", "instances", "superpoints"):
+        assert getattr(cloud, column) is not None, column
+    assert np.array_equal(cloud.xyz, make_scene(3, split="val", config=TINY).xyz)
+    assert len(cloud) != len(make_scene(3, split="train", config=TINY))
+    os.utime(paths[0], (1, 1))
+    write_dataset(tmp_path, 2, seed=3, split="val", config=TINY)
+    assert paths[0].stat().st_mtime == 1
+    assert sorted(p.name for p in (tmp_path / "val").iterdir()) == ["room000003.ply", "room000004.ply"]
+
+
+def test_unknown_split_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="train"):
+        write_dataset(tmp_path, 1, split="training")

@@ -1,0 +1,113 @@
+"""The virtual scanner sees what a camera would, and labels it by the surface it lies on."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pc3d.synth import Room, ScannerConfig, make_room, scan_room, virtual_frames
+from pc3d.synth.primitives import box, make_mesh, merge
+from pc3d.synth.scanner import Caster, look, measure, renumber
+
+pytest.importorskip("open3d")
+
+TINY = ScannerConfig(width=96, height=72, stations=3, views=5, voxel_size=0.06, min_instance_points=20, max_label_distance=0.08)
+FLOOR = [(0, 0, 0), (4, 0, 0), (4, 4, 0), (0, 4, 0)]
+
+
+@pytest.fixture(scope="module")
+def scan():
+    rng = np.random.default_rng(7)
+    room = make_room(rng, kind="bedroom")
+    return room, scan_room(room, rng, TINY)
+
+
+def _crate_room() -> Room:
+    """A floor and one labelled crate (class 17) of 1 m in the middle."""
+    mesh = merge(make_mesh(FLOOR, [[0, 1, 2], [0, 2, 3]], (200, 200, 200)), box((1, 1, 1), (200, 30, 30), (2, 2, 0)))
+    labels = np.array([-1, -1, *[17] * 12], np.int32)
+    return Room(
+        mesh,
+        labels,
+        np.where(labels < 0, -1, 0).astype(np.int32),
+        np.array([4.0, 4.0, 2.5]),
+        ((1.5, 1.5, 2.5, 2.5, 1.0),),
+        np.eye(4),
+        "test",
+    )
+
+
+def test_same_seed_gives_the_same_scan_bit_for_bit(scan):
+    first = scan[1]
+    rng = np.random.default_rng(7)
+    second = scan_room(make_room(rng, kind="bedroom"), rng, TINY)
+    for column in ("xyz", "rgb", "normals", "faces", "labels", "instances"):
+        assert np.array_equal(getattr(first, column), getattr(second, column)), column
+
+
+def test_instances_are_numbered_without_gaps_and_have_one_class(scan):
+    cloud = scan[1]
+    ids = np.unique(cloud.instances)
+    assert ids.tolist() == list(range(-1, cloud.instances.max() + 1))
+    assert cloud.instances.max() >= 2
+    assert ((cloud.instances < 0) == (cloud.labels < 0)).all()
+    for instance in ids[1:]:
+        rows = cloud.instances == instance
+        assert rows.sum() >= TINY.min_instance_points
+        assert len(np.unique(cloud.labels[rows])) == 1
+
+
+def test_labels_lie_on_the_right_surface_and_walls_have_none():
+    cloud = scan_room(
+        _crate_room(), np.random.default_rng(0), ScannerConfig(width=128, height=96, stations=6, views=8, noise=0)
+    )
+    crate = cloud.labels == 17
+    outside = np.maximum(np.abs(cloud.xyz - [2, 2, 0.5]) - 0.5, 0).max(axis=1)
+    assert crate.sum() > 500
+    assert outside[crate].max() < 0.05
+    assert (cloud.labels[cloud.xyz[:, 2] < 0.02][outside[cloud.xyz[:, 2] < 0.02] > 0.06] == -1).all()
+    assert crate[cloud.xyz[:, 2] > 0.1].mean() > 0.99  # faces reach past their edges by up to a voxel
+
+
+def test_points_far_from_any_surface_have_no_label():
+    points = np.array([[2.0, 2.0, 1.04], [2.0, 2.0, 1.06], [2.0, 1.48, 0.5], [0.5, 0.5, 0.0]], np.float32)
+    labels, instances = Caster(_crate_room()).labels_at(points, 0.05)
+    assert labels.tolist() == [17, -1, 17, -1]
+    assert instances.tolist() == [0, -1, 0, -1]
+
+
+def test_what_the_camera_cannot_see_is_missing():
+    room = _crate_room()
+    pose = look(np.array([0.3, 2.0, 1.5]), yaw=0.0, pitch=-0.4)
+    frame = next(virtual_frames(room, np.random.default_rng(0), ScannerConfig(width=64, height=48, stations=1, views=1)))
+    assert frame.depth.shape == (48, 64)
+    targets = np.array([[1.5, 2.0, 0.5], [2.5, 2.0, 0.5]])  # the near and the far side of the crate
+    reach = Caster(room).cast(pose[:3, 3], targets - pose[:3, 3])[0]
+    assert reach[0] == pytest.approx(1.0, abs=1e-3)
+    assert reach[1] < 0.9
+
+
+def test_noise_grows_with_distance_and_range_is_limited():
+    rng, config = np.random.default_rng(0), ScannerConfig()
+    spread = []
+    for z in (1.0, 4.0):
+        depth = np.full((96, 96), z, np.float32)
+        spread.append(np.std(measure(depth, np.ones_like(depth), np.zeros_like(depth), rng, config) - depth))
+    assert spread[1] > 5 * spread[0]
+    for z in (0.1, 6.0, np.inf):
+        depth = np.full((8, 8), z, np.float32)
+        assert not measure(depth, np.ones_like(depth), np.zeros_like(depth), rng, config).any()
+
+
+def test_without_noise_depth_is_exact():
+    depth = np.linspace(0.5, 4.5, 64, dtype=np.float32).reshape(8, 8)
+    assert np.array_equal(
+        measure(depth, np.ones_like(depth), np.zeros_like(depth), np.random.default_rng(0), ScannerConfig(noise=0)), depth
+    )
+
+
+def test_rarely_seen_instances_become_unlabelled():
+    labels, instances = np.array([5, 5, 5, 7, -1, 3, 3]), np.array([4, 4, 4, 6, -1, 9, 9])
+    new_labels, new_ids = renumber(labels, instances, 2)
+    assert new_labels.tolist() == [5, 5, 5, -1, -1, 3, 3]
+    assert new_ids.tolist() == [0, 0, 0, -1, -1, 1, 1]
