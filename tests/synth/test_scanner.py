@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pc3d.synth import Room, ScannerConfig, make_room, scan_room, virtual_frames
+from pc3d.synth import Room, ScannerConfig, make_room, scan_room
 from pc3d.synth.primitives import box, make_mesh, merge
 from pc3d.synth.scanner import Caster, look, measure, renumber
 
@@ -77,14 +77,20 @@ def test_points_far_from_any_surface_have_no_label():
 
 
 def test_what_the_camera_cannot_see_is_missing():
-    room = _crate_room()
-    pose = look(np.array([0.3, 2.0, 1.5]), yaw=0.0, pitch=-0.4)
-    frame = next(virtual_frames(room, np.random.default_rng(0), ScannerConfig(width=64, height=48, stations=1, views=1)))
-    assert frame.depth.shape == (48, 64)
-    targets = np.array([[1.5, 2.0, 0.5], [2.5, 2.0, 0.5]])  # the near and the far side of the crate
-    reach = Caster(room).cast(pose[:3, 3], targets - pose[:3, 3])[0]
-    assert reach[0] == pytest.approx(1.0, abs=1e-3)
-    assert reach[1] < 0.9
+    config = ScannerConfig(width=128, height=96, stations=1, views=12, noise=0)
+    cloud = scan_room(_crate_room(), np.random.default_rng(0), config)
+    x, y, z = (cloud.xyz[cloud.labels == 17] - [2, 2, 0.5]).T
+    middle = (np.abs(z) < 0.35) & (np.minimum(np.abs(x), np.abs(y)) < 0.4)
+    seen = [int((middle & (np.abs(side) < 0.02)).sum()) for side in (x - 0.5, x + 0.5, y - 0.5, y + 0.5)]
+    assert sum(count > 100 for count in seen) in (1, 2, 3)
+    assert min(seen) == 0
+
+
+def test_look_points_the_optical_axis_and_keeps_the_image_upright():
+    pose = look(np.array([1.0, 2.0, 1.5]), yaw=np.pi / 2, pitch=-0.3)
+    np.testing.assert_allclose(pose[:3, 2], [0, np.cos(0.3), -np.sin(0.3)], atol=1e-9)
+    assert pose[2, 1] < -0.9  # image y points down
+    np.testing.assert_allclose(np.cross(pose[:3, 0], pose[:3, 1]), pose[:3, 2], atol=1e-9)
 
 
 def test_noise_grows_with_distance_and_range_is_limited():
