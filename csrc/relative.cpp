@@ -2,39 +2,38 @@
 
 #include <algorithm>
 
+#include "cuda_call.h"
+#include "relative_kernels.h"
+
 namespace pc3d {
 namespace {
+
+using relative::Pairs;
 
 // Keys are taken in blocks whose rows (36 KB of floats at 144 columns) stay in the first-level cache while queries pass.
 constexpr int64_t kKeyBlock = 64;
 
-struct Pairs {
-  const int16_t* bins;
-  int64_t heads, queries, keys, columns;
-
-  const int16_t* axis(int a, int64_t k) const { return bins + (a * queries + k) * keys; }
-  int64_t key_blocks() const { return (keys + kKeyBlock - 1) / kKeyBlock; }
-};
-
-Pairs checked_pairs(const Tensor& bins, int64_t heads, int64_t columns) {
+Pairs pairs_of(const Tensor& bins, int64_t heads, int64_t columns, bool by_key) {
   check(bins.dim() == 3 && bins.size(0) == 3 && bins.scalar_type() == ScalarType::Short,
         "relative op: bins must be int16 (3, K, M)");
-  const int16_t* values = data<int16_t>(bins);
-  const int64_t count = 3 * bins.size(1) * bins.size(2);
+  return {data<int16_t>(bins), heads, bins.size(1), bins.size(2), columns, by_key};
+}
+
+void check_range(const Pairs& p) {
+  const int64_t count = 3 * p.queries * p.keys;
   uint16_t largest = 0;  // a negative bin becomes a large one
-  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint16_t>(values[i]));
-  check(count == 0 || largest < columns, "relative op: a bin is out of range");
-  return {values, heads, bins.size(1), bins.size(2), columns};
+  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint16_t>(p.bins[i]));
+  check(count == 0 || largest < p.columns, "relative op: a bin is out of range");
 }
 
 // Calls visit(head, query, first key, last key) for all pairs, such that all calls for one row come from one thread.
 template <class Visit>
-void for_each_run(const Pairs& p, bool by_key, const Visit& visit) {
-  const int64_t per_head = by_key ? p.key_blocks() : p.queries;
-  torch::stable::parallel_for(0, p.heads * per_head, by_key ? 1 : 8, [&](int64_t begin, int64_t end) {
+void for_each_run(const Pairs& p, const Visit& visit) {
+  const int64_t per_head = p.by_key ? (p.keys + kKeyBlock - 1) / kKeyBlock : p.queries;
+  torch::stable::parallel_for(0, p.heads * per_head, p.by_key ? 1 : 8, [&](int64_t begin, int64_t end) {
     for (int64_t item = begin; item < end; ++item) {
       const int64_t head = item / per_head, part = item % per_head;
-      if (!by_key) {
+      if (!p.by_key) {
         visit(head, part, 0, p.keys);
         continue;
       }
@@ -45,22 +44,22 @@ void for_each_run(const Pairs& p, bool by_key, const Visit& visit) {
 }
 
 template <class T>
-void read(const Pairs& p, bool by_key, const T* rows, T* out) {
-  for_each_run(p, by_key, [&](int64_t h, int64_t k, int64_t first, int64_t last) {
+void read(const Pairs& p, const T* rows, T* out) {
+  for_each_run(p, [&](int64_t h, int64_t k, int64_t first, int64_t last) {
     const int16_t *x = p.axis(0, k), *y = p.axis(1, k), *z = p.axis(2, k);
-    const int64_t step = by_key ? p.columns : 0;
-    const T* row = rows + (by_key ? h * p.keys + first : h * p.queries + k) * p.columns;
+    const int64_t step = p.by_key ? p.columns : 0;
+    const T* row = rows + (p.by_key ? h * p.keys + first : h * p.queries + k) * p.columns;
     T* to = out + (h * p.queries + k) * p.keys;
     for (int64_t m = first; m < last; ++m, row += step) to[m] = row[x[m]] + row[y[m]] + row[z[m]];
   });
 }
 
 template <class T>
-void add(const Pairs& p, bool by_key, const T* weights, T* rows) {
-  for_each_run(p, by_key, [&](int64_t h, int64_t k, int64_t first, int64_t last) {
+void add(const Pairs& p, const T* weights, T* rows) {
+  for_each_run(p, [&](int64_t h, int64_t k, int64_t first, int64_t last) {
     const int16_t *x = p.axis(0, k), *y = p.axis(1, k), *z = p.axis(2, k);
-    const int64_t step = by_key ? p.columns : 0;
-    T* row = rows + (by_key ? h * p.keys + first : h * p.queries + k) * p.columns;
+    const int64_t step = p.by_key ? p.columns : 0;
+    T* row = rows + (p.by_key ? h * p.keys + first : h * p.queries + k) * p.columns;
     const T* from = weights + (h * p.queries + k) * p.keys;
     for (int64_t m = first; m < last; ++m, row += step) {
       row[x[m]] += from[m];
@@ -78,37 +77,90 @@ void by_float_type(const Tensor& x, const Body& body) {
   body(static_cast<double*>(nullptr));
 }
 
+Pairs pairs_to_read(const Tensor& rows, const Tensor& bins, bool by_key) {
+  check(rows.dim() == 3, "relative_read: rows must be (H, R, T)");
+  const Pairs pairs = pairs_of(bins, rows.size(0), rows.size(2), by_key);
+  check(rows.size(1) == pairs.num_rows(), "relative_read: rows do not fit bins");
+  return pairs;
+}
+
+Pairs pairs_to_add(const Tensor& weights, const Tensor& bins, int64_t columns, bool by_key) {
+  check(weights.dim() == 3 && columns > 0, "relative_add: weights must be (H, K, M)");
+  const Pairs pairs = pairs_of(bins, weights.size(0), columns, by_key);
+  check(weights.size(1) == pairs.queries && weights.size(2) == pairs.keys, "relative_add: weights do not fit bins");
+  return pairs;
+}
+
 }  // namespace
 
 Tensor relative_read(const Tensor& rows_in, const Tensor& bins_in, bool by_key) {
   const Tensor rows = torch::stable::contiguous(rows_in), bins = torch::stable::contiguous(bins_in);
-  check(rows.dim() == 3, "relative_read: rows must be (H, R, T)");
-  const Pairs pairs = checked_pairs(bins, rows.size(0), rows.size(2));
-  check(rows.size(1) == (by_key ? pairs.keys : pairs.queries), "relative_read: rows do not fit bins");
+  const Pairs pairs = pairs_to_read(rows, bins, by_key);
+  check_range(pairs);
   Tensor out = empty(rows, {pairs.heads, pairs.queries, pairs.keys}, rows.scalar_type());
   by_float_type(rows, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    read(pairs, by_key, data<T>(rows), mutable_data<T>(out));
+    read(pairs, data<T>(rows), mutable_data<T>(out));
   });
   return out;
 }
 
 Tensor relative_add(const Tensor& weights_in, const Tensor& bins_in, int64_t columns, bool by_key) {
   const Tensor weights = torch::stable::contiguous(weights_in), bins = torch::stable::contiguous(bins_in);
-  check(weights.dim() == 3 && columns > 0, "relative_add: weights must be (H, K, M)");
-  const Pairs pairs = checked_pairs(bins, weights.size(0), columns);
-  check(weights.size(1) == pairs.queries && weights.size(2) == pairs.keys, "relative_add: weights do not fit bins");
-  Tensor rows = zeros(weights, {pairs.heads, by_key ? pairs.keys : pairs.queries, columns}, weights.scalar_type());
+  const Pairs pairs = pairs_to_add(weights, bins, columns, by_key);
+  check_range(pairs);
+  Tensor rows = zeros(weights, {pairs.heads, pairs.num_rows(), columns}, weights.scalar_type());
   by_float_type(weights, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
-    add(pairs, by_key, data<T>(weights), mutable_data<T>(rows));
+    add(pairs, data<T>(weights), mutable_data<T>(rows));
   });
   return rows;
 }
 
-STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) {
-  m.impl("relative_read", TORCH_BOX(&relative_read));
-  m.impl("relative_add", TORCH_BOX(&relative_add));
+#ifdef PC3D_CUDA
+namespace {
+
+Tensor relative_read_cuda(const Tensor& rows_in, const Tensor& bins_in, bool by_key) {
+  const Tensor rows = torch::stable::contiguous(rows_in), bins = torch::stable::contiguous(bins_in);
+  const Pairs pairs = pairs_to_read(rows, bins, by_key);
+  Tensor out = empty(rows, {pairs.heads, pairs.queries, pairs.keys}, rows.scalar_type());
+  if (out.numel() == 0) return out;
+  const OnDevice on(rows);
+  by_float_type(rows, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    relative::cuda_read(pairs, data<T>(rows), mutable_data<T>(out), on.stream());
+  });
+  check_launch("relative_read");
+  return out;
 }
 
+Tensor relative_add_cuda(const Tensor& weights_in, const Tensor& bins_in, int64_t columns, bool by_key) {
+  const Tensor weights = torch::stable::contiguous(weights_in), bins = torch::stable::contiguous(bins_in);
+  const Pairs pairs = pairs_to_add(weights, bins, columns, by_key);
+  Tensor rows = empty(weights, {pairs.heads, pairs.num_rows(), columns}, weights.scalar_type());
+  if (rows.numel() == 0) return rows;
+  const OnDevice on(weights);
+  by_float_type(weights, [&](auto* type) {
+    using T = std::remove_pointer_t<decltype(type)>;
+    relative::cuda_add(pairs, data<T>(weights), mutable_data<T>(rows), on.stream());
+  });
+  check_launch("relative_add");
+  return rows;
+}
+
+}  // namespace
+#endif
+
 }  // namespace pc3d
+
+STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) {
+  m.impl("relative_read", TORCH_BOX(&pc3d::relative_read));
+  m.impl("relative_add", TORCH_BOX(&pc3d::relative_add));
+}
+
+#ifdef PC3D_CUDA
+STABLE_TORCH_LIBRARY_IMPL(pc3d, CUDA, m) {
+  m.impl("relative_read", TORCH_BOX(&pc3d::relative_read_cuda));
+  m.impl("relative_add", TORCH_BOX(&pc3d::relative_add_cuda));
+}
+#endif

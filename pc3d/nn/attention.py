@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from pc3d.ops.relative import relative_add, relative_read
+from pc3d.ops import relative_add, relative_read
 
 
 @dataclass(frozen=True)
