@@ -9,4 +9,5 @@ from pc3d.ops.relative import relative_add, relative_read
 from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_pool, segment_softmax
 
 __all__ = ["Groups", "edge_weights", "estimate_normals", "felzenszwalb", "group_segments", "knn", "mean_face_normals",
-           "orient_normals", "relative_add", "relative_read", "segment_expand", "segment_pool", "segment_softmax", "vertex_normals"]
+           "orient_normals", "relative_add", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
+           "vertex_normals"]

@@ -22,7 +22,8 @@ from pc3d.ops._library import define
 def relative_read(rows: Tensor, bins: Tensor, *, by_key: bool) -> Tensor:
     """Sum of three table columns for each pair: rows (H, K or M, T) floating, bins (3, K, M) int16 in [0, T); (H, K, M).
 
-    Raises DataError for shapes and types that do not fit, ValueError for a bin out of range.
+    Raises DataError for shapes and types that do not fit, ValueError for a bin out of range on
+    the CPU (CUDA cannot raise: it reads NaN and adds nothing).
     """
     _check("rows", rows, bins)
     if rows.shape[1] != bins.shape[2 if by_key else 1]:
@@ -35,7 +36,8 @@ def relative_read(rows: Tensor, bins: Tensor, *, by_key: bool) -> Tensor:
 def relative_add(weights: Tensor, bins: Tensor, columns: int, *, by_key: bool) -> Tensor:
     """Sum of the weights (H, K, M) of all pairs on each table column: (H, K or M, T) with T = columns.
 
-    Raises DataError for shapes and types that do not fit, ValueError for a bin out of range.
+    Raises DataError for shapes and types that do not fit, ValueError for a bin out of range on
+    the CPU (CUDA cannot raise: it reads NaN and adds nothing).
     """
     _check("weights", weights, bins)
     if weights.shape[1:] != bins.shape[1:]:
