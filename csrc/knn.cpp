@@ -8,7 +8,7 @@ namespace pc3d {
 namespace {
 
 constexpr int max_k = 64;
-constexpr int leaf_size = 12;
+constexpr int leaf_size = 24;
 
 struct Point {
   float at[3];

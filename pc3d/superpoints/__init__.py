@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pc3d.structures import PointCloud
 from pc3d.superpoints.cloud import cloud_normals, normals_and_superpoints, segment_cloud
 from pc3d.superpoints.mesh import mesh_normals, segment_mesh
@@ -12,12 +15,29 @@ __all__ = ["cloud_normals", "compute_superpoints", "mesh_normals", "segment_clou
 def compute_superpoints(cloud: PointCloud) -> PointCloud:
     """Return the cloud with superpoints, and with normals where it had none; by the mesh when there are faces.
 
-    Superpoints that the cloud already has are replaced. Raises DataError.
+    Superpoints that the cloud already has are replaced. Faces that share no vertices are welded where their corners
+    coincide; faces that leave most points out are not used. Raises DataError.
     """
     if cloud.faces is not None and len(cloud.faces):
         normals = mesh_normals(cloud.xyz, cloud.faces) if cloud.normals is None else cloud.normals
-        return cloud.replace(normals=normals, superpoints=segment_mesh(cloud.xyz, cloud.faces))
+        return cloud.replace(normals=normals, superpoints=_by_mesh(cloud, cloud.faces, normals))
     if cloud.normals is None:
         normals, superpoints = normals_and_superpoints(cloud.xyz, cloud.rgb)
         return cloud.replace(normals=normals, superpoints=superpoints)
     return cloud.replace(superpoints=segment_cloud(cloud.xyz, rgb=cloud.rgb, normals=cloud.normals))
+
+
+def _by_mesh(cloud: PointCloud, faces: NDArray[np.int64], normals: NDArray[np.float32]) -> NDArray[np.int64]:
+    superpoints = segment_mesh(cloud.xyz, faces)
+    if _is_split_finely(superpoints):
+        corners, corner_of_point = np.unique(cloud.xyz, axis=0, return_inverse=True)
+        corner_of_point = corner_of_point.reshape(-1)
+        superpoints = segment_mesh(corners, corner_of_point[faces])[corner_of_point]
+    if _is_split_finely(superpoints):
+        return segment_cloud(cloud.xyz, rgb=cloud.rgb, normals=normals)
+    return superpoints
+
+
+def _is_split_finely(superpoints: NDArray[np.int64]) -> bool:
+    """Whether superpoints are so small, against the smallest size of 20, that the mesh cannot hang together."""
+    return len(superpoints) > 0 and len(superpoints) < 10 * (int(superpoints.max()) + 1)

@@ -114,6 +114,18 @@ def test_faces_without_area_and_lonely_vertices_make_no_trouble(box_room) -> Non
     assert purity(cloud.superpoints[:-1], box_room.sides) >= 0.95
 
 
+def test_triangles_that_share_no_vertices_are_welded(box_room) -> None:
+    soup = PointCloud(xyz=box_room.xyz[box_room.faces].reshape(-1, 3), faces=np.arange(3 * len(box_room.faces)).reshape(-1, 3))
+    superpoints = compute_superpoints(soup).superpoints
+    assert purity(superpoints, box_room.sides[box_room.faces].ravel()) >= 0.95
+    assert superpoints.max() < 50
+
+
+def test_faces_of_a_few_points_only_are_not_trusted(box_room) -> None:
+    superpoints = compute_superpoints(PointCloud(xyz=box_room.xyz, faces=box_room.faces[:100])).superpoints
+    assert superpoints.max() < len(box_room.xyz) / 20
+
+
 def test_columns_that_are_there_are_kept(box_room) -> None:
     normals = np.tile(np.float32([0, 0, 1]), (len(box_room.xyz), 1))
     cloud = PointCloud(xyz=box_room.xyz, normals=normals, labels=box_room.sides)
