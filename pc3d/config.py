@@ -67,7 +67,7 @@ class LossConfig(Config):
     center: float = 0.5
     score: float = 0.5
     contrastive: float = 1.0
-    semantic: float = 0.0                                # class of each superpoint straight from ASAM. Paper: no such loss
+    semantic: float = 0.0                                # class of each superpoint before the decoder. Paper: no such loss
     cost_cls: float = 0.5
     cost_bce: float = 1.0
     cost_dice: float = 1.0

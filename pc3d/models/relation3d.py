@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor, nn
 
 from pc3d.config import ModelConfig
@@ -25,7 +26,8 @@ class Relation3D(nn.Module):
         self.backbone = UNet(config.in_channels, config.backbone)
         self.asam = ASAM(channels) if config.decoder.asam else None
         self.decoder = Decoder(config.decoder, channels, len(config.classes))
-        self.semantic = nn.Linear(channels, len(config.classes) + 1) if config.loss.semantic > 0 else None
+        width = config.decoder.d_model
+        self.semantic = nn.Linear(width, len(config.classes) + 1) if config.loss.semantic > 0 else None
 
     def forward(self, batch: PointBatch) -> Relation3DOutput:
         """Return the outputs of all decoder layers in training, of the last one in evaluation."""
@@ -34,7 +36,7 @@ class Relation3D(nn.Module):
         superpoints = segment_pool(points, *segments, "mean") if self.asam is None else self.asam(points, *segments)
         centroids = segment_pool(batch.xyz, *segments, "mean")
         output: Relation3DOutput = self.decoder(superpoints, centroids, batch.superpoint_offsets.diff().tolist())
-        return output if self.semantic is None else replace(output, semantic=self.semantic(superpoints))
+        return output if self.semantic is None else replace(output, semantic=self.semantic(torch.cat(output.memory[0])))
 
     def point_features(self, batch: PointBatch) -> Tensor:
         """Feature (N, C) of each point: that of its voxel, which sees the mean of the points inside."""
