@@ -62,3 +62,10 @@ def test_dropped_columns_are_zero():
 def test_a_cloud_without_superpoints_says_what_to_do():
     with pytest.raises(DataError, match="compute_superpoints"):
         make_sample(PointCloud(xyz=np.zeros((3, 3))), ModelConfig())
+
+
+def test_dropping_points_keeps_their_share_and_dense_superpoints():
+    thinned = AugmentConfig(keep_points=(0.3, 0.3))
+    sample = make_sample(make_cloud(0), ModelConfig(), augment=thinned, rng=np.random.default_rng(0))
+    assert 80 < len(sample.xyz) < 160
+    assert set(sample.superpoints) == set(range(sample.superpoints.max() + 1))

@@ -1,13 +1,15 @@
 """Training and evaluation on a tiny dataset."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
 
+from pc3d.data import ScanDataset
 from pc3d.engine import evaluate, train
 from pc3d.engine.progress import MetricsLog
-from pc3d.engine.train import poly_lr
+from pc3d.engine.train import make_trainer, poly_lr
 from pc3d.errors import ConfigError, FileError, FormatError
 from pc3d.models import load_model
 
@@ -60,3 +62,19 @@ def test_a_broken_class_list_is_named(config, tmp_path):
     (tmp_path / "classes.json").write_text("{")
     with pytest.raises(FormatError, match=r"classes\.json"):
         train(config.with_overrides([f"data.root={tmp_path}"]))
+
+
+def test_the_rate_warms_up_and_the_semantic_loss_is_off_by_default(config):
+    config = config.with_overrides(["train.warmup_steps=10"])
+    Path(config.train.output).mkdir()
+    trainer = make_trainer(config, ScanDataset(config.data.root, "train"), Path(config.train.output))
+    batch = next(trainer.batches(1))
+    terms = trainer.step(batch, lr=1e-3)
+    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
+    assert "semantic" not in terms
+
+
+def test_semantic_loss_teaches_superpoint_classes(config):
+    config = config.with_overrides(["model.loss.semantic=1.0", "train.epochs=8"])
+    losses = [record["semantic"] for record in MetricsLog(train(config)).read("train")]
+    assert losses[-1] < losses[0]
