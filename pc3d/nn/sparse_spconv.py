@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,6 +15,7 @@ from pc3d.nn.sparse import Engine, SparseTensor, same_padding
 from pc3d.ops.sparse_map import check_kernel
 
 Size = int | Sequence[int]
+MASK_BITS = 32
 
 
 def build_engine() -> Engine:
@@ -69,6 +71,7 @@ class SparseInverseConv3d(spconv.SparseInverseConv3d):
 
 
 def _on_this_device(module: Any, x: Any) -> Any:
-    """Choose the algorithm: on a CPU every module must use Native, the default needs CUDA."""
-    module.algo = ConvAlgo.MaskImplicitGemm if x.features.is_cuda else ConvAlgo.Native
+    """Choose the algorithm: on a CPU every module must use Native, and so must kernels of more taps than a mask has bits."""
+    masked = x.features.is_cuda and math.prod(module.kernel_size) <= MASK_BITS
+    module.algo = ConvAlgo.MaskImplicitGemm if masked else ConvAlgo.Native
     return x
