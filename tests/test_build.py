@@ -116,9 +116,12 @@ class TestBuiltLibrary:
         with_kernel = {name for name in _library.known_ops() if _library.has_kernel(name, "CUDA")}
         assert len(with_kernel) >= len(CUDA_SOURCES)
 
-    @pytest.mark.skipif(not CUDA_SOURCES or shutil.which("cuobjdump") is None, reason="no cuobjdump here, or no CUDA source")
+    @pytest.mark.skipif(not CUDA_SOURCES or shutil.which("nvcc") is None, reason="no nvcc here, or no CUDA source")
     def test_the_library_holds_code_for_the_stated_gpus_and_ptx_for_later_ones(self) -> None:
-        listing = subprocess.run(["cuobjdump", "--list-elf", "--list-ptx", str(_library.LIBRARY_PATH)], capture_output=True,
-                                 text=True, check=True).stdout
-        for wanted in (".sm_80.cubin", ".sm_90.cubin", ".sm_90.ptx"):
-            assert wanted in listing
+        assert torch.ops.pc3d.native_archs() == 80090
+        content = _library.LIBRARY_PATH.read_bytes()
+        assert b"sm_80" in content
+        assert b"sm_90" in content
+        if shutil.which("cuobjdump"):  # the PTX is compressed: only this tool sees it, and not every toolkit brings it
+            command = ["cuobjdump", "--list-ptx", str(_library.LIBRARY_PATH)]
+            assert ".sm_90.ptx" in subprocess.run(command, capture_output=True, text=True, check=True).stdout
