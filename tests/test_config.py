@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from pc3d.config import ExperimentConfig, ModelConfig, load_config, paper_settings, read_yaml, write_yaml
 from pc3d.errors import ConfigError, FileError
+from pc3d.synth.classes import SCANNET_CLASSES
 
 CONFIGS = sorted((Path(__file__).resolve().parent.parent / "configs").glob("relation3d*.yaml"))
 
@@ -113,3 +114,9 @@ def test_a_key_given_beside_the_paper_setting_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_shipped_configs_load(path: Path) -> None:
     assert load_config(path).model.setting in ("default", "paper")
+
+
+def test_the_config_of_the_released_weights_names_the_18_classes_of_scannet() -> None:
+    path = next(path for path in CONFIGS if path.stem == "relation3d_scannetv2")
+    assert load_config(path).model.classes == SCANNET_CLASSES
+    assert len(SCANNET_CLASSES) == 18

@@ -45,6 +45,14 @@ def test_examples_name_files_that_are_in_the_repository() -> None:
     assert [name for name in named if not (root / name).exists()] == []
 
 
+def test_the_example_of_convert_works_as_printed_but_for_the_missing_checkpoint(
+        monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(Path(__file__).resolve().parent.parent.parent)
+    example = next(line for line in EXAMPLES if line.startswith("pc3d convert") and "--config" in line)
+    assert main(shlex.split(example)[1:]) == 3
+    assert "relation3d_scannetv2.pth" in capsys.readouterr().err
+
+
 def test_help_loads_nothing_heavy_and_comes_at_once() -> None:
     code = ("import sys; from pc3d.cli import main; main(['--help'])\n"
             "print([m for m in ('torch', 'numpy', 'scipy', 'open3d', 'rich') if m in sys.modules], file=sys.stderr)")
