@@ -40,7 +40,8 @@ def make_sample(cloud: PointCloud, model: ModelConfig, *, augment: AugmentConfig
     """
     if cloud.superpoints is None:
         raise DataError(explain("the scan has no superpoints", do="Call pc3d.superpoints.compute_superpoints(cloud) first."))
-    cloud = center(cloud)
+    dense = np.unique(cloud.superpoints, return_inverse=True)[1].reshape(-1)  # ids in a file may have gaps
+    cloud = center(cloud.replace(superpoints=dense))
     if augment is None:
         positions = cloud.xyz / model.backbone.voxel_size
         return _finish(cloud, model, positions, (0.0, 0.0, 0.0), with_targets=cloud.instances is not None)
@@ -69,7 +70,7 @@ def _drop_columns(cloud: PointCloud, augment: AugmentConfig, rng: np.random.Gene
 def _finish(cloud: PointCloud, model: ModelConfig, positions: NDArray[np.float32], color_shift: tuple[float, ...], *,
             with_targets: bool) -> Sample:
     assert cloud.superpoints is not None
-    voxel_coords, point_to_voxel = voxelize(positions)
+    voxel_coords, point_to_voxel = voxelize(positions, source=cloud.metadata.get("file"))
     features = point_features(cloud, use_rgb=model.use_rgb, use_normals=model.use_normals, color_shift=color_shift)
     targets = make_targets(cloud, model.loss.relation_labels) if with_targets else None
     return Sample(cloud.xyz, features, voxel_coords, point_to_voxel, cloud.superpoints, targets)

@@ -1,10 +1,10 @@
-"""A dataset of labelled scans: ``<root>/classes.json`` and ``<root>/<split>/*.ply``."""
+"""A dataset of labelled scans: ``<root>/classes.json`` and ``<root>/<split>/``, prepared scenes and ``*.ply`` files alike."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+from pc3d.data.prepared import is_prepared, read_json, read_scene
 from pc3d.errors import DataError, FileError, FormatError, explain
 from pc3d.io import read
 from pc3d.structures import PointCloud
@@ -14,25 +14,22 @@ from pc3d.superpoints import compute_superpoints
 class ScanDataset:
     """Scans of one split in file-name order, each with labels, instances, normals and superpoints.
 
-    Labels index ``classes``; -1 is "no class" (walls, floor, unknown). Superpoints in the file are used as they are,
-    else computed when the scan is read.
+    A scan is a ``*.ply`` file or a folder written by ``pc3d prepare``. ``split`` may name several, joined by commas
+    (``Area_1,Area_2``). Labels index ``classes``; -1 is "no class" (walls, floor, unknown). Superpoints of the scan are
+    used as they are, else computed when it is read.
     """
 
     def __init__(self, root: str | Path, split: str) -> None:
         self.root, self.split = Path(root), split
         self.classes = read_classes(self.root)
-        self.paths = sorted((self.root / split).glob("*.ply"))
-        if not self.paths:
-            raise FileError(explain("no scans found", where=self.root / split,
-                                    expected="*.ply files with label and instance columns",
-                                    do="Make some with: pc3d synth <root> --rooms 20"))
+        self.paths = [path for name in split.split(",") for path in _scan_paths(self.root / name.strip())]
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, index: int) -> PointCloud:
         path = self.paths[index]
-        cloud = read(path)
+        cloud = read_scene(path) if path.is_dir() else read(path)
         if cloud.labels is None or cloud.instances is None:
             raise FormatError(explain("a training scan needs vertex columns 'label' and 'instance'", where=path,
                                       got=repr(cloud)))
@@ -43,16 +40,23 @@ class ScanDataset:
         return cloud if cloud.superpoints is not None and cloud.normals is not None else compute_superpoints(cloud)
 
 
+def _scan_paths(folder: Path) -> list[Path]:
+    visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
+    paths = sorted(path for path in visible if path.suffix == ".ply" or is_prepared(path))
+    if not paths:
+        raise FileError(explain("no scans found", where=folder,
+                                expected="prepared scenes, or *.ply files with label and instance columns",
+                                do="Make some with: pc3d prepare, or pc3d synth <root> --rooms 20"))
+    return paths
+
+
 def read_classes(root: Path) -> tuple[str, ...]:
     """Read the class names of a dataset folder."""
     path = root / "classes.json"
-    try:
-        names = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(explain("cannot read the class list", where=path, got=error.strerror,
-                                expected="a json list of class names")) from error
-    except ValueError as error:
-        raise FormatError(explain("the class list is not valid json", where=path, got=str(error))) from error
+    if not path.exists():
+        raise FileError(explain("cannot read the class list", where=path, got="no such file",
+                                expected="a json list of class names"))
+    names = read_json(path)
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise FormatError(explain("the class list must be a json list of names", where=path, got=type(names).__name__))
     return tuple(names)

@@ -8,13 +8,13 @@ from pc3d.errors import BackendError, explain
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """Return the device by name; ``auto`` is CUDA when there is one, else the CPU."""
+    """Return the device by name (auto, cpu, cuda, cuda:N); ``auto`` is CUDA when there is one, else the CPU."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise BackendError(explain("unknown device", got=repr(name), expected="auto, cpu, cuda or cuda:N")) from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise BackendError(explain("no CUDA device is usable here", got=repr(name), do="Use device=cpu, or see: pc3d doctor"))
-    return device
+    kind, _, index = name.partition(":")
+    if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
+        raise BackendError(explain("unknown device", got=repr(name), expected="auto, cpu, cuda or cuda:N"))
+    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
+        raise BackendError(explain("no such CUDA device here", got=repr(name),
+                                   expected=f"one of {torch.cuda.device_count()}", do="Use cpu, or see: pc3d doctor"))
+    return torch.device(name)

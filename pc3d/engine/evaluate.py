@@ -14,8 +14,13 @@ from pc3d.models import Relation3D, load_model
 
 
 def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = "auto") -> InstanceAPResult:
-    """Evaluate a checkpoint on the validation split of ``config.data`` by the ScanNet protocol."""
-    return evaluate_model(load_model(checkpoint), ScanDataset(config.data.root, config.data.val_split), device=device)
+    """Evaluate a checkpoint on the validation split of ``config.data`` by the ScanNet protocol.
+
+    The checkpoint brings its network; of ``config.model`` only ``inference`` is used.
+    """
+    model = load_model(checkpoint)
+    model.config = model.config.model_copy(update={"inference": config.model.inference})
+    return evaluate_model(model, ScanDataset(config.data.root, config.data.val_split), device=device)
 
 
 def evaluate_model(model: Relation3D, dataset: ScanDataset, *, device: str = "auto",

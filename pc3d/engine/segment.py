@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from pc3d.data import collate, make_sample
@@ -15,9 +16,10 @@ from pc3d.engine.device import choose_device
 from pc3d.io import read, write_result
 from pc3d.models import Relation3D, load_model, to_instances
 from pc3d.structures import Instances, PointCloud
-from pc3d.superpoints import compute_superpoints
+from pc3d.superpoints import complete
 
 DEFAULT_MODEL = "relation3d-synth"
+MIN_SCORE = 0.2
 
 
 @dataclass(frozen=True)
@@ -30,9 +32,10 @@ class Segmentation:
 
 
 class Stopwatch:
-    """Wall-clock seconds by stage."""
+    """Wall-clock seconds by stage; work queued on a GPU is waited for."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
         self.seconds: dict[str, float] = {}
 
     @contextmanager
@@ -40,6 +43,8 @@ class Stopwatch:
         """Add the time spent inside to ``name``."""
         start = time.perf_counter()
         yield
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
@@ -62,10 +67,10 @@ class Segmenter:
         Superpoints and normals that the cloud brings are used; missing ones are computed.
         Raises DataError for an empty cloud or non-finite rows.
         """
-        watch = Stopwatch()
-        cloud.validate()
+        watch = Stopwatch(self.device)
+        cloud.validate(source=cloud.metadata.get("file", "point cloud"))
         with watch.stage("superpoints"):
-            prepared = cloud if cloud.superpoints is not None and cloud.normals is not None else compute_superpoints(cloud)
+            prepared = complete(cloud)
         with watch.stage("voxels"):
             sample = make_sample(prepared.replace(labels=None, instances=None), self.model.config)
             batch = collate([sample], self.model.config.backbone).to(self.device)
@@ -76,11 +81,23 @@ class Segmenter:
         return Segmentation(prepared, instances, watch.seconds)
 
 
+def confident(instances: Instances, min_score: float = MIN_SCORE) -> Instances:
+    """What a user wants to see: each mask once, under its best class, if it scores at least ``min_score``.
+
+    The network lists a mask under several classes, down to hopeless ones, because average precision asks for that.
+    """
+    order = np.argsort(-instances.scores, kind="stable")
+    first = np.unique(instances.bits[order], axis=0, return_index=True)[1]
+    best = order[np.sort(first)]
+    return instances[best[instances.scores[best] >= min_score]]
+
+
 def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, model: str | Path = DEFAULT_MODEL,
-            device: str = "auto") -> Segmentation:
-    """Segment a scan file (or cloud) and, with ``output``, write instances.ply, .json and .npz into that folder."""
+            device: str = "auto", min_score: float = MIN_SCORE) -> Segmentation:
+    """Find the confident instances of a scan file (or cloud); with ``output``, write them as .ply, .json and .npz there."""
     cloud = scan if isinstance(scan, PointCloud) else read(scan)
-    result = Segmenter.from_pretrained(model, device)(cloud)
+    found = Segmenter.from_pretrained(model, device)(cloud)
+    found = replace(found, instances=confident(found.instances, min_score))
     if output is not None:
-        write_result(output, cloud, result.instances)
-    return result
+        write_result(output, cloud, found.instances)
+    return found

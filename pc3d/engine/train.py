@@ -5,40 +5,55 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import lru_cache, partial
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from pc3d.config import ExperimentConfig, write_yaml
 from pc3d.data import Sample, ScanDataset, collate, make_sample
 from pc3d.engine.device import choose_device
 from pc3d.engine.evaluate import evaluate_model
 from pc3d.engine.progress import MetricsLog, track
-from pc3d.errors import DataError, explain
+from pc3d.errors import DataError, FileError, explain
 from pc3d.losses import Criterion
 from pc3d.models import Relation3D, build, load_model, save_model
 from pc3d.structures import PointBatch
 
 
 class TrainingSamples(Dataset[Sample]):
-    """Augmented samples; the randomness of each follows from (seed, epoch, index) alone."""
+    """Augmented samples, asked for by (epoch, index): the randomness of each follows from these and the seed alone."""
 
     def __init__(self, scans: ScanDataset, config: ExperimentConfig) -> None:
-        self.config = config
-        self.epoch = 0
-        self.num_scans = len(scans)
-        self._scan = lru_cache(maxsize=256)(scans.__getitem__)
+        self.scans, self.config = scans, config
 
     def __len__(self) -> int:
-        return self.num_scans
+        return len(self.scans)
 
-    def __getitem__(self, index: int) -> Sample:
-        rng = np.random.default_rng([self.config.train.seed, self.epoch, index])
-        return make_sample(self._scan(index), self.config.model, augment=self.config.augment,
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, index = key
+        rng = np.random.default_rng([self.config.train.seed, epoch, index])
+        return make_sample(self.scans[index], self.config.model, augment=self.config.augment,
                            max_points=self.config.data.max_points, rng=rng)
+
+
+class Shuffle(Sampler[tuple[int, int]]):
+    """Keys (epoch, index) of one epoch in an order that follows from seed and epoch.
+
+    The epoch travels with the key, so that loader workers live through all epochs and need not be told.
+    """
+
+    def __init__(self, size: int, seed: int) -> None:
+        self.size, self.seed, self.epoch = size, seed, 1
+
+    def __len__(self) -> int:
+        return self.size
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
+        return iter([(self.epoch, int(index)) for index in order])
 
 
 @dataclass
@@ -49,20 +64,16 @@ class Trainer:
     model: Relation3D
     criterion: Criterion
     optimizer: torch.optim.Optimizer
-    samples: TrainingSamples
+    shuffle: Shuffle
+    loader: DataLoader[Sample]
     device: torch.device
     log: MetricsLog
     steps: int = 0
 
     def batches(self, epoch: int) -> Iterator[PointBatch]:
         """Shuffled batches of one epoch; an incomplete last one is dropped, as in the paper, unless it is the only one."""
-        self.samples.epoch = epoch
-        train = self.config.train
-        loader = DataLoader(
-            self.samples, batch_size=min(train.batch_size, len(self.samples)), shuffle=True, drop_last=True,
-            num_workers=self.config.data.workers, collate_fn=partial(collate, backbone=self.config.model.backbone),
-            generator=torch.Generator().manual_seed(train.seed + epoch))
-        for batch in track(loader, f"epoch {epoch}/{train.epochs}"):
+        self.shuffle.epoch = epoch
+        for batch in track(self.loader, f"epoch {epoch}/{self.config.train.epochs}"):
             yield batch.to(self.device)
 
     def run_epoch(self, epoch: int) -> dict[str, float]:
@@ -108,7 +119,26 @@ def make_trainer(config: ExperimentConfig, scans: ScanDataset, run: Path) -> Tra
     model = model.to(device)
     criterion = Criterion(config.model.loss, len(config.model.classes)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay)
-    return Trainer(config, model, criterion, optimizer, TrainingSamples(scans, config), device, MetricsLog(run))
+    shuffle = Shuffle(len(scans), config.train.seed)
+    loader = DataLoader(
+        TrainingSamples(scans, config), batch_size=min(config.train.batch_size, len(scans)), sampler=shuffle, drop_last=True,
+        num_workers=config.data.workers, persistent_workers=config.data.workers > 0,
+        collate_fn=partial(collate, backbone=config.model.backbone))
+    return Trainer(config, model, criterion, optimizer, shuffle, loader, device, MetricsLog(run))
+
+
+def make_run_folder(config: ExperimentConfig) -> Path:
+    """Make the folder of a run and write its config; one that holds a run already is refused."""
+    run = Path(config.train.output)
+    if (run / "metrics.jsonl").exists():
+        raise FileError(explain("this folder holds a run already", where=run,
+                                do="Choose another train.output, or remove the folder."))
+    try:
+        run.mkdir(parents=True, exist_ok=True)
+        write_yaml(config, run / "config.yaml")
+    except OSError as error:
+        raise FileError(explain("cannot write the run folder", where=run, got=error.strerror)) from error
+    return run
 
 
 def train(config: ExperimentConfig) -> Path:
@@ -116,9 +146,7 @@ def train(config: ExperimentConfig) -> Path:
     scans = ScanDataset(config.data.root, config.data.train_split)
     validation = ScanDataset(config.data.root, config.data.val_split)
     config = config.model_copy(update={"model": config.model.model_copy(update={"classes": scans.classes})})
-    run = Path(config.train.output)
-    run.mkdir(parents=True, exist_ok=True)
-    write_yaml(config, run / "config.yaml")
+    run = make_run_folder(config)
     trainer = make_trainer(config, scans, run)
     best = -1.0
     for epoch in range(1, config.train.epochs + 1):
@@ -132,7 +160,7 @@ def train(config: ExperimentConfig) -> Path:
             result = evaluate_model(trainer.model, validation, device=str(trainer.device))
             trainer.log.write("val", {"epoch": epoch, **result.to_dict()})
             print(f"epoch {epoch}: AP {result.ap:.3f}  AP50 {result.ap50:.3f}  AP25 {result.ap25:.3f}", flush=True)
-            if result.ap50 > best:
+            if not result.ap50 <= best:  # also when it is NaN: a data set without truth still ends with a best checkpoint
                 best = result.ap50
                 save_model(trainer.model, run / "best.safetensors")
     return run

@@ -9,7 +9,15 @@ from pc3d.structures import PointCloud
 from pc3d.superpoints.cloud import cloud_normals, normals_and_superpoints, segment_cloud
 from pc3d.superpoints.mesh import mesh_normals, segment_mesh
 
-__all__ = ["cloud_normals", "compute_superpoints", "mesh_normals", "segment_cloud", "segment_mesh"]
+__all__ = ["cloud_normals", "complete", "compute_superpoints", "mesh_normals", "segment_cloud", "segment_mesh"]
+
+
+def complete(cloud: PointCloud) -> PointCloud:
+    """Return the cloud with normals and superpoints: what it brings is kept, what is missing is computed."""
+    if cloud.normals is not None and cloud.superpoints is not None:
+        return cloud
+    computed = compute_superpoints(cloud)
+    return computed if cloud.superpoints is None else computed.replace(superpoints=cloud.superpoints)
 
 
 def compute_superpoints(cloud: PointCloud) -> PointCloud:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import multiprocessing
-import os
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -84,7 +83,5 @@ def _write_scene(target: Path, seed: int, *, split: str, config: ScannerConfig |
 
     path = target / f"room{seed:06d}.ply"
     if not path.exists():
-        partial_path = target / f".{path.stem}.{os.getpid()}.ply"
-        io.write(make_scene(seed, split=split, config=config), partial_path)
-        partial_path.replace(path)
+        io.write(make_scene(seed, split=split, config=config), path)
     return path

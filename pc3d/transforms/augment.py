@@ -51,13 +51,19 @@ def random_crop(positions: NDArray[np.floating], max_points: int, rng: np.random
                 extent: int = 512) -> NDArray[np.bool_]:
     """Choose at most ``max_points`` points by a random box, in voxels, that shrinks sideways until few enough remain.
 
-    Returns a mask (N,); all True when there are few enough points already.
+    Returns a mask (N,); all True when there are few enough points already. Where even the smallest box holds too many
+    (a column of points), it holds a random choice of them.
     """
     box = np.full(3, float(extent))
-    positions = positions - positions.min(axis=0, initial=np.inf, keepdims=True) if len(positions) else positions
     keep = np.ones(len(positions), dtype=bool)
-    reach = positions.max(axis=0, initial=0)
+    if len(positions) <= max_points:
+        return keep
+    positions = positions - positions.min(axis=0)
+    reach = positions.max(axis=0)
     while keep.sum() > max_points:
+        if box[0] <= 32:
+            keep[rng.permutation(np.flatnonzero(keep))[max_points:]] = False
+            break
         offset = np.minimum(box - reach + 0.001, 0) * rng.random(3)
         moved = positions + offset
         keep = ((moved >= 0) & (moved < box)).all(axis=1)

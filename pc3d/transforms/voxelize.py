@@ -8,9 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
+from pc3d.ops.sparse_map import MAX_EXTENT
 from pc3d.structures import PointCloud
-
-MAX_EXTENT = 1 << 20  # voxels per axis that still pack, three to a 64-bit key
 
 
 def point_features(cloud: PointCloud, *, use_rgb: bool = True, use_normals: bool = True,
@@ -26,19 +25,21 @@ def point_features(cloud: PointCloud, *, use_rgb: bool = True, use_normals: bool
     return np.concatenate(columns, axis=1, dtype=np.float32)
 
 
-def voxelize(positions: NDArray[np.floating]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+def voxelize(positions: NDArray[np.floating], *, source: object = None) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
     """Group points (N, 3), in voxel units, into voxels: (voxel coordinates (V, 3) from 0, point_to_voxel (N,)).
 
-    Voxels come in the order of (x, y, z). Raises DataError when the scan spans more than 2^20 voxels along an axis.
+    Voxels come in the order of (x, y, z). Raises DataError, naming ``source``, when the scan spans more voxels along an
+    axis than sparse convolutions can address.
     """
     if len(positions) == 0:
         return np.zeros((0, 3), np.int32), np.zeros(0, np.int64)
-    cells = np.floor(positions - positions.min(axis=0)).astype(np.int64)
-    extent = cells.max(axis=0)
-    if extent.max() >= MAX_EXTENT:
-        raise DataError(explain("the scan is too large for its voxels", got=f"{extent.tolist()} voxels along x, y, z",
+    extent = np.ptp(positions, axis=0)
+    if not (extent < MAX_EXTENT).all():
+        raise DataError(explain("the scan is too large for its voxels", where=source,
+                                got=f"{', '.join(f'{e:.3g}' for e in extent)} voxels along x, y, z",
                                 expected=f"less than {MAX_EXTENT}",
-                                do="Check its units (metres), outliers, or the voxel size."))
+                                do="Check its units (metres) and outliers, or cut it into parts."))
+    cells = np.floor(positions - positions.min(axis=0)).astype(np.int64)
     keys = (cells[:, 0] * MAX_EXTENT + cells[:, 1]) * MAX_EXTENT + cells[:, 2]
     voxels, point_to_voxel = np.unique(keys, return_inverse=True)
     coords = np.stack([voxels // MAX_EXTENT**2, voxels // MAX_EXTENT % MAX_EXTENT, voxels % MAX_EXTENT], axis=1)

@@ -59,6 +59,12 @@ def test_dropped_columns_are_zero():
     assert not sample.features[:, 6:].any()
 
 
+def test_superpoint_ids_with_gaps_become_dense():
+    cloud = make_cloud(0)
+    gappy = cloud.replace(superpoints=cloud.superpoints * 1000 + 7)
+    assert np.array_equal(make_sample(gappy, ModelConfig()).superpoints, cloud.superpoints)
+
+
 def test_a_cloud_without_superpoints_says_what_to_do():
     with pytest.raises(DataError, match="compute_superpoints"):
         make_sample(PointCloud(xyz=np.zeros((3, 3))), ModelConfig())

@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from pc3d.engine import Segmenter, segment
-from pc3d.errors import DataError, FileError
+from pc3d.engine import Segmenter, confident, segment
+from pc3d.engine.device import choose_device
+from pc3d.errors import BackendError, DataError, FileError
 from pc3d.io import read_result, write
 from pc3d.models import build
-from pc3d.structures import PointCloud
+from pc3d.structures import Instances, PointCloud
 from pc3d.superpoints import compute_superpoints
 from tests.engine.conftest import make_scan
 
@@ -82,3 +83,25 @@ def test_segment_writes_a_result_that_reads_back(config, tmp_path):
 def test_a_missing_scan_is_a_file_error():
     with pytest.raises(FileError):
         segment("no/such/room.ply")
+
+
+def test_superpoints_and_normals_of_the_file_are_kept(segmenter):
+    given = compute_superpoints(make_scan(3))
+    without_normals = segmenter(given.replace(normals=None)).cloud
+    assert np.array_equal(without_normals.superpoints, given.superpoints)
+    assert without_normals.normals is not None
+
+
+def test_confident_keeps_each_mask_once_under_its_best_class():
+    masks = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=bool)
+    found = Instances.from_masks(masks, [0, 1, 1, 0], [0.3, 0.9, 0.1, 0.5], ("a", "b"))
+    shown = confident(found, 0.2)
+    assert shown.labels.tolist() == [1, 0]
+    assert shown.scores.tolist() == pytest.approx([0.9, 0.5])
+    assert len(confident(found[:0])) == 0
+
+
+@pytest.mark.parametrize("name", ["meta", "cuda:99", "cuda:x", "gpu"])
+def test_unknown_devices_are_refused(name):
+    with pytest.raises(BackendError, match=name):
+        choose_device(name)

@@ -9,7 +9,7 @@ import torch
 from pc3d.data import ScanDataset
 from pc3d.engine import evaluate, train
 from pc3d.engine.progress import MetricsLog
-from pc3d.engine.train import make_trainer, poly_lr
+from pc3d.engine.train import Shuffle, make_trainer, poly_lr
 from pc3d.errors import ConfigError, FileError, FormatError
 from pc3d.models import load_model
 
@@ -66,7 +66,6 @@ def test_a_broken_class_list_is_named(config, tmp_path):
 
 def test_the_rate_warms_up_and_the_semantic_loss_is_off_by_default(config):
     config = config.with_overrides(["train.warmup_steps=10"])
-    Path(config.train.output).mkdir()
     trainer = make_trainer(config, ScanDataset(config.data.root, "train"), Path(config.train.output))
     batch = next(trainer.batches(1))
     terms = trainer.step(batch, lr=1e-3)
@@ -78,3 +77,36 @@ def test_semantic_loss_teaches_superpoint_classes(config):
     config = config.with_overrides(["model.loss.semantic=1.0", "train.epochs=8"])
     losses = [record["semantic"] for record in MetricsLog(train(config)).read("train")]
     assert losses[-1] < losses[0]
+
+
+def test_every_epoch_sees_every_scan_in_its_own_order():
+    shuffle = Shuffle(50, seed=3)
+    first = list(shuffle)
+    shuffle.epoch = 2
+    second = list(shuffle)
+    assert sorted(index for _, index in first) == sorted(index for _, index in second) == list(range(50))
+    assert [index for _, index in first] != [index for _, index in second]
+    assert list(shuffle) == second
+
+
+def test_a_loader_worker_makes_the_same_batches(config):
+    batches = []
+    for workers in (0, 1):
+        settings = config.with_overrides([f"data.workers={workers}", "augment.jitter=0.1"])
+        trainer = make_trainer(settings, ScanDataset(config.data.root, "train"), Path(config.train.output))
+        batches.append([batch.features for epoch in (1, 2) for batch in trainer.batches(epoch)])
+    assert len(batches[0]) == 4
+    assert all(torch.equal(a, b) for a, b in zip(*batches))
+
+
+def test_a_folder_with_a_run_is_not_written_over(config):
+    config = config.with_overrides(["train.epochs=1"])
+    train(config)
+    with pytest.raises(FileError, match="holds a run already"):
+        train(config)
+
+
+def test_evaluation_uses_the_inference_settings_of_the_config(config):
+    run = train(config.with_overrides(["train.epochs=6", "train.eval_every=6"]))
+    strict = config.with_overrides(["model.inference.min_points=100000"])
+    assert evaluate(strict, run / "last.safetensors").ap25 == 0

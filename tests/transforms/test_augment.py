@@ -67,5 +67,10 @@ def test_crop_keeps_few_enough_points_in_one_box():
     assert not ((others > low) & (others < high)).all(axis=1).any()
 
 
+def test_crop_of_a_narrow_column_keeps_some_points():
+    points = np.random.default_rng(0).random((1000, 3)) * [1, 1, 100]
+    assert random_crop(points, 100, np.random.default_rng(1)).sum() == 100
+
+
 def test_crop_keeps_all_of_a_small_scan():
     assert random_crop(np.zeros((10, 3)), 10, np.random.default_rng(0)).all()

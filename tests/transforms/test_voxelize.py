@@ -28,9 +28,10 @@ def test_no_points_give_no_voxels():
     assert point_to_voxel.shape == (0,)
 
 
-def test_a_scan_too_large_to_voxelise_is_refused():
-    with pytest.raises(DataError, match="too large"):
-        voxelize(np.array([[0.0, 0, 0], [0, 2e6, 0]]))
+@pytest.mark.parametrize("far", [7e4, 2e6, 1e30, np.inf])
+def test_a_scan_too_large_to_voxelise_is_refused_and_named(far):
+    with pytest.raises(DataError, match=r"room\.ply.*too large"):
+        voxelize(np.array([[0.0, 0, 0], [0, far, 0]]), source="room.ply")
 
 
 def test_features_are_rgb_xyz_normal():
