@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,8 @@ from pc3d import __version__
 from pc3d.config import ModelConfig
 from pc3d.config import build as build_config
 from pc3d.errors import CheckpointError, FileError, explain
-from pc3d.models.registry import find_weights
+from pc3d.models.registry import SUFFIX, find_weights
 from pc3d.models.relation3d import Relation3D, build
-
-SUFFIX = ".safetensors"
 
 
 def save_model(model: Relation3D, path: str | Path, *, dtype: torch.dtype | None = None) -> None:
@@ -55,17 +54,37 @@ def load_model(name_or_path: str | Path, device: str = "cpu") -> Relation3D:
 
     Raises FileError if it is missing, CheckpointError if the weights are damaged or do not fit their config.
     """
-    path = find_weights(name_or_path)
-    weights = _read(path)
-    record = _record_of(path.with_suffix(".json"), hashlib.sha256(weights).hexdigest())
-    config: ModelConfig = build_config(ModelConfig, record["config"], where=path.with_suffix(".json"))
-    try:
-        tensors = read_tensors(weights)
-    except SafetensorError as error:
-        raise CheckpointError(explain("not a safetensors file", where=path, got=str(error))) from error
+    path, config, tensors = _read_model(name_or_path)
     model = build(config)
     load_weights(model, tensors, where=path)
     return model.to(device).eval()
+
+
+def load_into(model: Relation3D, name_or_path: str | Path) -> tuple[str, ...]:
+    """Start a network from the weights of another, all of them; return where their configs differ, one text per key.
+
+    Raises FileError if there is no such network, CheckpointError naming the tensors that do not fit and the differences.
+    """
+    path, config, tensors = _read_model(name_or_path)
+    differences = config_differences(model.config, config)
+    try:
+        load_weights(model, tensors, where=path)
+    except CheckpointError as error:
+        raise CheckpointError("\n".join([str(error), *(f"  model.{line}" for line in differences)])) from None
+    return differences
+
+
+def config_differences(ours: ModelConfig, theirs: ModelConfig) -> tuple[str, ...]:
+    """``key: our value, theirs value`` for each key of two configs that differs."""
+    mine, other = _flat(ours.model_dump()), _flat(theirs.model_dump())
+    return tuple(f"{key}: {mine[key]!r}, in the weights {other[key]!r}" for key in mine if mine[key] != other[key])
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
+    return flat
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: object) -> None:
@@ -91,8 +110,24 @@ def read_foreign(path: str | Path) -> Any:
     except OSError as error:
         raise FileError(explain("cannot read the checkpoint", where=path, got=error.strerror)) from error
     except Exception as error:  # unpickling fails in many ways; whichever it was, the file is not what it should be
-        raise CheckpointError(explain("not a torch checkpoint of tensors only", where=path, got=str(error).split("\n")[0],
-                                      do="Save its state_dict alone with torch.save and convert that.")) from error
+        # torch's own words advise to allow code: only the name of what the file wanted to run is taken from them
+        wanted = re.search(r"GLOBAL (\S+)", str(error))
+        got = type(error).__name__ + (f", it wants {wanted[1]}" if wanted else "")
+        raise CheckpointError(explain("not a torch checkpoint of tensors only", where=path, got=got,
+                                      do="Where it was made, save the tensors alone, torch.save(model.state_dict(), file), "
+                                         "and convert that; pc3d runs no code from a file.")) from None
+
+
+def _read_model(name_or_path: str | Path) -> tuple[Path, ModelConfig, dict[str, Tensor]]:
+    """Where a network lies, its config and its tensors."""
+    path = find_weights(name_or_path)
+    weights = _read(path)
+    record = _record_of(path.with_suffix(".json"), hashlib.sha256(weights).hexdigest())
+    config: ModelConfig = build_config(ModelConfig, record["config"], where=path.with_suffix(".json"))
+    try:
+        return path, config, read_tensors(weights)
+    except SafetensorError as error:
+        raise CheckpointError(explain("not a safetensors file", where=path, got=str(error))) from error
 
 
 def _first(names: list[str], limit: int = 8) -> str:

@@ -8,7 +8,7 @@ import torch
 
 from pc3d.config import BackboneConfig, DecoderConfig, ModelConfig
 from pc3d.errors import CheckpointError, FileError
-from pc3d.models import Relation3D, build, load_model, save_model
+from pc3d.models import Relation3D, build, load_into, load_model, save_model
 from pc3d.models.checkpoint import load_weights, read_foreign
 
 CONFIG = ModelConfig(classes=("chair", "table"), backbone=BackboneConfig(channels=(4, 8), block_reps=1),
@@ -112,12 +112,47 @@ def test_unknown_name_lists_the_known_ones() -> None:
         load_model("relation3d-nowhere")
 
 
+@pytest.mark.parametrize(("name", "words"), [
+    ("one.ply", r"one\.ply: this is no model; expected a \.safetensors file"), ("m.json", r"expected a \.safetensors file"),
+    ("released.pth", "pc3d convert"), ("run", r"a folder.*run/best\.safetensors")])
+def test_what_is_no_model_says_what_is_expected(tmp_path: Path, name: str, words: str) -> None:
+    (tmp_path / name).touch() if "." in name else (tmp_path / name).mkdir()
+    with pytest.raises(FileError, match=words):
+        load_model(tmp_path / name)
+
+
+def test_a_packaged_network_that_is_missing_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pc3d.models.registry.WEIGHTS", tmp_path)
+    with pytest.raises(FileError, match=r"missing from the installation\. Install pc3d again, or train"):
+        load_model("relation3d-synth")
+
+
+def test_a_network_starts_from_the_weights_of_another_and_says_where_their_configs_differ(tmp_path: Path) -> None:
+    old = make(0)
+    save_model(old, tmp_path / "old")
+    new = build(CONFIG.with_overrides(["classes=[sofa, bed]", "loss.dice=2.0"]))
+    differences = load_into(new, tmp_path / "old.safetensors")
+    assert same(old, new)
+    assert new.config.classes == ("sofa", "bed")
+    assert differences == ("classes: ('sofa', 'bed'), in the weights ('chair', 'table')", "loss.dice: 2.0, in the weights 1.0")
+
+
+def test_weights_of_another_architecture_are_refused_with_both_kinds_of_differences(tmp_path: Path) -> None:
+    save_model(make(), tmp_path / "old")
+    new = build(CONFIG.with_overrides(["decoder.d_ffn=32"]))
+    before = {name: tensor.clone() for name, tensor in new.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"ffn(.|\n)*model\.decoder\.d_ffn: 32, in the weights 16"):
+        load_into(new, tmp_path / "old.safetensors")
+    assert all(torch.equal(before[name], tensor) for name, tensor in new.state_dict().items())
+
+
 def test_foreign_file_that_would_run_code_is_refused(tmp_path: Path) -> None:
     class Attack:
         def __reduce__(self):
             return os.mkdir, (str(tmp_path / "ran"),)
 
     torch.save({"model": Attack()}, tmp_path / "bad.pth")
-    with pytest.raises(CheckpointError, match=r"bad\.pth"):
+    with pytest.raises(CheckpointError, match=r"bad\.pth.*UnpicklingError, it wants \S*mkdir.*torch\.save") as error:
         read_foreign(tmp_path / "bad.pth")
     assert not (tmp_path / "ran").exists()
+    assert "weights_only" not in str(error.value)

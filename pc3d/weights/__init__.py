@@ -1,0 +1,11 @@
+"""The networks that ship with pc3d, by name."""
+
+from pathlib import Path
+
+WEIGHTS = Path(__file__).resolve().parent
+
+#: Name -> file in this folder; its config and classes lie in a .json beside it.
+MODELS = {"relation3d-synth": "relation3d-synth.safetensors"}
+
+#: The network that is used when none is named.
+DEFAULT_MODEL = "relation3d-synth"
