@@ -8,7 +8,7 @@ from pc3d.data.prepared import is_prepared, read_json, read_scene
 from pc3d.errors import DataError, FileError, FormatError, explain
 from pc3d.io import read
 from pc3d.structures import PointCloud
-from pc3d.superpoints import compute_superpoints
+from pc3d.superpoints import complete
 
 
 class ScanDataset:
@@ -37,7 +37,7 @@ class ScanDataset:
             row = int(cloud.labels.argmax())
             raise DataError(explain("a label has no class name", where=f"{path}:row {row}", got=int(cloud.labels[row]),
                                     expected=f"labels below {len(self.classes)} ({self.root / 'classes.json'})"))
-        return cloud if cloud.superpoints is not None and cloud.normals is not None else compute_superpoints(cloud)
+        return complete(cloud)
 
 
 def _scan_paths(folder: Path) -> list[Path]:
