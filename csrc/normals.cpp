@@ -22,6 +22,10 @@ Vec3<T> face_cross(const float* xyz, const int64_t* face) {
 template <class T>
 T length(const Vec3<T>& v) { return std::sqrt(v.x * v.x + v.y * v.y + v.z * v.z); }
 
+// Whether a face of this cross product counts: not one without area, nor one with a corner that is not finite.
+template <class T>
+bool has_area(T norm) { return norm > 0 && std::isfinite(norm); }
+
 void check_mesh(const Tensor& xyz, const Tensor& faces) {
   check(xyz.dim() == 2 && xyz.size(1) == 3 && xyz.scalar_type() == ScalarType::Float, "normals: xyz must be float32 (N, 3)");
   check(faces.dim() == 2 && faces.size(1) == 3 && faces.scalar_type() == ScalarType::Long,
@@ -90,6 +94,7 @@ Tensor vertex_normals(const Tensor& xyz_in, const Tensor& faces_in) {
   const int64_t* face = data<int64_t>(faces);
   for (int64_t f = 0; f < faces.size(0); ++f, face += 3) {
     const Vec3<double> n = face_cross<double>(data<float>(xyz), face);
+    if (!has_area(length(n))) continue;
     for (int corner = 0; corner < 3; ++corner) {
       Vec3<double>& s = sum[face[corner]];
       s = {s.x + n.x, s.y + n.y, s.z + n.z};
@@ -117,7 +122,7 @@ Tensor mean_face_normals(const Tensor& xyz_in, const Tensor& faces_in) {
   for (int64_t f = 0; f < faces.size(0); ++f, face += 3) {
     Vec3<float> n = face_cross<float>(data<float>(xyz), face);
     const float norm = length(n);
-    if (!(norm > 0)) continue;
+    if (!has_area(norm)) continue;
     n = {n.x / norm, n.y / norm, n.z / norm};
     for (int corner = 0; corner < 3; ++corner) {
       float* m = mean + 3 * face[corner];

@@ -5,7 +5,8 @@
 
 namespace pc3d {
 
-// Area-weighted unit normal of every vertex, 0 where it has no face with area. xyz (N, 3) float32, faces (F, 3) int64.
+// Area-weighted unit normal of every vertex, 0 where it has no face with area (a face with a corner that is not
+// finite has none). xyz (N, 3) float32, faces (F, 3) int64.
 Tensor vertex_normals(const Tensor& xyz, const Tensor& faces);
 
 // Running mean of the unit face normals in face order, mean += (face - mean) / (count + 1) as v*face + (1-v)*mean in

@@ -22,6 +22,10 @@ inline void check(bool ok, const char* message) {
   if (!ok) throw std::invalid_argument(message);
 }
 
+inline bool same_device(const Tensor& a, const Tensor& b) {
+  return a.is_cpu() == b.is_cpu() && a.is_cuda() == b.is_cuda() && a.get_device_index() == b.get_device_index();
+}
+
 // Pointer to the data of a contiguous tensor of element type T.
 template <class T>
 const T* data(const Tensor& t) { return static_cast<const T*>(t.const_data_ptr()); }

@@ -12,18 +12,23 @@ using relative::Pairs;
 
 // Keys are taken in blocks whose rows (36 KB of floats at 144 columns) stay in the first-level cache while queries pass.
 constexpr int64_t kKeyBlock = 64;
+constexpr int64_t kMaxColumns = 32768;  // what an int16 bin can name; known to pc3d/ops/relative.py too
 
 Pairs pairs_of(const Tensor& bins, int64_t heads, int64_t columns, bool by_key) {
   check(bins.dim() == 3 && bins.size(0) == 3 && bins.scalar_type() == ScalarType::Short,
         "relative op: bins must be int16 (3, K, M)");
+  check(columns <= kMaxColumns, "relative op: int16 bins name at most 32768 columns");
   return {data<int16_t>(bins), heads, bins.size(1), bins.size(2), columns, by_key};
 }
 
 void check_range(const Pairs& p) {
   const int64_t count = 3 * p.queries * p.keys;
-  uint16_t largest = 0;  // a negative bin becomes a large one
-  for (int64_t i = 0; i < count; ++i) largest = std::max(largest, static_cast<uint16_t>(p.bins[i]));
-  check(count == 0 || largest < p.columns, "relative op: a bin is out of range");
+  int16_t smallest = 0, largest = 0;
+  for (int64_t i = 0; i < count; ++i) {
+    smallest = std::min(smallest, p.bins[i]);
+    largest = std::max(largest, p.bins[i]);
+  }
+  check(count == 0 || (smallest >= 0 && largest < p.columns), "relative op: a bin is out of range");
 }
 
 // Calls visit(head, query, first key, last key) for all pairs, such that all calls for one row come from one thread.
@@ -78,14 +83,15 @@ void by_float_type(const Tensor& x, const Body& body) {
 }
 
 Pairs pairs_to_read(const Tensor& rows, const Tensor& bins, bool by_key) {
-  check(rows.dim() == 3, "relative_read: rows must be (H, R, T)");
+  check(rows.dim() == 3 && same_device(rows, bins), "relative_read: rows must be (H, R, T) on the device of bins");
   const Pairs pairs = pairs_of(bins, rows.size(0), rows.size(2), by_key);
   check(rows.size(1) == pairs.num_rows(), "relative_read: rows do not fit bins");
   return pairs;
 }
 
 Pairs pairs_to_add(const Tensor& weights, const Tensor& bins, int64_t columns, bool by_key) {
-  check(weights.dim() == 3 && columns > 0, "relative_add: weights must be (H, K, M)");
+  check(weights.dim() == 3 && columns > 0 && same_device(weights, bins),
+        "relative_add: weights must be (H, K, M) on the device of bins");
   const Pairs pairs = pairs_of(bins, weights.size(0), columns, by_key);
   check(weights.size(1) == pairs.queries && weights.size(2) == pairs.keys, "relative_add: weights do not fit bins");
   return pairs;

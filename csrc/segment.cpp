@@ -25,6 +25,8 @@ Groups checked_groups(const Tensor& x, const Tensor& order, const Tensor& offset
   check(order.scalar_type() == ScalarType::Long && offsets.scalar_type() == ScalarType::Long &&
             tiles.scalar_type() == ScalarType::Long,
         "segment op: order, offsets and tiles must be int64");
+  check(same_device(x, order) && same_device(x, offsets) && same_device(x, tiles),
+        "segment op: x and its grouping must be on one device");
   check(order.is_contiguous() && offsets.is_contiguous() && tiles.is_contiguous(), "segment op: grouping must be contiguous");
   return {data<int64_t>(order), data<int64_t>(offsets), data<int64_t>(tiles), order.size(0), offsets.size(0) - 1};
 }
@@ -143,10 +145,11 @@ std::tuple<Tensor, Tensor> segment_max(const Tensor& x_in, const Tensor&, const 
   return {out, row};
 }
 
-Tensor segment_expand(const Tensor& y_in, const Tensor& index_in, const Tensor&, const Tensor&, const Tensor&) {
+Tensor segment_expand(const Tensor& y_in, const Tensor& index_in, const Tensor&, const Tensor& offsets, const Tensor&) {
   const Tensor y = torch::stable::contiguous(y_in), index = torch::stable::contiguous(index_in);
   check(y.dim() == 2 && index.dim() == 1 && index.scalar_type() == ScalarType::Long,
         "segment_expand: y must be (S, C) and index int64 (N,)");
+  check(offsets.dim() == 1 && offsets.size(0) == y.size(0) + 1, "segment_expand: offsets must be (S + 1,)");
   Tensor out = empty(y, {index.size(0), y.size(1)}, y.scalar_type());
   const size_t row_bytes = y.size(1) * y.element_size();
   const auto* from = data<char>(y);

@@ -116,7 +116,7 @@ class MapBuilder {
     const Triple shift = {line / kernel[1] - padding[0], line % kernel[1] - padding[1], -padding[2]};
     const int64_t delta = pack(0, shift) - pack(0, {0, 0, 0});
     TapPairs* taps = taps_.data() + line * kernel[2];
-    for (int64_t z = 0; z < kernel[2]; ++z) taps[z].reserve(std::min(num_in_, num_out_));
+    for (int64_t z = 0; z < kernel[2]; ++z) taps[z].reserve(num_out_);  // each output adds one pair at most
     const bool constant = geometry_.unit_stride();
     const int64_t* keys = in_keys_.data();
     int64_t begin = 0;
@@ -160,7 +160,11 @@ const int64_t* checked_keys(const Tensor& keys) {
   check(keys.dim() == 1 && keys.scalar_type() == ScalarType::Long && keys.is_contiguous(),
         "sparse_kernel_map: keys must be contiguous int64");
   check(keys.numel() < std::numeric_limits<int32_t>::max(), "sparse_kernel_map: too many voxels for 32-bit rows");
-  return data<int64_t>(keys);
+  const int64_t* key = data<int64_t>(keys);
+  bool ascending = true;
+  for (int64_t i = 1; i < keys.numel(); ++i) ascending &= key[i - 1] < key[i];
+  check(ascending, "sparse_kernel_map: keys must be sorted and unique");
+  return key;
 }
 
 }  // namespace

@@ -49,7 +49,7 @@ class DecoderConfig(Config):
     d_ffn: int = Field(1024, ge=1)
     dropout: float = Field(0.0, ge=0, lt=1)
     attn_mask_threshold: float = Field(0.1, ge=0, le=1)
-    grid_length: int = Field(24, ge=1)                   # relative positions are quantised to 2 * grid_length bins an axis
+    grid_length: int = Field(24, ge=1, le=5461)          # relative positions are quantised to 2 * grid_length bins an axis
     grid_size: float = Field(0.1, gt=0)                  # metres per bin
     refine_every: int = Field(3, ge=1)                   # CLSR after layers 0, r, 2r, ...
     asam: bool = True                                    # off: mean pooling

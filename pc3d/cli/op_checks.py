@@ -121,7 +121,7 @@ def prove(name: str) -> OpProof:
     cpu = "native" if has_kernel(name) else "reference"
     cuda = "none" if not torch.cuda.is_available() else "native" if has_kernel(name, "CUDA") else "reference"
     if name not in CHECKS:
-        return OpProof(name, cpu, cuda, True, float("nan"), 0.0, "not proven: no entry in pc3d/cli/op_checks.py")
+        return OpProof(name, cpu, cuda, False, float("nan"), 0.0, "not proven: no entry in pc3d/cli/op_checks.py")
     try:
         arguments = CHECKS[name](torch.Generator().manual_seed(0))
         op = getattr(torch.ops.pc3d, name)

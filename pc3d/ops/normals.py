@@ -12,7 +12,8 @@ from pc3d.ops._library import define
 def vertex_normals(xyz: Tensor, faces: Tensor) -> Tensor:
     """Area-weighted unit normal of every vertex, 0 where no face of it has an area.
 
-    xyz (N, 3) float32, faces (F, 3) int64 in [0, N). Returns (N, 3) float32. Raises DataError.
+    A face with a corner that is not finite has none. xyz (N, 3) float32, faces (F, 3) int64 in [0, N). Returns (N, 3)
+    float32. Raises DataError.
     """
     _check_mesh("vertex_normals", xyz, faces)
     return _vertex_normals(xyz, faces)
@@ -52,8 +53,14 @@ def _face_cross(xyz: Tensor, faces: Tensor) -> Tensor:
     return torch.stack([uy * vz - uz * vy, uz * vx - ux * vz, ux * vy - uy * vx], dim=1)
 
 
+def _has_area(norm: Tensor) -> Tensor:
+    """Which faces count: not those without area, nor those with a corner that is not finite."""
+    return (norm > 0) & norm.isfinite()
+
+
 def _vertex_normals_reference(xyz: Tensor, faces: Tensor) -> Tensor:
     cross = _face_cross(xyz.double(), faces)
+    cross = torch.where(_has_area(cross.norm(dim=1, keepdim=True)), cross, 0.0)
     total = xyz.new_zeros(len(xyz), 3, dtype=torch.float64).index_add(0, faces.flatten(), cross.repeat_interleave(3, 0))
     norm = total.norm(dim=1, keepdim=True)
     return torch.where(norm > 0, total / norm, 0.0).float()
@@ -64,7 +71,7 @@ def _mean_face_normals_reference(xyz: Tensor, faces: Tensor) -> Tensor:
     x, y, z = cross.unbind(1)
     # Superpoints hang on the last bit, and torch's own float32 sqrt (MKL's) is not always the nearest number.
     norm = (x * x + y * y + z * z).double().sqrt().float()
-    keep = norm > 0
+    keep = _has_area(norm)
     corners, unit = faces[keep].flatten(), (cross[keep] / norm[keep, None]).repeat_interleave(3, 0)
     mean = torch.zeros_like(xyz)
     for nth, rows in enumerate(_by_turn(corners)):  # rows hold the nth face of every vertex that has so many

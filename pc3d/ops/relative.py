@@ -19,6 +19,9 @@ from pc3d.errors import DataError, explain
 from pc3d.ops._library import define
 
 
+MAX_COLUMNS = 32768  # what an int16 bin can name; known to csrc/relative.cpp too
+
+
 def relative_read(rows: Tensor, bins: Tensor, *, by_key: bool) -> Tensor:
     """Sum of three table columns for each pair: rows (H, K or M, T) floating, bins (3, K, M) int16 in [0, T); (H, K, M).
 
@@ -26,6 +29,7 @@ def relative_read(rows: Tensor, bins: Tensor, *, by_key: bool) -> Tensor:
     the CPU (CUDA cannot raise: it reads NaN and adds nothing).
     """
     _check("rows", rows, bins)
+    _check_columns("relative_read", rows.shape[2])
     if rows.shape[1] != bins.shape[2 if by_key else 1]:
         raise DataError(explain("rows do not fit bins", where="relative_read", got=tuple(rows.shape),
                                 expected=f"(H, {bins.shape[2 if by_key else 1]}, T)"))
@@ -40,6 +44,7 @@ def relative_add(weights: Tensor, bins: Tensor, columns: int, *, by_key: bool) -
     the CPU (CUDA cannot raise: it reads NaN and adds nothing).
     """
     _check("weights", weights, bins)
+    _check_columns("relative_add", columns)
     if weights.shape[1:] != bins.shape[1:]:
         raise DataError(explain("weights do not fit bins", where="relative_add", got=tuple(weights.shape),
                                 expected=f"(H, {bins.shape[1]}, {bins.shape[2]})"))
@@ -54,6 +59,12 @@ def _check(name: str, values: Tensor, bins: Tensor) -> None:
     if values.dim() != 3 or not values.is_floating_point() or values.device != bins.device:
         raise DataError(explain(f"{name} must be three-dimensional and floating", where="relative op",
                                 got=f"{values.dtype} {tuple(values.shape)} on {values.device}", expected=f"on {bins.device}"))
+
+
+def _check_columns(op: str, columns: int) -> None:
+    if not 1 <= columns <= MAX_COLUMNS:
+        raise DataError(explain("the table has too few or too many columns", where=op, got=columns,
+                                expected=f"1 to {MAX_COLUMNS}, which is what int16 bins can name"))
 
 
 def _wide(values: Tensor) -> Tensor:

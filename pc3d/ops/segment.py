@@ -1,8 +1,9 @@
 """Reductions of point rows over superpoints: sum, mean, max and softmax.
 
 Conventions: an empty superpoint gives 0 and no gradient; a tie in max goes to the lowest point index, which takes the
-whole gradient; NaN in gives NaN out; half types accumulate in float32; an id out of range raises DataError. Results are
-bitwise equal for any number of threads, and from run to run on CUDA.
+whole gradient; NaN in gives NaN out; half types accumulate in float32; an id out of range raises DataError. Results of
+the native kernels are bitwise equal for any number of threads and from run to run; the reference's sums on CUDA, which
+run when the library was built without nvcc, are made with atomics and are not.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def segment_expand(y: Tensor, index: Tensor, groups: Groups | None = None) -> Te
     if y.dim() != 2 or not y.is_floating_point():
         raise DataError(explain("y must be rows of floating numbers", where="segment_expand",
                                 got=f"{y.dtype} {tuple(y.shape)}", expected="floating (S, C)"))
-    return _expand(y, *(groups or group_segments(index, len(y))))
+    return _expand(y, *_fitting_groups(y, index, len(y), groups))
 
 
 def _checked_groups(x: Tensor, index: Tensor, num_segments: int, groups: Groups | None) -> Groups:
@@ -86,7 +87,20 @@ def _checked_groups(x: Tensor, index: Tensor, num_segments: int, groups: Groups 
     if index.shape != x.shape[:1] or index.device != x.device:
         raise DataError(explain("index does not fit x", where="segment op", got=f"{tuple(index.shape)} on {index.device}",
                                 expected=f"({len(x)},) on {x.device}"))
-    return groups or group_segments(index, num_segments)
+    return _fitting_groups(x, index, num_segments, groups)
+
+
+def _fitting_groups(values: Tensor, index: Tensor, num_segments: int, groups: Groups | None) -> Groups:
+    """The groups of these segments on the device of the values. Of given ones only sizes are checked: no pass over rows."""
+    groups = groups or group_segments(index, num_segments)
+    sizes, expected = [len(part) for part in groups], [len(index)] * 2 + [num_segments + 1] * 2
+    devices = {part.device for part in groups}
+    if sizes != expected or devices != {values.device}:
+        on = ", ".join(sorted(map(str, devices)))
+        raise DataError(explain("groups do not fit", where="segment op", got=f"lengths {sizes} on {on}",
+                                expected=f"{expected} on {values.device}",
+                                do="Make them with group_segments(index, num_segments) of this very index"))
+    return groups
 
 
 def _widen(x: Tensor) -> Tensor:

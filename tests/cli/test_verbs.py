@@ -161,6 +161,14 @@ def test_doctor_sees_a_kernel_that_is_wrong(monkeypatch: pytest.MonkeyPatch) -> 
     assert proof.problem == "differs from the reference"
 
 
+def test_doctor_does_not_call_an_op_well_that_it_never_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    op_checks.prove_ops()
+    monkeypatch.delitem(op_checks.CHECKS, "knn")
+    proof = op_checks.prove("knn")
+    assert not proof.ok
+    assert "not proven" in (proof.problem or "")
+
+
 def test_doctor_goes_on_when_a_kernel_throws_and_ends_with_5(monkeypatch: pytest.MonkeyPatch,
                                                              capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setitem(op_checks.CHECKS, "knn", lambda generator: (torch.zeros(0, 7), 3))

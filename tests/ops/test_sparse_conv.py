@@ -7,7 +7,6 @@ import dataclasses
 import pytest
 import torch
 from torch import Tensor
-from torch.library import opcheck
 
 from pc3d.errors import DataError
 from pc3d.ops import sparse_conv as conv_module
@@ -126,22 +125,6 @@ def test_gradients_match_finite_differences_twice(geometry: dict) -> None:
     assert torch.autograd.gradgradcheck(lambda a, b: sparse_conv(a, b, pairs), (x, weight))
 
 
-def test_torch_accepts_the_convolution() -> None:
-    x, weight, *pairs, num_out = op_arguments(a_map(30), 3, 4)
-    opcheck(conv_module._conv_op, (x.requires_grad_(), weight.requires_grad_(), *pairs, num_out))
-
-
-def test_torch_accepts_the_weight_gradient() -> None:
-    x, _, *pairs, num_out = op_arguments(a_map(30), 3, 4)
-    opcheck(conv_module._weight_grad_op, (x.requires_grad_(), normal(num_out, 4).requires_grad_(), *pairs))
-
-
-def test_torch_accepts_the_map_ops() -> None:
-    keys = some_keys(30)
-    opcheck(map_module._kernel_map_op, (keys, keys, [3, 3, 3], [1, 1, 1], [1, 1, 1]))
-    opcheck(map_module._coarse_keys_op, (keys, [2, 2, 2], [2, 2, 2], [0, 0, 0], [4, 3, 5]))
-
-
 def test_a_swapped_map_is_the_transposed_convolution() -> None:
     pairs = a_map(geometry=DOWN)
     x, weight = op_arguments(pairs, 3, 4)[:2]
@@ -168,6 +151,18 @@ def test_what_does_not_fit_is_named() -> None:
     ):
         with pytest.raises(DataError, match=f"^{name}:"):
             sparse_conv(bad_x, bad_weight, pairs)
+
+
+@pytest.mark.skipif(not has_kernel("sparse_kernel_map"), reason="the native library was not built")
+@pytest.mark.parametrize("bad", [torch.zeros(5000, dtype=torch.int64), some_keys(50).flip(0), some_keys(50)[[0, 1, 1]]],
+                         ids=["all equal", "unsorted", "one twice"])
+def test_keys_that_are_not_sorted_and_unique_are_refused(bad: Tensor) -> None:
+    good = some_keys(3)
+    for out, into in ((bad, good), (good, bad), (bad, bad)):
+        with pytest.raises(ValueError, match="sorted and unique"):
+            kernel_map(out, into, **CUBE)
+    with pytest.raises(ValueError, match="sorted and unique"):
+        coarse_keys(bad, **DOWN, shape=SHAPE)
 
 
 @pytest.mark.skipif(not has_kernel("sparse_conv"), reason="the native library was not built")

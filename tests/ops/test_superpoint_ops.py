@@ -123,6 +123,21 @@ class TestNormals:
         torch.testing.assert_close(vertex_normals(xyz, faces), REFERENCES["vertex_normals"](xyz, faces), rtol=0, atol=1e-6)
         assert torch.equal(mean_face_normals(xyz, faces), REFERENCES["mean_face_normals"](xyz, faces))
 
+    @pytest.mark.parametrize("bad", [0.0, NAN, float("inf"), -1e30])
+    def test_degenerate_faces_contribute_nothing(self, bad: float) -> None:
+        xyz = torch.cat([bumpy_mesh()[0], torch.full((2, 3), bad)])
+        faces = bumpy_mesh()[1]
+        worse = torch.randint(0, len(xyz), (200, 3), generator=generator())
+        worse[:, 2] = torch.where(torch.arange(200) % 2 == 0, worse[:, 0], worse[:, 1])  # a vertex twice
+        worse[:50, :] = torch.tensor([len(xyz) - 1, len(xyz) - 2, 0])                    # a position twice
+        mixed = torch.cat([faces[:300], worse, faces[300:]])
+        for name, op in (("vertex_normals", vertex_normals), ("mean_face_normals", mean_face_normals)):
+            clean = op(xyz, faces)
+            assert clean.isfinite().all()
+            assert torch.equal(op(xyz, mixed), clean)
+            assert torch.equal(REFERENCES[name](xyz, mixed), REFERENCES[name](xyz, faces))
+            torch.testing.assert_close(clean, REFERENCES[name](xyz, faces), rtol=0, atol=1e-6)
+
     def test_estimated_normals_of_a_plane_are_its_normal(self) -> None:
         xyz = torch.rand(100, 3, generator=generator()) * torch.tensor([1.0, 1.0, 0.0]) + 1e4
         torch.testing.assert_close(estimate_normals(xyz, knn(xyz, 8)), torch.tensor([[0.0, 0, 1]]).expand(100, 3))
