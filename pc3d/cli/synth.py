@@ -14,16 +14,18 @@ EXAMPLES = """
 pc3d synth data/synth --rooms 200 --split train --workers 2
 pc3d synth data/synth --rooms 20 --split val --seed 1000
 pc3d train configs/relation3d_synth.yaml data.root=data/synth
+pc3d synth raw/scannet --rooms 4 --layout scannet && pc3d prepare scannetv2 raw/scannet data/scannetv2
 """
 
 
 def synth(
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Data set folder; rooms go to OUTPUT/SPLIT/*.ply.")],
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="Data set folder.")],
     *,
     rooms: Annotated[int, typer.Option(min=1, help="How many rooms.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Rooms are SEED, SEED + 1, ...: the same seed makes the same room.")] = 0,
     split: Annotated[str, typer.Option(help="train or val; val also holds furniture that train never shows.")] = "train",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
+    layout: Annotated[str, typer.Option(help="scans (OUTPUT/SPLIT/*.ply), or the raw files of scannet or s3dis.")] = "scans",
 ) -> list[Path]:
     """Make furnished rooms and scan each with a virtual RGB-D camera; rooms that are already there are kept."""
     from pc3d.synth import write_dataset
@@ -32,6 +34,6 @@ def synth(
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(explain("the data set folder cannot be made", where=output, got=error.strerror)) from error
-    paths = write_dataset(output, rooms, seed, split=split, workers=workers, progress=Counter("rooms"))
-    print(f"{len(paths)} rooms in {output / split}, classes in {output / 'classes.json'}")
+    paths = write_dataset(output, rooms, seed, split=split, workers=workers, layout=layout, progress=Counter("rooms"))
+    print(f"{len(paths)} rooms in {paths[0].parent if layout != 's3dis' else output}")
     return paths

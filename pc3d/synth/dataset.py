@@ -1,4 +1,4 @@
-"""A data set of scanned rooms on disk: ``<root>/classes.json`` and ``<root>/<split>/<scene>.ply``."""
+"""A data set of scanned rooms on disk: as plain scans (``<root>/<split>/<scene>.ply``) or in a real data set's raw layout."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import multiprocessing
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
 from pc3d.errors import ConfigError, explain
 from pc3d.structures import PointCloud
 from pc3d.synth.classes import SCANNET_CLASSES
+from pc3d.synth.export_s3dis import export_s3dis, room_folder
+from pc3d.synth.export_scannet import export_scannet, finish_scannet, scene_folder
 from pc3d.synth.rooms import make_room
 from pc3d.synth.scanner import ScannerConfig, scan_room
 
@@ -20,6 +23,14 @@ SPLITS = ("train", "val", "test")
 
 #: Kinds of rooms by seed, in turn, so that a small data set shows every class.
 KINDS = ("living", "bedroom", "kitchen", "bathroom", "office", "living", "bathroom", "bedroom", "kitchen", "meeting")
+
+
+class Layout(NamedTuple):
+    """How a data set lies on disk."""
+
+    place: Callable[[Path, int, str], Path]             # (root, seed, split) -> what appears when the scene is done
+    write: Callable[[PointCloud, Path, str], None]      # (cloud, place, split)
+    finish: Callable[[Path, str, list[Path]], None]     # (root, split, places): what belongs to the set as a whole
 
 
 def make_scene(seed: int, *, split: str = "train", config: ScannerConfig | None = None) -> PointCloud:
@@ -42,46 +53,79 @@ def write_dataset(
     split: str = "train",
     workers: int = 1,
     config: ScannerConfig | None = None,
+    layout: str = "scans",
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
-    """Write rooms ``seed`` ... ``seed + rooms - 1`` as binary mesh ply and return their paths.
+    """Write rooms ``seed`` ... ``seed + rooms - 1`` and return their paths: mesh files, or folders of raw files.
+
+    ``layout`` is ``scans`` (binary mesh ply with all columns), ``scannet`` or ``s3dis`` (the raw layouts of ScanNetV2 and
+    S3DIS, for ``pc3d prepare``).
 
     A room depends on its seed and split alone, whatever ``workers`` is. Rooms already there are kept, so a stopped run
-    goes on where it was. ``progress(done, rooms)`` is called after each. Raises ConfigError for an unknown split.
+    goes on where it was. ``progress(done, rooms)`` is called after each. Raises ConfigError for an unknown split or layout.
     """
-    if split not in SPLITS or rooms < 1:
+    if split not in SPLITS or rooms < 1 or layout not in LAYOUTS:
         raise ConfigError(
             explain(
                 "cannot write this data set",
-                got=f"split={split!r}, rooms={rooms}",
-                expected=f"a split of {', '.join(SPLITS)} and rooms >= 1",
+                got=f"split={split!r}, rooms={rooms}, layout={layout!r}",
+                expected=f"a split of {', '.join(SPLITS)}, rooms >= 1 and a layout of {', '.join(LAYOUTS)}",
             )
         )
-    target = Path(folder) / split
-    target.mkdir(parents=True, exist_ok=True)
-    (Path(folder) / "classes.json").write_text(json.dumps(SCANNET_CLASSES, indent=1) + "\n")
-    write_one = partial(_write_scene, target, split=split, config=config)
-    seeds = range(seed, seed + rooms)
-    paths = []
+    root = Path(folder)
+    LAYOUTS[layout].place(root, seed, split).parent.mkdir(parents=True, exist_ok=True)
+    write_one = partial(_write_scene, root, split=split, config=config, layout=layout)
+    paths = _write_scenes(write_one, range(seed, seed + rooms), workers, progress)
+    LAYOUTS[layout].finish(root, split, paths)
+    return paths
+
+
+def _write_scenes(
+    write_one: Callable[[int], Path], seeds: range, workers: int, progress: Callable[[int, int], None] | None
+) -> list[Path]:
+    paths: list[Path] = []
     if workers <= 1:
         for path in map(write_one, seeds):
             paths.append(path)
             if progress:
-                progress(len(paths), rooms)
+                progress(len(paths), len(seeds))
         return paths
     # spawn: a fork would inherit locked thread pools of torch and Open3D
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
         for path in pool.imap(write_one, seeds):
             paths.append(path)
             if progress:
-                progress(len(paths), rooms)
+                progress(len(paths), len(seeds))
     return paths
 
 
-def _write_scene(target: Path, seed: int, *, split: str, config: ScannerConfig | None) -> Path:
+def _write_scene(root: Path, seed: int, *, split: str, config: ScannerConfig | None, layout: str) -> Path:
+    place = LAYOUTS[layout].place(root, seed, split)
+    if not place.exists():
+        LAYOUTS[layout].write(make_scene(seed, split=split, config=config), place, split)
+    return place
+
+
+def _write_ply(cloud: PointCloud, path: Path, split: str) -> None:
     from pc3d import io
 
-    path = target / f"room{seed:06d}.ply"
-    if not path.exists():
-        io.write(make_scene(seed, split=split, config=config), path)
-    return path
+    io.write(cloud, path)
+
+
+def _write_classes(root: Path, split: str, paths: list[Path]) -> None:
+    (root / "classes.json").write_text(json.dumps(SCANNET_CLASSES, indent=1) + "\n")
+
+
+LAYOUTS = {
+    "scans": Layout(lambda root, seed, split: root / split / f"room{seed:06d}.ply", _write_ply, _write_classes),
+    "scannet": Layout(
+        scene_folder,
+        lambda cloud, place, split: export_scannet(cloud, place, annotated=split != "test"),
+        lambda root, split, places: finish_scannet(root, split, [place.name for place in places]),
+    ),
+    "s3dis": Layout(
+        lambda root, seed, split: room_folder(root, seed, split, KINDS[seed % len(KINDS)]),
+        lambda cloud, place, split: export_s3dis(cloud, place),
+        lambda root, split, places: None,
+    ),
+}

@@ -1,0 +1,125 @@
+"""S3DIS as it is downloaded: a text file of points per room, and one per annotated object beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from pc3d.data.preparation import Source
+from pc3d.data.s3dis_text import read_points
+from pc3d.errors import ConfigError, FileError, FormatError, explain
+from pc3d.structures import PointCloud
+from pc3d.superpoints import cloud as cloud_superpoints
+
+#: The 13 classes, all of them instances, in the order of PointNet, Mask3D and ISBNet. SoftGroup's checkpoints use
+#: chair, table, bookcase, sofa at places 7 to 10 instead: mixing the two swaps names.
+CLASSES = ("ceiling", "floor", "wall", "beam", "column", "window", "door", "table", "chair", "sofa", "bookcase", "board",
+           "clutter")
+AREAS = tuple(f"Area_{k}" for k in range(1, 7))
+SYNONYMS = {"stairs": "clutter"}  # annotated in a few rooms, no class of the benchmark
+MAX_DISTANCE = 0.01  # metres from a point of the room to the annotated point it takes its label from
+
+
+@dataclass(frozen=True)
+class S3DIS:
+    """Reads ``Area_k/room/room.txt`` and ``Area_k/room/Annotations/class_i.txt`` of either release; a room is a scene."""
+
+    raw: Path
+    splits: tuple[str, ...]
+
+    dataset = "s3dis"
+    classes = CLASSES
+
+    @classmethod
+    def open(cls, raw: Path, splits: Sequence[str] = ()) -> S3DIS:
+        """Find the areas below a folder. Raises FileError when there are none, ConfigError for an unknown one."""
+        unknown = [split for split in splits if split not in AREAS]
+        if unknown:
+            raise ConfigError(explain("unknown area", got=unknown[0], expected=f"one of {', '.join(AREAS)}"))
+        releases = [place for place in [raw, *sorted(raw.glob("Stanford3dDataset*"))] if _areas(place)]
+        if len(releases) != 1:
+            names = ", ".join(release.name for release in releases)
+            raise FileError(explain("there is more than one release" if releases else "there are no areas", where=raw,
+                                    got=names or None, expected="a folder with Area_1 to Area_6",
+                                    do="Give the folder of one release." if releases else None))
+        return cls(releases[0], tuple(splits) or tuple(_areas(releases[0])))
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What decides the result besides the files."""
+        return {"unit": "room", "release": "aligned" if "aligned" in self.raw.name.lower() else "v1.2",
+                "max_label_distance": MAX_DISTANCE, "synonyms": SYNONYMS,
+                "superpoints": {"method": "cloud", "k_threshold": 0.01, "min_size": 20,
+                                "normal_neighbors": cloud_superpoints.NUM_NEIGHBORS,
+                                "edge_neighbors": cloud_superpoints.NUM_EDGES,
+                                "color_weight": cloud_superpoints.COLOR_WEIGHT}}
+
+    def sources(self) -> list[Source]:
+        """The rooms of the wanted areas. Raises FileError when an area is missing or empty."""
+        found = []
+        for area in self.splits:
+            rooms = sorted(room for room in (self.raw / area).glob("[!.]*") if room.is_dir())
+            if not rooms:
+                raise FileError(explain("the area has no rooms", where=self.raw / area))
+            found += [Source(area, room.name, (_room_file(room), *_annotation_files(room))) for room in rooms]
+        return found
+
+    def read(self, source: Source) -> tuple[PointCloud, list[str]]:
+        """The points of a room in the order of its file, with class and instance of each, and notes."""
+        room_file, *object_files = source.files
+        rows, notes = read_points(room_file)
+        if not object_files:
+            raise FileError(explain("the room is not annotated", where=room_file.parent / "Annotations",
+                                    expected="files such as chair_1.txt"))
+        annotated, labels, instances, more = read_objects(object_files)
+        distance, nearest = cKDTree(annotated).query(rows[:, :3], distance_upper_bound=MAX_DISTANCE)
+        found = np.isfinite(distance)
+        nearest = np.where(found, nearest, 0)
+        if not found.all():
+            more.append(f"{int((~found).sum())} points are in no annotation and stay without a label")
+        cloud = PointCloud.from_world(rows[:, :3], rgb=np.rint(rows[:, 3:]).astype(np.uint8),
+                                      labels=np.where(found, labels[nearest], -1),
+                                      instances=np.where(found & (labels[nearest] >= 0), instances[nearest], -1))
+        return cloud, notes + more
+
+
+def _areas(folder: Path) -> list[str]:
+    return [area for area in AREAS if (folder / area).is_dir()]
+
+
+def _room_file(room: Path) -> Path:
+    """``room/room.txt``, or the only text file: Area_6/copyRoom_1 holds copy_Room_1.txt."""
+    path = room / f"{room.name}.txt"
+    others = sorted(room.glob("[!.]*.txt"))
+    return others[0] if not path.exists() and len(others) == 1 else path
+
+
+def _annotation_files(room: Path) -> list[Path]:
+    """Text files of the objects by class and number; Finder's and editors' leftovers are no objects."""
+    files = (room / "Annotations").glob("[!.]*.txt")
+    return sorted(files, key=lambda path: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", path.stem)])
+
+
+def read_objects(files: Sequence[Path]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], list[str]]:
+    """Points (M, 3) of all objects with class (-1: unknown name) and instance (the place of their file), and notes."""
+    points, labels, notes = [], [], []
+    for path in files:
+        rows, more = read_points(path)
+        name = path.stem.rpartition("_")[0] or path.stem
+        name = SYNONYMS.get(name, name)
+        if name not in CLASSES:
+            more.append(f"{path.parent.name}/{path.name}: no class of S3DIS; its points stay without a label")
+        points.append(rows[:, :3])
+        labels.append(CLASSES.index(name) if name in CLASSES else -1)
+        notes += more
+    if not points:
+        raise FormatError(explain("there are no objects"))
+    counts = [len(rows) for rows in points]
+    return np.concatenate(points), np.repeat(labels, counts), np.repeat(np.arange(len(files)), counts), notes
