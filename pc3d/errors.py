@@ -67,5 +67,10 @@ def require_package(module: str, *, extra: str, purpose: str) -> None:
         name = module.split(".")[0]
         raise BackendError(
             explain(f"{purpose} needs the package {name!r}, which does not import here ({error})",
-                    do=f"Install it with: pip install 'pc3d[{extra}]'")
+                    do=f"Install it with: {install_command(extra)}")
         ) from error
+
+
+def install_command(extra: str) -> str:
+    """The command that installs an extra, typed in pc3d's checkout: pc3d is on no package index."""
+    return f"pip install -e '.[{extra}]'"

@@ -30,6 +30,6 @@ def test_bad_values_are_value_errors_too() -> None:
 
 
 def test_a_missing_package_names_the_extra_that_brings_it() -> None:
-    with pytest.raises(errors.BackendError, match=r"drawing needs the package 'pc3d_no_such.*pip install 'pc3d\[viz\]'"):
+    with pytest.raises(errors.BackendError, match=r"drawing needs the package 'pc3d_no_such.*pip install -e '\.\[viz\]'"):
         require_package("pc3d_no_such_package.sub", extra="viz", purpose="drawing")
     require_package("json", extra="none", purpose="nothing")

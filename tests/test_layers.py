@@ -14,7 +14,7 @@ import pc3d
 
 ROOT = Path(pc3d.__file__).resolve().parent
 LAYERS = (
-    ("errors", "weights"),
+    ("errors", "progress", "weights"),
     ("structures", "config"),
     ("ops",),
     ("io", "superpoints", "transforms"),

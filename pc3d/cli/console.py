@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-T = TypeVar("T")
-
-#: Name of the network used when none is given; the same as pc3d.engine's, which would load torch here.
-DEFAULT_MODEL = "relation3d-synth"
+from pc3d.errors import FileError, FormatError, explain
+from pc3d.progress import Counter as Counter  # the one way to show progress; verbs take it from here
 
 
 @contextmanager
@@ -32,30 +30,26 @@ def status(label: str) -> Iterator[None]:
         yield
 
 
-class Counter:
-    """Progress of counted work as ``(done, total)`` calls: a bar on a terminal, a line now and then elsewhere."""
-
-    def __init__(self, label: str, every: float = 10.0) -> None:
-        self.label, self.every = label, every
-        self.start = self.last = time.monotonic()
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        line = f"{self.label}: {done}/{total} after {now - self.start:.0f} s"
-        if sys.stderr.isatty():
-            bar = ("#" * (30 * done // max(total, 1))).ljust(30, ".")
-            print(f"\r{line} [{bar}]", end="\n" if done == total else "", file=sys.stderr, flush=True)
-        elif done == total or now - self.last >= self.every:
-            self.last = now
-            print(line, file=sys.stderr, flush=True)
+def output_folder(path: Path) -> Path:
+    """Make the folder that results go to before anything is computed; FileError where that cannot be."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(explain("the folder cannot be made", where=path, got=error.strerror)) from error
+    if not os.access(path, os.W_OK):
+        raise FileError(explain("the folder cannot be written to", where=path, do="Check its permissions."))
+    return path
 
 
-def counted(items: Sequence[T], label: str) -> Iterator[T]:
-    """Yield the items and show how far one is."""
-    counter = Counter(label)
-    for done, item in enumerate(items, 1):
-        yield item
-        counter(done, len(items))
+def output_file(path: Path, suffixes: Iterable[str]) -> Path:
+    """Check the name of a file to write, and make its folder, before anything is computed."""
+    if path.suffix.lower() not in suffixes:
+        raise FormatError(explain("unknown file type", where=path, got=repr(path.suffix),
+                                  expected=f"one of {', '.join(suffixes)}"))
+    if path.is_dir():
+        raise FileError(explain("this is a folder", where=path, expected="a file to write"))
+    output_folder(path.parent)
+    return path
 
 
 def print_json(value: Any) -> None:

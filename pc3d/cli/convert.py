@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from pc3d.cli.console import output_file
 from pc3d.errors import ConfigError, explain
 
 EXAMPLES = """
@@ -23,6 +24,7 @@ def convert(
     config: Annotated[Path | None, typer.Option(help="Config whose model.classes name the classes.")] = None,
 ) -> Path:
     """Convert released Relation3D weights; the result segments with the paper's settings."""
+    output_file(output, (".safetensors",))
     names = tuple(name.strip() for name in classes.split(",") if name.strip())
     if not names and config is not None:
         from pc3d.config import load_config

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 import time
 from dataclasses import replace
 from math import isnan
@@ -11,7 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import DEFAULT_MODEL, print_json, seconds_line, status
+from pc3d.cli.console import output_folder, print_json, seconds_line, status
+from pc3d.errors import install_command
+from pc3d.weights import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from pc3d.engine import Segmentation
@@ -32,14 +36,16 @@ def demo(
     *,
     model: Annotated[str, typer.Option(help="Name of a packaged network, or a .safetensors file.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out; AP sees all.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print AP and seconds as json.")] = False,
 ) -> InstanceAPResult:
     """Segment a synthetic room that the network never saw, score it against its truth, and draw both."""
+    output_folder(output)
     seconds: dict[str, float] = {}
     start = time.perf_counter()
     with status("loading the network"):
         from pc3d import io
-        from pc3d.engine import Segmenter
+        from pc3d.engine import Segmenter, confident
 
         segmenter = Segmenter.from_pretrained(model, device)
     seconds["loading"] = time.perf_counter() - start
@@ -48,7 +54,8 @@ def demo(
     seconds["reading"] = time.perf_counter() - start
     with status(f"segmenting {len(room):,} points on {segmenter.device}"):
         found = segmenter(room)
-    result = score(room, found)
+    result = score(room, found)  # on every instance, as average precision asks
+    found = replace(found, instances=confident(found.instances, min_score))
     start = time.perf_counter()
     with status("drawing"):
         write(output, room, found, result)
@@ -80,12 +87,13 @@ def write(output: Path, room: PointCloud, found: Segmentation, result: InstanceA
     io.write_result(output, room, found.instances)
     io.write(room, output / "scan.ply")
     (output / "ap.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
-    viz.write_png(output / "demo.png", viz.draw_panels(room, found.instances))
+    viz.write_png(output / "demo.png", viz.draw_panels(room, found.instances, min_score=0.0))
 
 
 def print_story(output: Path, room: PointCloud, found: Segmentation, result: InstanceAPResult,
                 seconds: dict[str, float]) -> None:
     """Say what happened and what to do next."""
+    command = own_command()
     print(f"""A synthetic room of {len(room):,} points that the network never saw: {len(found.instances)} instances found.
 
 {result.table()}
@@ -96,6 +104,17 @@ wrote {output}/demo.png       scan, truth and prediction side by side
       {output}/scan.ply       the scan
 
 Now your own scan (metres, z up; .ply .las .laz .npz .xyz):
-  .venv/bin/pc3d segment YOUR_SCAN.ply -o out --png
-  .venv/bin/pc3d view out            (window; needs: .venv/bin/pip install -c .venv/constraints.txt -e '.[viz]')
-  .venv/bin/pc3d --help              every verb, with examples""")
+  {command} segment YOUR_SCAN.ply -o out --png
+  {command} view out       (a window; it needs Open3D: {install_command("viz")})
+  {command} --help         every verb, with examples""")
+
+
+def own_command() -> str:
+    """How this pc3d is called from a shell here: by name when the shell finds it, else by its path."""
+    beside = Path(sys.executable).with_name("pc3d")
+    found = shutil.which("pc3d")
+    if found is not None and (not beside.exists() or Path(found).resolve() == beside.resolve()):
+        return "pc3d"
+    if not beside.exists():
+        return f"{sys.executable} -m pc3d"
+    return str(beside.relative_to(Path.cwd()) if beside.is_relative_to(Path.cwd()) else beside)

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from pc3d.cli.console import print_json, status, table
+from pc3d.errors import install_command
 
 EXAMPLES = """
 pc3d doctor
@@ -24,13 +25,9 @@ pc3d doctor --json > report.json
 #: Module -> (extra that brings it, what it unlocks).
 OPTIONAL = {
     "open3d": ("viz", "pc3d view, pc3d synth, pc3d reconstruct"),
-    "matplotlib": ("viz", "training curves"),
+    "PIL": ("viz", "images of RGB-D frames: pc3d reconstruct"),
     "laspy": ("io", ".las and .laz files"),
-    "transformers": ("lift", "masks from images"),
-    "sklearn": ("lift", "clustering of lifted masks"),
-    "PIL": ("lift", "colour images and depth of RGB-D frames"),
-    "spconv": ("cuda", "a second engine for sparse convolution on CUDA"),
-    "tensorboard": ("train", "training curves in a browser"),
+    "spconv": ("cuda", "a second engine for sparse convolution"),
 }
 ISA_NAMES = ("plain", "avx2", "avx512", "avx512bf16")
 
@@ -107,7 +104,8 @@ def operations() -> list[dict[str, Any]]:
 def weights() -> list[dict[str, Any]]:
     """The networks that ship with pc3d."""
     from pc3d.errors import Pc3dError
-    from pc3d.models.registry import MODELS, find_weights
+    from pc3d.models.registry import find_weights
+    from pc3d.weights import MODELS
 
     entries: list[dict[str, Any]] = []
     for name in MODELS:
@@ -126,7 +124,7 @@ def packages() -> list[dict[str, Any]]:
     with ThreadPoolExecutor(max_workers=2) as pool:
         problems = list(pool.map(_import_problem, OPTIONAL))
     return [{"name": name, "version": _version(_distribution(name)), "works": problem is None, "problem": problem,
-             "unlocks": unlocks, "install": f"pip install 'pc3d[{extra}]'"}
+             "unlocks": unlocks, "install": install_command(extra)}
             for (name, (extra, unlocks)), problem in zip(OPTIONAL.items(), problems)]
 
 
@@ -193,7 +191,7 @@ def _distribution(module: str) -> str:
         return next((name for name in ("open3d-cpu", "open3d") if _version(name)), "open3d")
     if module == "spconv":
         return next((name for name in ("spconv-cu120", "spconv-cu126", "spconv") if _version(name)), "spconv")
-    return {"sklearn": "scikit-learn", "PIL": "pillow"}.get(module, module)
+    return {"PIL": "pillow"}.get(module, module)
 
 
 def _version(distribution: str) -> str | None:

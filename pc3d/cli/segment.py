@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import DEFAULT_MODEL, print_json, seconds_line, status, table
+from pc3d.cli.console import output_folder, print_json, seconds_line, status, table
+from pc3d.weights import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from pc3d.engine import Segmentation
@@ -18,6 +18,7 @@ pc3d segment room.ply -o out
 pc3d segment office.laz -o out --model runs/mine/best.safetensors
 pc3d segment room.ply -o out --json | jq '.instances[].label'
 pc3d segment room.ply -o out --png && xdg-open out/instances.png
+pc3d segment room.ply -o out --min-score 0.5
 """
 
 SHOWN = 30  # rows of the printed table; instances.json has them all
@@ -29,34 +30,25 @@ def segment(
     *,
     model: Annotated[str, typer.Option(help="Name of a packaged network, or a .safetensors file.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = 0.2,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as json instead of a table.")] = False,
     png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
 ) -> Segmentation:
     """Find the object instances of a scan; row i of the output belongs to point i of the scan."""
-    start = time.perf_counter()
-    with status("loading"):
-        from pc3d import io
-        from pc3d.engine import Segmenter
+    output_folder(output)
+    with status(f"segmenting {scan.name}"):
+        from pc3d import engine, viz
 
-        segmenter = Segmenter.from_pretrained(model, device)
-    loading = time.perf_counter() - start
-    with status(f"reading {scan.name}"):
-        cloud = io.read(scan)
-    reading = time.perf_counter() - start - loading
-    with status(f"segmenting {len(cloud):,} points on {segmenter.device}"):
-        result = segmenter(cloud)
-        io.write_result(output, cloud, result.instances)
-    if png:
-        from pc3d.cli.view import draw_result
-
-        draw_result(output, output / "instances.png")
-    seconds = {"loading": loading, "reading": reading, **result.seconds}
-    records = result.instances.to_records(cloud.world_xyz)
+        found = engine.segment(scan, output, model=model, device=device, min_score=min_score)
+        if png:  # what was kept is drawn, whatever it scored
+            viz.write_png(output / "instances.png", viz.draw_panels(found.cloud, found.instances, min_score=0.0))
+    records = found.instances.to_records(found.cloud.world_xyz)
     if as_json:
-        print_json({"scan": scan, "num_points": len(cloud), "seconds": seconds, "output": output, "instances": records})
+        print_json({"scan": scan, "num_points": len(found.cloud), "seconds": found.seconds, "output": output,
+                    "min_score": min_score, "instances": records})
     else:
-        print_summary(scan, output, records, seconds, num_points=len(cloud))
-    return result
+        print_summary(scan, output, records, found.seconds, num_points=len(found.cloud))
+    return found
 
 
 def print_summary(scan: Path, output: Path, records: list[dict], seconds: dict[str, float], *, num_points: int) -> None:
@@ -69,7 +61,8 @@ def print_summary(scan: Path, output: Path, records: list[dict], seconds: dict[s
         if len(records) > SHOWN:
             print(f"  ... and {len(records) - SHOWN} more in {output / 'instances.json'}")
     else:
-        print("  Nothing was found. The network expects metres and z up, and knows the classes in instances.json.")
+        print("  Nothing was found. The network expects metres and z up, and knows the classes in instances.json;"
+              " a lower --min-score shows what it was less sure of.")
     print(seconds_line(seconds))
     print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
 

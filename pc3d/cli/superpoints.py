@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import status
+from pc3d.cli.console import output_file, status
 
 if TYPE_CHECKING:
     from pc3d.structures import PointCloud
@@ -29,6 +29,7 @@ def superpoints(
     from pc3d import io
     from pc3d.superpoints import compute_superpoints
 
+    output_file(output, io.WRITERS)
     cloud = io.read(scan)
     start = time.perf_counter()
     with status(f"partitioning {len(cloud):,} points"):

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from pc3d.config import ExperimentConfig
 from pc3d.data import ScanDataset
-from pc3d.engine.progress import track
 from pc3d.engine.segment import Segmenter
 from pc3d.errors import ConfigError, explain
 from pc3d.metrics import InstanceAP, InstanceAPResult
 from pc3d.models import Relation3D, load_model
+from pc3d.progress import track
 
 
 def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = "auto") -> InstanceAPResult:

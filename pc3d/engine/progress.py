@@ -1,32 +1,11 @@
-"""Progress of long work: a bar on a terminal, plain lines elsewhere; and the record of a run."""
+"""The record of a run."""
 
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Iterable, Iterator, Sized
 from pathlib import Path
-from typing import Any, TypeVar
-
-T = TypeVar("T")
-
-
-def track(items: Iterable[T], label: str, *, total: int | None = None, every: float = 15.0) -> Iterator[T]:
-    """Yield the items, showing a bar on a terminal, or a line each ``every`` seconds when the output is a file."""
-    total = len(items) if total is None and isinstance(items, Sized) else total
-    if sys.stderr.isatty():
-        from tqdm import tqdm
-
-        yield from tqdm(items, desc=label, total=total, leave=False)
-        return
-    start = last = time.monotonic()
-    for done, item in enumerate(items):
-        now = time.monotonic()
-        if now - last >= every:
-            last = now
-            print(f"{label}: {done}{f'/{total}' if total else ''} after {now - start:.0f} s", file=sys.stderr, flush=True)
-        yield item
+from typing import Any
 
 
 class MetricsLog:

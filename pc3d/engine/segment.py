@@ -17,8 +17,8 @@ from pc3d.io import read, write_result
 from pc3d.models import Relation3D, load_model, to_instances
 from pc3d.structures import Instances, PointCloud
 from pc3d.superpoints import complete
+from pc3d.weights import DEFAULT_MODEL
 
-DEFAULT_MODEL = "relation3d-synth"
 MIN_SCORE = 0.2
 
 
@@ -94,10 +94,17 @@ def confident(instances: Instances, min_score: float = MIN_SCORE) -> Instances:
 
 def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, model: str | Path = DEFAULT_MODEL,
             device: str = "auto", min_score: float = MIN_SCORE) -> Segmentation:
-    """Find the confident instances of a scan file (or cloud); with ``output``, write them as .ply, .json and .npz there."""
-    cloud = scan if isinstance(scan, PointCloud) else read(scan)
-    found = Segmenter.from_pretrained(model, device)(cloud)
-    found = replace(found, instances=confident(found.instances, min_score))
+    """Find the confident instances of a scan file (or cloud); with ``output``, write them as .ply, .json and .npz there.
+
+    The seconds of the result also hold reading the scan and loading the network.
+    """
+    watch = Stopwatch(choose_device(device))
+    with watch.stage("reading"):
+        cloud = scan if isinstance(scan, PointCloud) else read(scan)
+    with watch.stage("loading"):
+        segmenter = Segmenter.from_pretrained(model, device)
+    found = segmenter(cloud)
+    found = replace(found, instances=confident(found.instances, min_score), seconds=watch.seconds | found.seconds)
     if output is not None:
         write_result(output, cloud, found.instances)
     return found

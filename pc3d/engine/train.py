@@ -16,10 +16,11 @@ from pc3d.config import ExperimentConfig, write_yaml
 from pc3d.data import Sample, ScanDataset, collate, make_sample
 from pc3d.engine.device import choose_device
 from pc3d.engine.evaluate import evaluate_model
-from pc3d.engine.progress import MetricsLog, track
+from pc3d.engine.progress import MetricsLog
 from pc3d.errors import DataError, FileError, explain
 from pc3d.losses import Criterion
-from pc3d.models import Relation3D, build, load_model, save_model
+from pc3d.models import Relation3D, build, load_into, save_model
+from pc3d.progress import track
 from pc3d.structures import PointBatch
 
 
@@ -115,8 +116,10 @@ def make_trainer(config: ExperimentConfig, scans: ScanDataset, run: Path) -> Tra
     """Build network, loss and optimiser of a run; ``train.init`` names weights to start from."""
     torch.manual_seed(config.train.seed)
     device = choose_device(config.train.device)
-    model = build(config.model) if config.train.init is None else load_model(config.train.init)
-    model = model.to(device)
+    model = build(config.model).to(device)
+    if config.train.init is not None:
+        for difference in load_into(model, config.train.init):
+            print(f"note: model.{difference}", flush=True)
     criterion = Criterion(config.model.loss, len(config.model.classes)).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay)
     shuffle = Shuffle(len(scans), config.train.seed)

@@ -31,7 +31,7 @@ def read_frames(folder: str | Path) -> list[Frame]:
     Poses are camera-to-world, metres, OpenCV axes. Frames whose pose is not a finite rigid motion (lost tracking) are left out
     with a warning. Raises FileError or FormatError when files are missing, do not match in number, or cannot be read.
     """
-    require_package("PIL", extra="lift", purpose="reading images")
+    require_package("PIL", extra="viz", purpose="reading images")
     folder = check_folder(Path(folder))
     colours = _list_files(folder / "color", COLOUR_SUFFIXES)
     depths = _list_files(folder / "depth", {".png"})

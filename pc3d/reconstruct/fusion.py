@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain, require_package
+from pc3d.progress import track
 from pc3d.reconstruct.align import align_up
 from pc3d.reconstruct.mesh import canonical_order, drop_small_parts, vertex_normals
 from pc3d.structures import Camera, Frame, PointCloud
@@ -64,11 +65,12 @@ def fuse(
 def reconstruct(folder: str | Path, voxel_size: float = 0.02, *, depth_max: float = 4.5, align: bool = True) -> PointCloud:
     """Read a folder of posed RGB-D frames and fuse it; ``align`` turns the result so that z is up and the floor lies at 0.
 
-    The turn is kept in ``metadata["T_aligned_world"]`` (4x4). Raises FileError for a bad folder, DataError as ``fuse``.
+    Progress goes to stderr. The turn is kept in ``metadata["T_aligned_world"]`` (4x4). Raises FileError for a bad folder,
+    DataError as ``fuse``.
     """
     from pc3d.io import read_frames
 
-    mesh = fuse(read_frames(folder), voxel_size, depth_max=depth_max)
+    mesh = fuse(track(read_frames(folder), "fusing frames"), voxel_size, depth_max=depth_max)
     return align_up(mesh) if align else mesh
 
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pc3d.cli.console import DEFAULT_MODEL, Counter, print_json, seconds_line, status, table
+from pc3d.cli.console import output_file, output_folder, print_json, seconds_line, status, table
+from pc3d.errors import FileError, FormatError
+from pc3d.progress import Counter
 
 
 def test_numbers_go_to_the_right_and_words_to_the_left() -> None:
@@ -35,7 +39,17 @@ def test_work_is_announced_on_stderr_so_that_stdout_stays_clean(capsys: pytest.C
     assert shown.err.splitlines()[1].startswith("rooms: 2/2 after")
 
 
-def test_the_default_network_is_the_engines() -> None:
-    from pc3d.engine.segment import DEFAULT_MODEL as ENGINES
+def test_an_output_folder_is_made_or_refused(tmp_path: Path) -> None:
+    assert output_folder(tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match="cannot be made"):
+        output_folder(tmp_path / "file")
 
-    assert DEFAULT_MODEL == ENGINES
+
+def test_an_output_file_is_refused_by_its_name(tmp_path: Path) -> None:
+    assert output_file(tmp_path / "new" / "a.PLY", (".ply", ".npz")).parent.is_dir()
+    with pytest.raises(FormatError, match=r"x\.obj: unknown file type; got '\.obj'; expected one of \.ply, \.npz"):
+        output_file(tmp_path / "x.obj", (".ply", ".npz"))
+    (tmp_path / "folder.ply").mkdir()
+    with pytest.raises(FileError, match="this is a folder"):
+        output_file(tmp_path / "folder.ply", (".ply",))

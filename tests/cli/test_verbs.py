@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,13 @@ import pytest
 import torch
 
 from pc3d import io
-from pc3d.cli import doctor, main, op_checks
+from pc3d.cli import demo, doctor, main, op_checks
 from pc3d.config import ModelConfig, build
+from pc3d.engine import Segmenter, confident
 from pc3d.models import build as build_model
 from pc3d.models import save_model
-from pc3d.structures import PointCloud
+from pc3d.structures import Instances, PointBatch, PointCloud, Relation3DOutput
+from pc3d.viz import panels
 
 CLASSES = ("box", "ball")
 
@@ -66,6 +69,89 @@ def test_segment_prints_json_and_nothing_else_on_stdout(scan: Path, model: Path,
     assert report["num_points"] == 900
     assert {"loading", "reading", "network"} <= report["seconds"].keys()
     assert all({"id", "label", "score", "num_points", "box"} <= record.keys() for record in report["instances"])
+
+
+def noisy_instances(output: Relation3DOutput, batch: PointBatch, scan_index: int, config: ModelConfig) -> Instances:
+    """What a network typically lists: one mask under two classes, one it is unsure of, one it does not believe in."""
+    masks = np.eye(batch.num_superpoints, dtype=bool)[[0, 0, 1, 2]]
+    return Instances.from_masks(masks, [0, 1, 1, 0], [0.3, 0.9, 0.15, 0.02], config.classes,
+                                batch.point_to_superpoint.numpy())
+
+
+@pytest.mark.parametrize("verb", ["segment", "demo"])
+def test_every_output_shows_the_same_confident_instances(
+        verb: str, scan: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(sys.modules["pc3d.engine.segment"], "to_instances", noisy_instances)
+    expected = confident(Segmenter.from_pretrained(model, "cpu")(io.read(scan)).instances, 0.1)
+    assert expected.scores.tolist() == pytest.approx([0.9, 0.15])
+    drawn = []
+    make_layers = panels.make_layers
+
+    def spy(cloud: PointCloud, instances: Instances | None, color_by: panels.ColorBy, min_score: float) -> list[panels.Layer]:
+        drawn.extend(make_layers(cloud, instances, color_by=color_by, min_score=min_score))
+        return drawn
+
+    monkeypatch.setattr(panels, "make_layers", spy)
+    monkeypatch.setattr("pc3d.cli.demo.ROOM", scan)
+    arguments = ["segment", str(scan), "--png", "--json"] if verb == "segment" else ["demo"]
+    out = tmp_path / "out"
+    assert main([*arguments, "-o", str(out), "--model", str(model), "--device", "cpu", "--min-score", "0.1"]) == 0
+    shown = capsys.readouterr().out
+    if verb == "segment":
+        assert [record["id"] for record in json.loads(shown)["instances"]] == list(range(len(expected)))
+    else:
+        assert f": {len(expected)} instances found" in shown
+    assert drawn[-1].title == "Prediction"
+    assert drawn[-1].scores == expected.scores.tolist()
+    assert len(json.loads((out / "instances.json").read_text())["instances"]) == len(expected)
+    instances = io.read_result(out)[1]
+    np.testing.assert_array_equal(instances.bits, expected.bits)
+    np.testing.assert_array_equal(instances.labels, expected.labels)
+    ply = io.read(out / "instances.ply").instances
+    np.testing.assert_array_equal(ply, expected.to_labels()[0])
+
+
+def test_average_precision_of_the_demo_sees_every_instance(scan: Path, model: Path, tmp_path: Path,
+                                                           monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    monkeypatch.setattr(sys.modules["pc3d.engine.segment"], "to_instances", noisy_instances)
+    monkeypatch.setattr("pc3d.cli.demo.ROOM", scan)
+    monkeypatch.setattr("pc3d.metrics.InstanceAP.add", lambda self, labels, ids, instances: seen.append(len(instances)))
+    main(["demo", "-o", str(tmp_path / "out"), "--model", str(model), "--device", "cpu", "--min-score", "1"])
+    assert seen == [4]
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    (["segment", "SCAN", "-o", "FILE"], "cannot be made"), (["demo", "-o", "FILE"], "cannot be made"),
+    (["superpoints", "SCAN", "-o", "x.obj"], "unknown file type"),
+    (["reconstruct", "SCAN", "-o", "x.obj"], "unknown file type"),
+    (["convert", "SCAN", "-o", "x.pth", "--classes", "a"], "expected one of .safetensors")])
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
+        arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+        capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "afile").touch()
+    places = {"FILE": str(tmp_path / "afile"), "SCAN": str(tmp_path / "there_is_none.ply")}
+    monkeypatch.chdir(tmp_path)
+    assert main([places.get(argument, argument) for argument in arguments]) == 3
+    assert words in capsys.readouterr().err
+
+
+def test_the_demo_names_the_command_that_runs_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    python = tmp_path / "env" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    monkeypatch.setattr("sys.executable", str(python))
+    monkeypatch.setattr("shutil.which", lambda name: None)
+    assert demo.own_command() == f"{python} -m pc3d"
+    pc3d = python.with_name("pc3d")
+    pc3d.touch()
+    assert demo.own_command() == str(pc3d)
+    monkeypatch.chdir(tmp_path)
+    assert demo.own_command() == "env/bin/pc3d"
+    monkeypatch.setattr("shutil.which", lambda name: "/elsewhere/pc3d")
+    assert demo.own_command() == "env/bin/pc3d"
+    monkeypatch.setattr("shutil.which", lambda name: str(pc3d))
+    assert demo.own_command() == "pc3d"
 
 
 def test_segment_names_the_known_networks(scan: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
