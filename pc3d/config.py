@@ -8,12 +8,25 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from pc3d.errors import ConfigError, FileError, explain
+
+
+def _ordered(span: tuple[float, float]) -> tuple[float, float]:
+    if span[0] > span[1]:
+        raise ValueError("the lower end comes first")
+    return span
+
+
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(gt=0, le=1)]
+Span = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]   # from, to
+Shares = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 
 
 class Config(BaseModel):
@@ -32,7 +45,7 @@ class Config(BaseModel):
 class BackboneConfig(Config):
     """Sparse-convolution U-Net (relation to SSTNet/SPFormer: same layout)."""
 
-    channels: tuple[int, ...] = (32, 64, 96, 128, 160)  # per level, finest first
+    channels: tuple[Count, ...] = Field((32, 64, 96, 128, 160), min_length=1)  # per level, finest first
     block_reps: int = Field(2, ge=1)                     # residual blocks per level and direction
     voxel_size: float = Field(0.02, gt=0)                # metres
     spatial_shape: Literal["even", "batch"] = "even"     # even: no voxel is lost. Paper: batch, max(coord + 1, 128)
@@ -141,9 +154,9 @@ class AugmentConfig(Config):
     flip: bool = True
     rotate: bool = True
     color_shift: float = Field(0.1, ge=0)
-    elastic: tuple[tuple[float, float], ...] = ((6.0, 40.0), (20.0, 160.0))  # (granularity, magnitude) in voxels
-    scale: tuple[float, float] = (1.0, 1.0)
-    keep_points: tuple[float, float] = (1.0, 1.0)        # share of the points that stays, drawn per scan. Paper: all
+    elastic: tuple[tuple[Positive, float], ...] = ((6.0, 40.0), (20.0, 160.0))  # (granularity, magnitude) in voxels
+    scale: Span = (1.0, 1.0)
+    keep_points: Shares = (1.0, 1.0)                     # share of the points that stays, drawn per scan. Paper: all
     drop_color: float = Field(0.0, ge=0, le=1)           # chance to train a scan without colour. Paper: 0
     drop_normals: float = Field(0.0, ge=0, le=1)         # same for normals. Paper: 0
 
@@ -184,7 +197,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentCo
     if isinstance(model, dict) and model.get("setting") == "paper":
         for setting in PAPER_SETTINGS:
             _override(model, setting, keep=True)
-    return build(ExperimentConfig, tree, where=path)
+    keys = [override.partition("=")[0].split(".") for override in overrides]
+    return build(ExperimentConfig, tree, where=path, overridden=keys)
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -215,18 +229,30 @@ def write_yaml(config: Config, path: str | Path) -> None:
         raise FileError(explain("cannot write the config", where=path, got=error.strerror)) from error
 
 
-def build(kind: type[Config], tree: dict[str, Any], *, where: object) -> Any:
-    """Validate a tree of plain values; errors name the key, the value and the nearest known key."""
+def build(kind: type[Config], tree: dict[str, Any], *, where: object, overridden: Sequence[Sequence[str]] = ()) -> Any:
+    """Validate a tree of plain values; errors name the key, the value and the nearest known key.
+
+    They say they are ``where`` the tree is from, or on the command line when their key is one of those ``overridden``.
+    """
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError("\n".join(_describe(kind, problem, where) for problem in error.errors())) from None
+        raise ConfigError("\n".join(_describe(kind, problem, _place(problem, where, overridden))
+                                    for problem in error.errors())) from None
+
+
+def _place(problem: Any, where: object, overridden: Sequence[Sequence[str]]) -> object:
+    """Where a problem comes from: an override is to blame for its own key, and for what lies above and below it."""
+    keys = [str(part) for part in problem["loc"]]
+    blamed = any(all(a == b for a, b in zip(keys, override)) for override in overridden)
+    return "command line" if blamed else where
 
 
 def _describe(kind: type[Config], problem: Any, where: object) -> str:
     keys = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
-        return explain(f"{'.'.join(keys)}: {problem['msg']}", where=where, got=_shown(problem["input"]))
+        wrong = problem["msg"].removeprefix("Value error, ")
+        return explain(f"{'.'.join(keys)}: {wrong}", where=where, got=_shown(problem["input"]))
     known = _keys_at(kind, keys[:-1])
     nearest = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)
     hint = f"Did you mean {'.'.join([*keys[:-1], nearest[0]])!r}?" if nearest else f"Known keys here: {', '.join(known)}"
@@ -234,7 +260,9 @@ def _describe(kind: type[Config], problem: Any, where: object) -> str:
 
 
 def _shown(value: Any) -> str:
-    """A value as an error shows it; a container by its type, since yaml aliases can make it endless."""
+    """A value as an error shows it; most containers by their type, since yaml aliases can make them endless."""
+    if isinstance(value, list | tuple) and all(isinstance(entry, int | float) for entry in value):
+        return repr(list(value))[:200]
     return f"a {type(value).__name__}" if isinstance(value, dict | list | tuple) else repr(value)[:200]
 
 

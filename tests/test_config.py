@@ -63,6 +63,32 @@ def test_a_malformed_override_is_a_config_error(tmp_path: Path, override: str) -
         load_config(written(tmp_path, "train: {lr: 0.1}\n"), [override])
 
 
+@pytest.mark.parametrize(("key", "value"), [
+    ("model.backbone.channels", "[]"), ("model.backbone.channels", "[8, 0]"), ("augment.elastic", "[[0, 40]]"),
+    ("augment.scale", "[0, 1]"), ("augment.scale", "[1.1, 0.9]"), ("augment.keep_points", "[0, 1]"),
+    ("augment.keep_points", "[0.5, 1.5]"), ("augment.keep_points", "[0.7, 0.3]")])
+def test_values_out_of_range_name_their_key_and_where_they_come_from(tmp_path: Path, key: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=f"^command line: {key}.*; got "):
+        load_config(written(tmp_path, ""), [f"{key}={value}"])
+    parents = key.split(".")
+    text = "".join(f"{'  ' * depth}{name}:\n" for depth, name in enumerate(parents[:-1])) + f"      {parents[-1]}: {value}\n"
+    with pytest.raises(ConfigError, match=rf"config\.yaml: {key}.*; got "):
+        load_config(written(tmp_path, text), ["train.lr=1e-3"])
+
+
+@pytest.mark.parametrize(("override", "words"), [
+    ("train.epoch=3", "command line: unknown key 'train.epoch'. Did you mean 'train.epochs'?"),
+    ("augment.scale=[1.1, 0.9]", "command line: augment.scale: the lower end comes first; got [1.1, 0.9]"),
+    ("train=3", "command line: train: ")])
+def test_an_override_takes_the_blame_for_its_own_errors_alone(tmp_path: Path, override: str, words: str) -> None:
+    path = written(tmp_path, "data: {workers: -1}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path, [override])
+    lines = str(caught.value).splitlines()
+    assert any(line.startswith(words) for line in lines)
+    assert any(line.startswith(f"{path}: data.workers") for line in lines)
+
+
 @pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "a: !!python/object/apply:os.system [true]", "\tx: 1", "x: 2026-99-99"])
 def test_text_that_is_no_safe_mapping_is_a_config_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"config\.yaml"):
