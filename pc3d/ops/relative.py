@@ -18,7 +18,6 @@ from torch import Tensor
 from pc3d.errors import DataError, explain
 from pc3d.ops._library import define
 
-
 MAX_COLUMNS = 32768  # what an int16 bin can name; known to csrc/relative.cpp too
 
 
