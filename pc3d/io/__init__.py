@@ -12,14 +12,16 @@ from pc3d.errors import FormatError, explain
 from pc3d.io.columns import keep_finite
 from pc3d.io.files import check_file
 from pc3d.io.frames import read_frames
+from pc3d.io.instances import read_instances, write_instances
 from pc3d.io.las import read_las, write_las
 from pc3d.io.npz import read_npy, read_npz, write_npy, write_npz
 from pc3d.io.ply import read_ply, write_ply
-from pc3d.io.result import read_result, write_result
+from pc3d.io.result import own_columns, read_result, write_result
 from pc3d.io.xyz import read_xyz, write_xyz
 from pc3d.structures import PointCloud
 
-__all__ = ["READERS", "WRITERS", "read", "read_frames", "read_result", "write", "write_result"]
+__all__ = ["READERS", "WRITERS", "read", "read_frames", "read_instances", "read_result", "write", "write_instances",
+           "write_result"]
 
 READERS: dict[str, Callable[[Path], PointCloud]] = {
     ".ply": read_ply, ".npz": read_npz, ".npy": read_npy, ".xyz": read_xyz, ".txt": read_xyz,
@@ -34,12 +36,13 @@ WRITERS: dict[str, Callable[[PointCloud, Path], None]] = {
 def read(path: str | Path, *, drop_nonfinite: bool = False) -> PointCloud:
     """Read a scan by its suffix (.ply .npz .npy .xyz .txt .las .laz); row i of the cloud is row i of the file.
 
+    Of a painted ``instances.ply`` it is the scan as it was before; ``read_result`` gives what was found in it too.
     Raises FileError (missing, a folder, unreadable), FormatError (broken, empty, no points, non-finite coordinates, unknown
     suffix) or BackendError (laspy missing). ``drop_nonfinite`` leaves out points with NaN or inf coordinates, with a warning.
     """
     path = Path(path)
     check_file(path)
-    cloud = _by_suffix(READERS, path)(path)
+    cloud = own_columns(_by_suffix(READERS, path)(path))
     return keep_finite(cloud, source=path, drop=drop_nonfinite)
 
 

@@ -1,7 +1,8 @@
 """Between the columns of a file and the columns of a PointCloud.
 
 A file column with a known name and a sane content becomes a field of the cloud; everything else is kept untouched in
-``attributes``, so that writing gives it back.
+``attributes``, so that writing gives it back. A known name whose content cannot be used is kept as ``input_<name>``: its own
+name stays free for what is computed later.
 """
 
 from __future__ import annotations
@@ -23,6 +24,9 @@ NORMALS = (("nx", "ny", "nz"), ("normal_x", "normal_y", "normal_z"))
 IDS = {"label": "labels", "instance": "instances", "superpoint": "superpoints"}
 RESERVED = {*AXES, *COLOURS[0], *NORMALS[0], "intensity", *IDS}
 
+#: Metres between neighbouring numbers of a file from which on shapes of furniture suffer.
+COARSE = 0.005
+
 Columns = dict[str, NDArray[Any]]
 
 
@@ -39,7 +43,8 @@ def cloud_from_columns(columns: Mapping[str, NDArray[Any]], *, source: object, f
     fields["labels"] = _convert(rest, "label", _ids, source)
     fields["instances"] = _convert(rest, "instance", _ids, source)
     fields["superpoints"] = _convert(rest, "superpoint", _superpoints, source)
-    fields |= {"attributes": rest, "faces": faces, "metadata": {"file": str(source), **(metadata or {})}}
+    _warn_of_coarse_steps(xyz, source)
+    fields |= {"attributes": free_names(rest, source), "faces": faces, "metadata": {"file": str(source), **(metadata or {})}}
     if origin is not None:
         return PointCloud(xyz=xyz, origin=origin, **fields)
     return PointCloud.from_world(xyz, **fields)
@@ -66,6 +71,18 @@ def columns_from_cloud(cloud: PointCloud, *, where: object, world: bool = True) 
                                         do="Rename the attribute."))
             columns[flat_name] = column
     return columns
+
+
+def free_names(columns: Mapping[str, NDArray[Any]], source: object) -> Columns:
+    """Call columns that have the name of a field but became none ``input_<name>``, with a warning: others need the name."""
+    names = {name: name for name in columns}
+    for name in RESERVED & columns.keys():
+        while names[name] in columns:
+            names[name] = f"input_{names[name]}"
+    moved = [f"{old!r} as {new!r}" for old, new in names.items() if old != new]
+    if moved:
+        _warn(source, f"columns that say nothing pc3d can use are kept as mere attributes: {', '.join(moved)}")
+    return {names[name]: values for name, values in columns.items()}
 
 
 def keep_finite(cloud: PointCloud, *, source: object, drop: bool) -> PointCloud:
@@ -110,7 +127,7 @@ def _triple(rest: Columns, spellings: tuple[tuple[str, str, str], ...], convert:
             try:
                 values = convert(np.stack([rest[name] for name in names], axis=1))
             except ValueError as error:
-                _warn(source, f"columns {', '.join(names)} are kept as attributes: {error}")
+                _warn(source, f"columns {', '.join(names)} are not used: {error}")
                 return None
             for name in names:
                 del rest[name]
@@ -124,7 +141,7 @@ def _convert(rest: Columns, name: str, convert: Callable[[NDArray[Any]], NDArray
     try:
         values = convert(rest[name])
     except ValueError as error:
-        _warn(source, f"column {name!r} is kept as an attribute: {error}")
+        _warn(source, f"column {name!r} is not used: {error}")
         return None
     del rest[name]
     return values
@@ -173,6 +190,15 @@ def _flatten(name: str, values: NDArray[Any]) -> Columns:
         return {name: values}
     flat = values.reshape(len(values), -1)
     return {f"{name}_{i}": flat[:, i] for i in range(flat.shape[1])}
+
+
+def _warn_of_coarse_steps(xyz: NDArray[Any], source: object) -> None:
+    """Say so when the file's own numbers are too short for its coordinates, as float32 is for map coordinates."""
+    if xyz.dtype.kind != "f" or not np.isfinite(xyz).any():
+        return
+    step = float(np.spacing(np.abs(xyz[np.isfinite(xyz)]).max()))
+    if step > COARSE:
+        _warn(source, f"coordinates are stored {step:.3g} m apart: export them as double, or subtract an offset first")
 
 
 def _warn(source: object, message: str) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from pc3d.errors import DataError, FormatError, explain
 from pc3d.io.bare_columns import name_columns
-from pc3d.io.columns import AXES, COLOURS, IDS, NORMALS, Columns, cloud_from_columns, columns_from_cloud
+from pc3d.io.columns import AXES, COLOURS, IDS, NORMALS, Columns, cloud_from_columns, columns_from_cloud, free_names
 from pc3d.io.files import atomic_file, check_file
 from pc3d.structures import PointCloud
 
@@ -48,7 +48,7 @@ def read_npz(path: Path) -> PointCloud:
     loose = {name: array for name, array in arrays.items() if name not in others}
     cloud = cloud_from_columns(columns, source=path, faces=_faces(path, found["faces"], len(xyz)),
                                origin=_origin(path, found["origin"]), metadata={"arrays": loose} if loose else {})
-    return cloud.replace(attributes=cloud.attributes | others)
+    return cloud.replace(attributes=cloud.attributes | free_names(others, path))
 
 
 def write_npz(cloud: PointCloud, path: Path) -> None:

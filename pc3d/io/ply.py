@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.errors import ConfigError, DataError, FormatError, explain
+from pc3d.errors import ConfigError, FormatError, explain
 from pc3d.io.columns import Columns, cloud_from_columns, columns_from_cloud
 from pc3d.io.files import atomic_file, check_file
 from pc3d.io.ply_body import Body, fan_triangles, index_list, read_binary, read_triangle_mesh
@@ -63,11 +63,13 @@ def _warn_of_losses(header: Header, body: Body) -> None:
 
 
 def write_ply(cloud: PointCloud, path: Path, encoding: str = "binary_little_endian") -> None:
-    """Write a PLY file; ``encoding`` is ascii, binary_little_endian or binary_big_endian."""
+    """Write a PLY file; ``encoding`` is ascii, binary_little_endian or binary_big_endian.
+
+    Attributes that PLY has no type or name for (text, large integers) are left out with a warning.
+    """
     if encoding not in BYTE_ORDERS:
         raise ConfigError(explain("unknown PLY encoding", got=repr(encoding), expected=f"one of {', '.join(BYTE_ORDERS)}"))
-    columns = {_property_name(name, path): _ply_values(name, values, path)
-               for name, values in columns_from_cloud(cloud, where=path).items()}
+    columns = _ply_columns(columns_from_cloud(cloud, where=path), path)
     with atomic_file(path) as file:
         file.write(_header_text(cloud, columns, encoding).encode())
         if encoding == "ascii":
@@ -92,15 +94,24 @@ def _header_text(cloud: PointCloud, columns: Columns, encoding: str) -> str:
     return "\n".join([*lines, "end_header", ""])
 
 
-def _property_name(name: str, path: Path) -> str:
-    clean = "_".join(name.split())
-    if not clean or not clean.isascii() or not clean.isprintable():
-        raise DataError(explain("a PLY property needs a name in ascii", where=path, got=repr(name), do="Rename the attribute."))
-    return clean
+def _ply_columns(columns: Columns, path: Path) -> Columns:
+    """Columns under names and types that PLY knows; a warning names those that have none."""
+    held: Columns = {}
+    lost = []
+    for name, values in columns.items():
+        clean, exact = "_".join(name.split()), _ply_values(values)
+        if exact is None or clean in held or not (clean and clean.isascii() and clean.isprintable()):
+            lost.append(f"{name!r} ({values.dtype})")
+        else:
+            held[clean] = exact
+    if lost:
+        warnings.warn(f"{path}: left out, PLY has no type or name for it: {', '.join(lost)}. It knows numbers of up to 32 "
+                      "bits, float64 and names in ascii; .npz keeps the rest", stacklevel=4)
+    return held
 
 
-def _ply_values(name: str, values: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Give a column one of the eight PLY types without changing a value, or raise DataError."""
+def _ply_values(values: NDArray[Any]) -> NDArray[Any] | None:
+    """Give a column one of the eight PLY types without changing a value; None where there is no such type."""
     if values.dtype.str[1:] in _TYPE_NAMES:
         return values
     candidates = ("f4",) if values.dtype.kind == "f" else ("u1", "i4", "u4", "f8")
@@ -110,8 +121,7 @@ def _ply_values(name: str, values: NDArray[Any], path: Path) -> NDArray[Any]:
                 cast = values.astype(type_)
                 if np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == "f"):
                     return cast
-    raise DataError(explain(f"PLY has no type for attribute {name!r}", where=path, got=values.dtype,
-                            expected="numbers of up to 32 bits or float64", do="Convert it, or write .npz, which keeps it."))
+    return None
 
 
 def _table(columns: Columns, byte_order: str) -> NDArray[Any]:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.errors import DataError, FileError, FormatError, explain
+from pc3d.errors import DataError, explain
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,10 +30,16 @@ class Instances:
     evidence: dict[str, NDArray[Any]] = field(default_factory=dict)  # name -> (I, ...) what a score rests on
 
     def __post_init__(self) -> None:
-        expected = (len(self.labels), (self.num_segments + 7) // 8)
+        expected = (len(self.labels), (max(self.num_segments, 0) + 7) // 8)
         if self.bits.shape != expected or self.bits.dtype != np.uint8:
             raise DataError(explain("instance masks do not fit", got=f"{self.bits.dtype} {self.bits.shape}",
                                     expected=f"uint8 {expected}"))
+        if self.num_segments < 0:
+            raise DataError(explain("there cannot be fewer than no segments", got=self.num_segments))
+        for name, values in self.evidence.items():
+            if np.shape(values)[:1] != (len(self.labels),):
+                raise DataError(explain(f"evidence {name!r} does not fit the instances", got=f"shape {np.shape(values)}",
+                                        expected=f"{len(self.labels)} rows"))
         if len(self.scores) != len(self.labels):
             raise DataError(explain("every instance needs a score", got=f"{len(self.scores)} scores",
                                     expected=f"{len(self.labels)}"))
@@ -147,35 +153,36 @@ class Instances:
             encoded.append({"size": [len(mask), 1], "counts": counts.tolist()})
         return encoded
 
-    def save(self, path: str | Path) -> None:
-        """Write everything into one ``.npz`` that ``load`` reads back; it appears whole or not at all."""
-        point_instance, point_label = self.to_labels()
+    def to_arrays(self) -> dict[str, Any]:
+        """Everything as plain arrays by name, from which ``from_arrays`` builds the same again."""
         arrays: dict[str, Any] = {
-            "bits": self.bits, "num_segments": np.int64(self.num_segments), "labels": self.labels, "scores": self.scores,
-            "classes": np.array(json.dumps(self.classes)), "point_instance": point_instance, "point_label": point_label}
+            "bits": self.bits, "num_segments": np.array(self.num_segments, dtype=np.int64), "labels": self.labels,
+            "scores": self.scores, "classes": np.array(json.dumps(self.classes))}
         if self.point_to_superpoint is not None:
             arrays["point_to_superpoint"] = self.point_to_superpoint
-        arrays |= {f"evidence.{name}": value for name, value in self.evidence.items()}
-        fresh = Path(f"{path}.part")
-        try:
-            with fresh.open("wb") as file:
-                np.savez_compressed(file, **arrays)
-            fresh.replace(path)
-        except OSError as error:
-            raise FileError(explain("cannot write the instances", where=path, got=error.strerror)) from error
+        return arrays | {f"evidence.{name}": value for name, value in self.evidence.items()}
 
     @classmethod
-    def load(cls, path: str | Path) -> Instances:
-        """Read what ``save`` wrote; raises FileError, FormatError or DataError."""
-        try:
-            with np.load(path, allow_pickle=False) as data:
-                arrays = {name: data[name] for name in data.files}
-        except OSError as error:
-            raise FileError(explain("cannot read the instances", where=path, got=error.strerror or str(error))) from error
-        except (ValueError, BadZipFile, EOFError, TypeError) as error:  # TypeError: a bare .npy is no archive
-            raise FormatError(explain("not an instances file", where=path, got=str(error))) from error
+    def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> Instances:
+        """Build from what ``to_arrays`` gave; other names are passed over. Raises DataError."""
         if missing := {"bits", "num_segments", "labels", "scores", "classes"} - arrays.keys():
-            raise FormatError(explain("not an instances file", where=path, got=f"no {', '.join(sorted(missing))}"))
+            raise DataError(explain("these arrays are no instances", got=f"no {', '.join(sorted(missing))}"))
+        classes = json.loads(str(arrays["classes"]))
+        if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+            raise DataError(explain("the classes are no list of names", got=str(classes)[:80]))
+        labels, scores = _cast("labels", arrays["labels"], np.int64), _cast("scores", arrays["scores"], np.float32)
+        ids = arrays.get("point_to_superpoint")
+        if ids is not None:
+            ids = _cast("point_to_superpoint", ids, np.int64)
+        num_segments = int(_cast("num_segments", np.ravel(arrays["num_segments"]), np.int64)[0])
+        if ids is not None and not len(labels) and num_segments > len(ids):   # no masks hold the number to account
+            raise DataError(explain("there are more superpoints than points", got=num_segments, expected=f"at most {len(ids)}"))
         evidence = {name.removeprefix("evidence."): value for name, value in arrays.items() if name.startswith("evidence.")}
-        return cls(arrays["bits"], int(arrays["num_segments"]), arrays["labels"], arrays["scores"],
-                   tuple(json.loads(str(arrays["classes"]))), arrays.get("point_to_superpoint"), evidence)
+        return cls(arrays["bits"], num_segments, labels, scores, tuple(classes), ids, evidence)
+
+
+def _cast(name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
+    """A flat column in its type, or DataError where that would be another kind of number."""
+    if values.ndim != 1 or not np.can_cast(values.dtype, dtype, "same_kind"):
+        raise DataError(explain(f"{name!r} is no flat column of {np.dtype(dtype).name}", got=f"{values.dtype} {values.shape}"))
+    return values.astype(dtype)

@@ -84,14 +84,19 @@ class PointCloud:
 
     @classmethod
     def from_world(cls, xyz: NDArray[Any], **columns: Any) -> PointCloud:
-        """Build a cloud from world coordinates (N, 3) of any float type, moving large offsets into ``origin``."""
+        """Build a cloud from world coordinates (N, 3) of any float type, moving large offsets into ``origin``.
+
+        Each axis is moved by its whole metres nearest to zero, which loses no bit of float32 coordinates.
+        """
         world = np.asarray(xyz)
         if world.ndim != 2 or world.shape[1] != 3:
             raise DataError(explain("points must be rows of x, y, z", got=f"shape {world.shape}", expected="shape (N, 3)"))
         origin = np.zeros(3)
         finite = world[np.isfinite(world).all(axis=1)]
-        if len(finite) and world.dtype != np.float32 and np.abs(finite.min(axis=0)).max() > LARGE_OFFSET:
-            origin = np.floor(finite.min(axis=0).astype(np.float64))
+        if len(finite):
+            low, high = finite.min(axis=0).astype(np.float64), finite.max(axis=0).astype(np.float64)
+            nearest = np.where(low > 0, np.floor(low), np.minimum(np.ceil(high), 0))
+            origin = nearest if np.abs(nearest).max() > LARGE_OFFSET else origin
         return cls(xyz=(world - origin).astype(np.float32) if origin.any() else world.astype(np.float32),
                    origin=origin, **columns)
 

@@ -1,7 +1,7 @@
 """Pictures of scans and results: drawn in numpy, so they come out on any machine; Open3D only for the window."""
 
+from pc3d.structures.palette import SCANNET_COLORS, class_colors, distinct_colors
 from pc3d.viz.curves import draw_curves, draw_run
-from pc3d.viz.palette import SCANNET_COLORS, class_colors, distinct_colors
 from pc3d.viz.panels import draw_panels
 from pc3d.viz.png import encode_png, write_png
 from pc3d.viz.projection import View, room_view

@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import FileError, explain
+from pc3d.structures.palette import distinct_colors
 from pc3d.viz.canvas import INK, RULE, SOFT_INK, blank, draw_line, draw_text, fill
 from pc3d.viz.font import text_width
-from pc3d.viz.palette import distinct_colors
 from pc3d.viz.render import BACKGROUND
 
 Curve = tuple[Sequence[float], Sequence[float]]  # steps, values; of equal length

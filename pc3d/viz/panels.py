@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.structures import Instances, PointCloud
+from pc3d.structures.palette import NEUTRAL, class_colors, distinct_colors
 from pc3d.viz.canvas import INK, SOFT_INK, blank, draw_text, fill, paste
 from pc3d.viz.font import fit_text, text_width
-from pc3d.viz.palette import NEUTRAL, class_colors, distinct_colors
 from pc3d.viz.projection import View
 from pc3d.viz.raster import Surface
 from pc3d.viz.render import BACKGROUND, best_view, look, own_colors, paint
@@ -40,7 +40,8 @@ def draw_panels(cloud: PointCloud, instances: Instances | None = None, *, width:
                 color_by: ColorBy = "instances", min_score: float = 0.2, tags: bool = True) -> NDArray[np.uint8]:
     """Draw the scan, its truth (if it has one) and the prediction (if given) side by side; returns (H, width, 3) uint8.
 
-    A predicted object takes the colour of the true one it overlaps most; objects below ``min_score`` are left out.
+    A predicted object has the colour of ``instances.ply``, and a true one that of the predicted one it overlaps most; objects
+    below ``min_score`` are left out.
     ``tags`` writes names on the objects. A legend lists each class with its colours, number and mean score.
     """
     layers = make_layers(cloud, instances, color_by=color_by, min_score=min_score)
@@ -68,39 +69,43 @@ def draw_panels(cloud: PointCloud, instances: Instances | None = None, *, width:
 def make_layers(cloud: PointCloud, instances: Instances | None, *, color_by: ColorBy = "instances",
                 min_score: float = 0.2) -> list[Layer]:
     """Return the layers there are, truth before prediction, in colours that agree between them."""
-    layers = []
     classes = instances.classes if instances is not None else ()
     truth = np.full(len(cloud), -1, dtype=np.int64)
     if cloud.instances is not None and (cloud.instances >= 0).any():
         ids, truth = np.unique(cloud.instances, return_inverse=True)
         truth = truth.reshape(-1) - int((ids < 0).sum())
         truth = np.maximum(truth, -1)
-        labels = _majority(cloud.labels, truth)
-        layers.append(_layer("Truth", truth, labels, classes, np.arange(len(labels)), color_by, None))
+    layers = []
+    found = np.full(len(cloud), -1, dtype=np.int64)
     if instances is not None:
-        shown = instances[instances.scores >= min_score]
+        rows = np.flatnonzero(instances.scores >= min_score)
+        shown = instances[rows]
         owner, _ = shown.to_labels()
-        layers.append(_layer("Prediction", owner, shown.labels, classes, match_colors(truth, owner, len(shown)), color_by,
-                             shown.scores.tolist()))
+        layers.append(_layer("Prediction", owner, shown.labels, classes, rows, color_by, shown.scores.tolist()))
+        found = np.append(rows, -1)[owner]
+    if (truth >= 0).any():
+        labels = _majority(cloud.labels, truth)
+        numbers = match_colors(found, truth, len(labels), first_new=0 if instances is None else len(instances))
+        layers.insert(0, _layer("Truth", truth, labels, classes, numbers, color_by, None))
     return layers
 
 
-def match_colors(truth: NDArray[np.int64], owner: NDArray[np.int64], count: int) -> NDArray[np.int64]:
-    """Give each of ``count`` predicted objects the number of the true one it overlaps best (IoU over 0.25), else a new one.
+def match_colors(known: NDArray[np.int64], owner: NDArray[np.int64], count: int, *, first_new: int) -> NDArray[np.int64]:
+    """Give each of ``count`` objects the number of the known one it overlaps best (IoU over 0.25), else one from ``first_new``.
 
-    Best overlap first, one to one; truth and owner (N,) are object numbers, -1 for none.
+    Best overlap first, one to one; known and owner (N,) are object numbers, -1 for none, known ones below ``first_new``.
     """
-    num_truth = int(truth.max(initial=-1)) + 1
-    both = (truth >= 0) & (owner >= 0)
-    pairs, shared = np.unique(owner[both] * max(num_truth, 1) + truth[both], return_counts=True)
-    row, column = pairs // max(num_truth, 1), pairs % max(num_truth, 1)
-    sizes = np.bincount(owner[owner >= 0], minlength=count), np.bincount(truth[truth >= 0], minlength=num_truth)
+    num_known = int(known.max(initial=-1)) + 1
+    both = (known >= 0) & (owner >= 0)
+    pairs, shared = np.unique(owner[both] * max(num_known, 1) + known[both], return_counts=True)
+    row, column = pairs // max(num_known, 1), pairs % max(num_known, 1)
+    sizes = np.bincount(owner[owner >= 0], minlength=count), np.bincount(known[known >= 0], minlength=num_known)
     iou = shared / (sizes[0][row] + sizes[1][column] - shared)
     number = np.full(count, -1, dtype=np.int64)
     for best in np.argsort(-iou, kind="stable"):
         if iou[best] > 0.25 and number[row[best]] < 0 and column[best] not in number:
             number[row[best]] = column[best]
-    number[number < 0] = num_truth + np.arange(int((number < 0).sum()))
+    number[number < 0] = first_new + np.arange(int((number < 0).sum()))
     return number
 
 

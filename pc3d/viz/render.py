@@ -11,8 +11,8 @@ from scipy.spatial import cKDTree
 
 from pc3d.errors import DataError, explain
 from pc3d.structures import PointCloud
+from pc3d.structures.palette import NEUTRAL
 from pc3d.viz.cutaway import indoor_normals, mesh_normals, open_to
-from pc3d.viz.palette import NEUTRAL
 from pc3d.viz.projection import View, floor_plan_angle, room_view, typical_points
 from pc3d.viz.raster import Surface, see_points, see_triangles
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from plyfile import PlyData, PlyElement
 
 from pc3d.errors import ConfigError, DataError
 from pc3d.io import read, write
-from pc3d.io.ply import write_ply
+from pc3d.io.ply import read_ply, write_ply
 from pc3d.io.ply_body import fan_triangles, read_binary, read_triangle_mesh
 from pc3d.io.ply_header import BYTE_ORDERS, read_header
 from pc3d.structures import PointCloud
@@ -132,21 +133,57 @@ def test_colours_of_every_scale_become_bytes(put):
     assert read(put("a.ply", ascii_ply("float", "1 0.5 0.25"))).rgb[1].tolist() == [255, 128, 64]
     assert read(put("b.ply", ascii_ply("float", "255 128 64"))).rgb[1].tolist() == [255, 128, 64]
     assert read(put("c.ply", ascii_ply("ushort", "65535 32896 16448"))).rgb[1].tolist() == [255, 128, 64]
-    with pytest.warns(UserWarning, match="kept as attributes"):
+    with pytest.warns(UserWarning, match="are not used: colours from -1.0"):
         cloud = read(put("d.ply", ascii_ply("float", "-1 0.5 0.25")))
     assert cloud.rgb is None
-    assert cloud.attributes["red"].tolist() == [0, -1]
+    assert cloud.attributes["input_red"].tolist() == [0, -1]
 
 
 @pytest.mark.parametrize(("name", "type_", "value", "words"), [
     ("label", "float", "0.5", "whole numbers"), ("superpoint", "int", "-1", "belong to no superpoint"),
     ("intensity", "float", "nan", "not finite"), ("instance", "double", "1e12", "32 bits")])
-def test_a_column_that_belies_its_name_stays_an_attribute(put, name, type_, value, words):
+def test_a_column_that_belies_its_name_stays_as_an_attribute_of_another(put, name, type_, value, words):
     content = (f"ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\n"
                f"property {type_} {name}\nend_header\n0 0 0 {value}\n")
     with pytest.warns(UserWarning, match=words):
         cloud = read(put("scan.ply", content))
-    assert list(cloud.attributes) == [name]
+    assert list(cloud.attributes) == [f"input_{name}"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        write(cloud.replace(labels=[3], instances=[3], superpoints=[0], intensity=[1.0]), put("more.ply", ""))
+        again = read(put("scan.ply", content).with_name("more.ply"))
+    assert np.array_equal(again.attributes[f"input_{name}"], cloud.attributes[f"input_{name}"], equal_nan=True)
+
+
+def test_normals_computed_for_normals_with_nan_can_be_written(put):
+    head = "".join(f"property float {name}\n" for name in ("x", "y", "z", "nx", "ny", "nz"))
+    with pytest.warns(UserWarning, match="'nx' as 'input_nx'"):
+        cloud = read(put("a.ply", f"ply\nformat ascii 1.0\nelement vertex 2\n{head}end_header\n0 0 0 0 0 nan\n1 0 0 0 0 1\n"))
+    assert cloud.normals is None
+    write(cloud.replace(normals=np.ones((2, 3))), path := put("b.ply", ""))
+    back = read(path)
+    assert back.normals.tolist() == [[1, 1, 1]] * 2
+    assert np.isnan(back.attributes["input_nz"]).tolist() == [True, False]
+
+
+def test_half_a_colour_makes_room_for_a_whole_one(put):
+    text = "ply\nformat ascii 1.0\nelement vertex 1\nproperty float x\nproperty float y\nproperty float z\nproperty uchar red\n"
+    with pytest.warns(UserWarning, match="'red' as 'input_red'"):
+        cloud = read(put("a.ply", f"{text}end_header\n0 0 0 9\n"))
+    write(cloud.replace(rgb=np.array([[1, 2, 3]], np.uint8)), path := put("b.ply", ""))
+    assert read(path).attributes["input_red"].tolist() == [9]
+
+
+@pytest.mark.parametrize(("type_", "value", "step"), [("float", 5_000_000, "0.5 m"), ("float", 70_000, "0.00781 m"),
+                                                      ("float", 30_000, None), ("double", 5_000_000, None)])
+def test_coordinates_too_long_for_their_numbers_are_warned_of(put, type_, value, step):
+    axes = "".join(f"property {type_} {axis}\n" for axis in "xyz")
+    path = put("a.ply", f"ply\nformat ascii 1.0\nelement vertex 1\n{axes}end_header\n{value} 0 nan\n")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        read_ply(path)
+    assert [str(w.message) for w in caught if "export them as double" in str(w.message)] == \
+        ([f"{path}: coordinates are stored {step} apart: export them as double, or subtract an offset first"] if step else [])
 
 
 def test_sparse_superpoint_ids_become_dense(put):
@@ -155,11 +192,14 @@ def test_sparse_superpoint_ids_become_dense(put):
     assert read(put("scan.ply", content)).superpoints.tolist() == [1, 0, 1]
 
 
-def test_what_ply_cannot_hold_is_refused_by_name(tmp_path, scan):
-    with pytest.raises(DataError, match="no type for attribute 'big'"):
-        write(scan.replace(attributes={"big": np.full(60, 2**60 + 1)}), tmp_path / "a.ply")
-    with pytest.raises(DataError, match="name in ascii"):
-        write(scan.replace(attributes={"höhe": np.zeros(60)}), tmp_path / "a.ply")
+def test_what_ply_cannot_hold_is_left_out_by_name(tmp_path, scan):
+    odd = {"big": np.full(60, 2**60 + 1), "höhe": np.zeros(60), "words": np.full(60, "wall"), "a b": np.zeros(60)}
+    with pytest.warns(UserWarning, match=r"'big' \(int64\), 'höhe' \(float64\), 'words' \(<U4\), 'a_b' \(float64\)\. It knows"):
+        write(scan.replace(attributes={**odd, "a_b": np.ones(60)}), tmp_path / "a.ply")
+    assert list(read(tmp_path / "a.ply").attributes) == ["a_b"]
+
+
+def test_what_is_no_ply_is_refused_by_name(tmp_path, scan):
     with pytest.raises(DataError, match="'red' has the name of another column"):
         write(scan.replace(attributes={"red": np.zeros(60)}), tmp_path / "a.ply")
     with pytest.raises(DataError, match="'label' does not fit 32 bits"):

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pc3d.errors import DataError, FileError, FormatError
+from pc3d.errors import DataError
 from pc3d.structures import Instances
 
 CLASSES = ("chair", "table")
@@ -59,40 +59,6 @@ def test_an_index_selects_masks_scores_and_evidence_together(rng: np.random.Gene
     np.testing.assert_array_equal(part.segment_masks, instances.segment_masks[rows])
     np.testing.assert_array_equal(part.scores, instances.scores[rows])
     np.testing.assert_array_equal(part.evidence["views"], rows)
-
-
-@pytest.mark.parametrize("points", [None, 40])
-def test_what_is_saved_loads_the_same(rng: np.random.Generator, tmp_path: Path, points: int | None) -> None:
-    instances = random_instances(rng, points=points)
-    instances.save(tmp_path / "a.npz")
-    loaded = Instances.load(tmp_path / "a.npz")
-    for name in ("bits", "labels", "scores", "point_to_superpoint"):
-        np.testing.assert_array_equal(getattr(loaded, name), getattr(instances, name))
-    assert (loaded.num_segments, loaded.classes) == (instances.num_segments, CLASSES)
-    np.testing.assert_array_equal(loaded.evidence["views"], instances.evidence["views"])
-    assert [path.name for path in tmp_path.iterdir()] == ["a.npz"]
-
-
-def test_the_saved_file_holds_per_point_ids_for_other_programs(rng: np.random.Generator, tmp_path: Path) -> None:
-    instances = random_instances(rng)
-    instances.save(tmp_path / "a.npz")
-    with np.load(tmp_path / "a.npz", allow_pickle=False) as data:
-        np.testing.assert_array_equal(data["point_instance"], instances.to_labels()[0])
-        np.testing.assert_array_equal(data["point_label"], instances.to_labels()[1])
-
-
-def test_files_that_are_no_instances_are_refused(rng: np.random.Generator, tmp_path: Path) -> None:
-    with pytest.raises(FileError, match="No such file"):
-        Instances.load(tmp_path / "none.npz")
-    (tmp_path / "text.npz").write_text("hello")
-    np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    np.savez(tmp_path / "pickle.npz", bits=np.array([{}], dtype=object))
-    np.save(tmp_path / "bare.npy", np.zeros(3))
-    random_instances(rng).save(tmp_path / "whole.npz")
-    (tmp_path / "cut.npz").write_bytes((tmp_path / "whole.npz").read_bytes()[:-30])
-    for name in ("text.npz", "other.npz", "pickle.npz", "bare.npy", "cut.npz"):
-        with pytest.raises(FormatError, match=name):
-            Instances.load(tmp_path / name)
 
 
 def test_run_lengths_give_the_mask_back(rng: np.random.Generator) -> None:

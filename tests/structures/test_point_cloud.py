@@ -61,6 +61,14 @@ def test_a_room_near_zero_keeps_its_coordinates_as_they_are(rng: np.random.Gener
     np.testing.assert_array_equal(cloud.xyz, world)
 
 
+@pytest.mark.parametrize("middle", [500_000, -500_000])
+def test_float32_map_coordinates_move_into_the_origin_without_losing_a_bit(rng: np.random.Generator, middle: float) -> None:
+    world = (rng.normal(size=(50, 3)) * 300 + [middle, 5_000_000, 1]).astype(np.float32)
+    cloud = PointCloud.from_world(world)
+    np.testing.assert_array_equal(cloud.world_xyz, world)
+    assert np.abs(cloud.xyz).max() < 3000
+
+
 def test_a_broken_row_does_not_move_the_origin() -> None:
     cloud = PointCloud.from_world(np.array([[np.nan, 0, 0], [5e5, 5e6, 1], [-np.inf, 0, 0]]))
     assert cloud.origin.tolist() == [5e5, 5e6, 1]

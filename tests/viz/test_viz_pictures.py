@@ -9,6 +9,7 @@ from PIL import Image
 
 from pc3d.errors import BackendError, DataError, FileError
 from pc3d.io import write, write_result
+from pc3d.io.ply import read_ply
 from pc3d.structures import Instances, PointCloud
 from pc3d.viz import class_colors, distinct_colors, draw_curves, draw_panels, draw_run, encode_png, show, view, write_png
 from pc3d.viz.canvas import blank, draw_text
@@ -82,14 +83,25 @@ def small_result(num_points=600):
     return cloud, Instances.from_masks(masks, [2, 0, 1], [0.9, 0.8, 0.05], CLASSES)
 
 
-def test_a_prediction_takes_the_colour_of_its_true_object():
+def test_a_true_object_takes_the_colour_of_its_prediction():
     cloud, found = small_result()
     truth, prediction = make_layers(cloud, found)
     assert truth.names == ["chair", "table", "shower curtain"]
     assert prediction.names == ["shower curtain", "chair"]      # the third scores too low
     np.testing.assert_array_equal(prediction.colors, truth.colors[[2, 0]])
-    np.testing.assert_array_equal(match_colors(np.array([0, 0, 1, 1]), np.array([1, 1, 0, -1]), 3), [1, 0, 2])
-    assert match_colors(np.array([-1, -1]), np.array([0, -1]), 1).tolist() == [0]
+    np.testing.assert_array_equal(match_colors(np.array([0, 0, 1, 1]), np.array([1, 1, 0, -1]), 3, first_new=9), [1, 0, 9])
+    assert match_colors(np.array([-1, -1]), np.array([0, -1]), 1, first_new=0).tolist() == [0]
+
+
+def test_an_instance_has_one_colour_in_file_panels_and_window(tmp_path):
+    cloud, found = small_result()
+    found = found[[2, 0, 1]]      # the first scores too low to be drawn
+    write_result(tmp_path, cloud, found)
+    painted, shown = read_ply(tmp_path / "instances.ply"), paint_modes(cloud, found)["2"]
+    for row in (1, 2):
+        mine = found.to_labels()[0] == row
+        np.testing.assert_array_equal(painted.rgb[mine], shown[mine])
+        assert (shown[mine] == make_layers(cloud, found)[1].colors[row - 1]).all()
 
 
 @pytest.mark.parametrize("color_by", ["instances", "classes"])
