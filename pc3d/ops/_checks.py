@@ -17,7 +17,13 @@ def check_rows(op: str, name: str, value: Tensor, width: int, dtype: torch.dtype
 
 
 def check_ids(op: str, name: str, ids: Tensor, count: int) -> None:
-    """Raise unless every id is in [0, count): one pass over the ids, so that kernels need no checks."""
+    """Raise unless every id is in [0, count): one pass over the ids, so that kernels need no checks.
+
+    A compiled graph cannot branch on values: there the assertion is part of the graph and raises RuntimeError.
+    """
+    if torch.compiler.is_compiling():
+        torch._assert_async(((ids >= 0) & (ids < count)).all(), f"{op}: {name} out of range; expected ids in [0, {count})")
+        return
     if ids.numel():
         low, high = (int(v) for v in ids.aminmax())
         if low < 0 or high >= count:

@@ -103,6 +103,40 @@ def test_half_types_accumulate_in_float32(dtype: torch.dtype, reduce: str) -> No
     assert segment_softmax(x, index, 4).dtype == dtype
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_types_of_softmax_and_expand_are_computed_in_float32_both_ways(dtype: torch.dtype) -> None:
+    x, y, index = rows(3000, 2, dtype), rows(4, 2, dtype), skewed(3000, 4)
+    for op, values in ((lambda v: segment_softmax(v, index, 4), x), (lambda v: segment_expand(v, index), y)):
+        half, wide = values.clone().requires_grad_(), values.float().requires_grad_()
+        upstream = rows(3000, 2, dtype, seed=5).abs()  # a running half sum of these would stall
+        got, expected = op(half), op(wide)
+        got.backward(upstream)
+        expected.backward(upstream.float())
+        assert torch.equal(got, expected.to(dtype))
+        assert half.grad is not None
+        assert wide.grad is not None
+        torch.testing.assert_close(half.grad, wide.grad.to(dtype), rtol=torch.finfo(dtype).eps, atol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_nan_stays_in_its_segment_and_channel(dtype: torch.dtype) -> None:
+    x, index = X.to(dtype), INDEX
+    bad = torch.tensor([[False, True], [False, False], [False, False], [False, False], [False, False]])
+    for reduce in ("mean", "max", "sum"):
+        assert torch.equal(segment_pool(x, index, 5, reduce).isnan(), bad)
+    assert torch.equal(segment_softmax(x, index, 5).isnan(), bad[index])
+    assert torch.equal(segment_expand(segment_pool(x, index, 5, "sum"), index).isnan(), bad[index])
+
+
+@pytest.mark.parametrize("op", ["segment_sum", "segment_max"])
+def test_kernels_and_references_agree_on_nan_and_infinity(op: str) -> None:
+    x = rows(900, 3)
+    x[::11, 0], x[5::13, 1], x[7::17, 2] = NAN, float("inf"), -float("inf")
+    groups = group_segments(torch.arange(900) % 60, 61)
+    got, expected = getattr(torch.ops.pc3d, op)(x, *groups), REFERENCES[op](x, *groups)
+    torch.testing.assert_close(got, expected, equal_nan=True, rtol=1e-5, atol=1e-5)
+
+
 @pytest.mark.parametrize("reduce", ["mean", "max", "sum"])
 def test_pool_gradients_are_right_twice_over(reduce: str) -> None:
     x = rows(30, 3, torch.float64).requires_grad_()
