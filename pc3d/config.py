@@ -139,9 +139,9 @@ def paper_settings(model: ModelConfig) -> ModelConfig:
 class DataConfig(Config):
     """Where the scans are and how they become samples."""
 
-    dataset: Literal["scans"] = "scans"                  # a folder with <split>/*.ply, labels and instances as columns
+    dataset: Literal["scans"] = "scans"                  # <split>/*.ply with label and instance columns, or prepared scenes
     root: str = "data/synth"
-    train_split: str = "train"
+    train_split: str = "train"                           # several joined by commas
     val_split: str = "val"
     max_points: int = Field(250_000, ge=1)               # training crops to this many points
     workers: int = Field(0, ge=0)

@@ -36,3 +36,17 @@ def test_data_set_holds_what_the_network_needs_and_resumes(tmp_path):
 def test_unknown_split_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="train"):
         write_dataset(tmp_path, 1, split="training")
+
+
+def test_raw_layouts_hold_the_same_room_and_resume(tmp_path):
+    scannet = write_dataset(tmp_path, 1, seed=4, split="val", config=TINY, layout="scannet")
+    assert scannet == [tmp_path / "scans" / "scene0004_01"]
+    s3dis = write_dataset(tmp_path, 1, seed=4, split="val", config=TINY, layout="s3dis")
+    assert s3dis == [tmp_path / "Area_5" / "office_5"]
+    mesh = io.read(scannet[0] / "scene0004_01_vh_clean_2.ply")
+    assert len((s3dis[0] / "office_5.txt").read_text().splitlines()) == len(mesh)
+    before = scannet[0].stat().st_mtime_ns
+    write_dataset(tmp_path, 1, seed=4, split="val", config=TINY, layout="scannet")
+    assert scannet[0].stat().st_mtime_ns == before
+    with pytest.raises(ConfigError, match="scans, scannet, s3dis"):
+        write_dataset(tmp_path, 1, layout="kitti")
