@@ -15,6 +15,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -50,6 +51,14 @@ def cuda_home() -> Path | None:
     return None
 
 
+def cudart_folder(home: Path) -> Path:
+    """Folder of the static CUDA runtime in a toolkit."""
+    for folder in (home / "lib64", home / "lib"):
+        if (folder / "libcudart_static.a").exists():
+            return folder
+    raise RuntimeError(f"there is no libcudart_static.a in {home}/lib64 nor in {home}/lib")
+
+
 def gencode(archs: list[str]) -> list[str]:
     """Machine code for every arch, and PTX of the newest so that later GPUs run too."""
     flags = [f"-gencode=arch=compute_{a},code=sm_{a}" for a in archs]
@@ -78,36 +87,70 @@ def compiler() -> list[str]:
 
 
 def build_library(target: Path, work: Path, home: Path | None) -> None:
-    """Compile csrc/ and link ``target``; with a CUDA toolkit the kernels too. Objects in ``work`` are reused when unchanged."""
+    """Compile csrc/ and link ``target``; with a CUDA toolkit the kernels too.
+
+    What is in ``work`` is kept where source, headers, flags, torch and the versions of the compilers are the same.
+    """
     torch = torch_folder()
     if torch is None:
         raise RuntimeError("torch is not installed here; install torch first and use pip's --no-build-isolation")
     cxx = compiler()
     includes = [f"-I{CSRC}", f"-isystem{torch / 'include'}"]
+    sources = sorted(CSRC.glob("*.cpp"))
+    if not sources:
+        raise RuntimeError(f"there is no C++ source in {CSRC}: this copy of pc3d is incomplete")
     headers = [*CSRC.glob("*.h"), Path(__file__)]
     cxx_flags, archs = list(CXX_FLAGS), os.environ.get("PC3D_CUDA_ARCHS", "80;90").split(";")
-    jobs: list[tuple[Path, Path, list[str]]] = []
     if home:
         cxx_flags += ["-DPC3D_CUDA", f"-DPC3D_CUDA_ARCHS=\"{';'.join(archs)}\"", f"-isystem{home / 'include'}"]
-        for source in sorted(CSRC.glob("*.cu")):
-            command = [str(home / "bin" / "nvcc"), *NVCC_FLAGS, *gencode(archs), f"-I{CSRC}", "-c", str(source), "-o"]
-            jobs.append((source, work / f"{source.name}.o", command))
-    for source in sorted(CSRC.glob("*.cpp")):
-        suffix = ".cuda.o" if home else ".o"
-        jobs.append((source, work / f"{source.name}{suffix}", [*cxx, *cxx_flags, *includes, "-c", str(source), "-o"]))
+    cpp = [*cxx, *cxx_flags, *includes, "-c"]
+    nvcc = [str(home / "bin" / "nvcc"), *NVCC_FLAGS, *gencode(archs), f"-I{CSRC}", "-c"] if home else []
+    jobs = [(source, work / f"{source.name}{'.cuda.o' if home else '.o'}", cpp) for source in sources]
+    jobs = [*[(source, work / f"{source.name}.o", nvcc) for source in sorted(CSRC.glob("*.cu")) if home], *jobs]
 
-    work.mkdir(parents=True, exist_ok=True)
-    todo = [(command, obj) for source, obj, command in jobs if stale(obj, [source, *headers])]
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        list(pool.map(lambda job: compile_one(*job), todo))
-    target.parent.mkdir(parents=True, exist_ok=True)
     libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
     if home:
-        cudart = next(p for p in (home / "lib64", home / "lib") if (p / "libcudart_static.a").exists())
-        libraries += [f"-L{cudart}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+        libraries += [f"-L{cudart_folder(home)}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
+    objects = [obj for _, obj, _ in jobs]
+    link = [*cxx, "-shared", *map(str, objects), *libraries]
+    key = build_key([cpp, nvcc, libraries], torch, cxx, home)
+
+    work.mkdir(parents=True, exist_ok=True)
+    compiled, linked = KeyFile(work / f"{'cuda' if home else 'cpu'}.key"), KeyFile(work / "library.key")
+    if not compiled.holds(key):
+        compiled.path.unlink(missing_ok=True)
+    todo = [([*command, str(source), "-o"], obj) for source, obj, command in jobs
+            if not compiled.path.exists() or stale(obj, [source, *headers])]
+    if todo:
+        print(f"compiling {len(todo)} files of csrc/", flush=True)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(lambda job: compile_one(*job), todo))
+    compiled.path.write_text(key)
+    made_from = f"{target}\n{shlex.join(link)}\n{key}"
+    if linked.holds(made_from) and not stale(target, objects):
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(".new")
-    run([*cxx, "-shared", "-o", str(fresh), *[str(obj) for _, obj, _ in jobs], *libraries])
+    run([*link, "-o", str(fresh)])
     os.replace(fresh, target)
+    linked.path.write_text(made_from)
+
+
+def build_key(commands: list[list[str]], torch: Path, cxx: list[str], home: Path | None) -> str:
+    """Everything besides the sources that decides what a build gives: commands, and versions of the tools and of torch."""
+    tools = [[cxx[0], "--version"], *([[str(home / "bin" / "nvcc"), "--version"]] if home else [])]
+    versions = [subprocess.run(tool, capture_output=True, text=True).stdout for tool in tools]
+    return "\n".join([*map(shlex.join, commands), *versions, (torch / "version.py").read_text()])
+
+
+@dataclass(frozen=True)
+class KeyFile:
+    """A file in the build folder that says what its neighbours were made from; written when they are done."""
+
+    path: Path
+
+    def holds(self, key: str) -> bool:
+        return self.path.exists() and self.path.read_text() == key
 
 
 def compile_one(command: list[str], obj: Path) -> None:

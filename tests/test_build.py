@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import runpy
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
+from unittest import mock
 
 import pytest
 import torch
@@ -32,6 +35,14 @@ def build(checkout: Path, **environment: str) -> subprocess.CompletedProcess[str
                           capture_output=True, env={**os.environ, "PC3D_CUDA": "0", **environment})
 
 
+def write_script(path: Path, text: str) -> None:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+
+
+needs_compiler = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler here")
+
+
 def assert_survived(done: subprocess.CompletedProcess[str], checkout: Path, reason: str) -> None:
     assert done.returncode == 0
     assert "the native library was not built; pc3d works without it, several times slower" in done.stderr
@@ -48,9 +59,8 @@ def test_a_named_compiler_that_is_missing_is_named(checkout: Path) -> None:
     assert_survived(build(checkout, CXX="/nonexistent/c++ -m64"), checkout, "CXX=/nonexistent/c++ was not found")
 
 
+@needs_compiler
 def test_a_failed_compilation_shows_the_compilers_words(checkout: Path) -> None:
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler here")
     (checkout / "csrc" / "isa.cpp").write_text("#error the sky is falling\n")
     assert_survived(build(checkout), checkout, "the sky is falling")
 
@@ -61,13 +71,13 @@ def test_the_build_can_be_switched_off(checkout: Path) -> None:
     assert not (checkout / "build").exists()
 
 
+@needs_compiler
 def test_a_cuda_toolkit_that_fails_leaves_the_cpu_library(checkout: Path) -> None:
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler here")
     nvcc = checkout / "cuda" / "bin" / "nvcc"
     nvcc.parent.mkdir(parents=True)
-    nvcc.write_text("#!/bin/sh\necho unsupported host compiler >&2; exit 1\n")
-    nvcc.chmod(0o755)
+    write_script(nvcc, "echo unsupported host compiler >&2; exit 1")
+    (checkout / "cuda" / "lib64").mkdir()
+    (checkout / "cuda" / "lib64" / "libcudart_static.a").touch()
     (checkout / "csrc" / "kernel.cu").touch()
     done = build(checkout, PC3D_CUDA="1", CUDA_HOME=str(checkout / "cuda"))
     assert "the CUDA kernels were not built" in done.stderr
@@ -77,15 +87,72 @@ def test_a_cuda_toolkit_that_fails_leaves_the_cpu_library(checkout: Path) -> Non
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "0\n"
 
 
+@needs_compiler
 def test_an_unchanged_source_is_not_compiled_again(checkout: Path) -> None:
-    if shutil.which("c++") is None:
-        pytest.skip("no C++ compiler here")
     build(checkout)
     objects = sorted((checkout / "build").rglob("*.o"))
     before = [path.stat().st_mtime_ns for path in objects]
     build(checkout)
     assert objects
     assert [path.stat().st_mtime_ns for path in objects] == before
+
+
+@needs_compiler
+def test_another_compiler_or_other_flags_compile_everything_again(checkout: Path) -> None:
+    compiler = checkout / "compiler"
+    write_script(compiler, f'echo call >> {checkout}/calls; [ "$1" = --version ] && cat {checkout}/version || exec c++ "$@"')
+
+    def times_called(**environment: str) -> int:
+        (checkout / "calls").write_text("")
+        build(checkout, **environment)
+        return len((checkout / "calls").read_text().splitlines()) - 1  # but for --version
+
+    (checkout / "version").write_text("1.0\n")
+    compile_and_link = 2
+    assert times_called(CXX=str(compiler)) == compile_and_link
+    assert times_called(CXX=str(compiler)) == 0
+    (checkout / "version").write_text("2.0\n")
+    assert times_called(CXX=str(compiler)) == compile_and_link
+    assert times_called(CXX=f"{compiler} -DMORE") == compile_and_link
+
+
+@needs_compiler
+def test_a_failed_build_is_tried_again_when_a_compiler_is_there(checkout: Path) -> None:
+    assert_survived(build(checkout, PATH="/nonexistent", CXX=""), checkout, "no C++ compiler found")
+    build(checkout)
+    assert (checkout / "pc3d" / "_C.abi3.so").exists()
+
+
+def test_a_checkout_without_native_code_says_so(checkout: Path) -> None:
+    (checkout / "csrc" / "isa.cpp").unlink()
+    assert_survived(build(checkout), checkout, "there is no C++ source in")
+
+
+def test_gpu_archs_and_the_version_of_nvcc_are_part_of_the_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with mock.patch("setuptools.setup"):
+        functions = runpy.run_path(str(ROOT / "setup.py"))
+    nvcc = tmp_path / "bin" / "nvcc"
+    nvcc.parent.mkdir()
+    torch_folder = functions["torch_folder"]()
+
+    def key(archs: list[str], version: str) -> str:
+        write_script(nvcc, f"echo {version}")
+        return functions["build_key"]([functions["gencode"](archs)], torch_folder, ["true"], tmp_path)
+
+    assert key(["80", "90"], "12") == key(["80", "90"], "12")
+    assert len({key(["80", "90"], "12"), key(["80"], "12"), key(["80", "90"], "13")}) == 3
+
+
+def test_a_source_distribution_holds_the_native_code_and_the_configs(tmp_path: Path) -> None:
+    for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "csrc", "configs"):
+        (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)
+    shutil.copytree(ROOT / "pc3d", tmp_path / "pc3d", ignore=shutil.ignore_patterns("*.so", "__pycache__", "*.safetensors"))
+    command = [sys.executable, "setup.py", "-q", "sdist", "--formats", "tar"]
+    subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+    with tarfile.open(next((tmp_path / "dist").glob("*.tar"))) as archive:
+        held = {name.split("/", 1)[1] for name in archive.getnames() if "/" in name}
+    wanted = [path.relative_to(ROOT).as_posix() for folder in ("csrc", "configs") for path in (ROOT / folder).iterdir()]
+    assert {*wanted, "LICENSE", "setup.py", "pc3d/data/demo_room.ply"} <= held
 
 
 def test_without_the_library_ops_run_their_reference_and_warn_once(tmp_path: Path) -> None:

@@ -75,6 +75,14 @@ def test_a_finished_install_is_not_done_again(setup_env: ModuleType, monkeypatch
     assert calls[-1][-1].endswith("[dev,io,viz]")
 
 
+def test_the_native_build_is_asked_for_each_time_so_that_a_failed_one_is_tried_again(setup_env: ModuleType) -> None:
+    calls = setup_env.VENV / "calls"
+    fake_python(setup_env, f'echo "$@" >> {calls}')  # setup.py ends well, and builds nothing: there is no compiler
+    setup_env.build_native()
+    setup_env.build_native()
+    assert calls.read_text() == "setup.py -q build_ext --inplace\n" * 2
+
+
 def test_an_old_python_is_told_what_to_do(setup_env: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "version_info", (3, 9, 2))
     with pytest.raises(setup_env.SetupError, match=r"PYTHON=python3\.12"):

@@ -150,14 +150,8 @@ def install_pc3d(extras: list[str]) -> None:
 
 
 def build_native() -> None:
-    """Build the native library when its sources changed; without a compiler setup.py says what that costs, once."""
-    sources = [*sorted((ROOT / "csrc").iterdir()), ROOT / "setup.py"]
-    stamp = Stamp("native", digest(sources) + str((ROOT / "pc3d" / "_C.abi3.so").exists()))
-    if stamp.is_fresh():
-        return
-    say("building the native library")
+    """Let setup.py build what is not up to date; it knows best, and says what a missing compiler costs."""
     subprocess.run([PYTHON, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT)
-    Stamp("native", digest(sources) + str((ROOT / "pc3d" / "_C.abi3.so").exists())).write()
 
 
 def pip(*arguments: str) -> None:
