@@ -22,22 +22,11 @@ def view(
     png: Annotated[Path | None, typer.Option(help="Draw into this file instead of opening a window; needs no display.")] = None,
 ) -> None:
     """Look at scan, instances, classes and truth in a window (keys 1 to 4), or draw them into a picture."""
-    if png is None:
-        from pc3d.viz import view as open_window
+    from pc3d import viz
 
-        open_window(result)
+    if png is None:
+        viz.view(result)
         return
     with status(f"drawing {result}"):
-        draw_result(result, png)
+        viz.view(result, png)
     print(f"wrote {size_of(png)}")
-
-
-def draw_result(result: Path, png: Path) -> None:
-    """Draw a result folder (scan, instances, and truth when the scan has one) or a scan file side by side."""
-    from pc3d import io, viz
-
-    if result.is_dir():
-        cloud, instances = io.read_result(result)
-        viz.write_png(png, viz.draw_panels(cloud, instances))
-    else:
-        viz.write_png(png, viz.draw_scan(io.read(result)))

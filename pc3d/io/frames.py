@@ -26,7 +26,7 @@ MILLIMETRE = np.float32(0.001)
 
 
 def read_frames(folder: str | Path) -> list[Frame]:
-    """Read F posed RGB-D frames in the order of their numbers; images are opened when first asked for.
+    """Read F posed RGB-D frames in the order of their numbers; images are opened when asked for.
 
     Poses are camera-to-world, metres, OpenCV axes. Frames whose pose is not a finite rigid motion (lost tracking) are left out
     with a warning. Raises FileError or FormatError when files are missing, do not match in number, or cannot be read.

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,6 +23,7 @@ from pc3d import __version__
 from pc3d.config import ModelConfig
 from pc3d.config import build as build_config
 from pc3d.errors import CheckpointError, FileError, explain
+from pc3d.io.files import atomic_file
 from pc3d.models.registry import SUFFIX, find_weights
 from pc3d.models.relation3d import Relation3D, build
 
@@ -174,15 +174,5 @@ def _dump(record: dict[str, Any]) -> bytes:
 
 
 def _replace(path: Path, content: bytes) -> None:
-    """Write a file so that its name holds either the old bytes or all of the new ones."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except OSError as error:
-        raise FileError(explain("cannot write the model", where=path, got=error.strerror)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with atomic_file(path) as file:
+        file.write(content)

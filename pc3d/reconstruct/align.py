@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
-from pc3d.reconstruct.mesh import vertex_normals
 from pc3d.structures import PointCloud
+from pc3d.superpoints import mesh_normals
 
 
 def up_direction(xyz: NDArray[np.float32], normals: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -44,7 +44,7 @@ def align_up(mesh: PointCloud) -> PointCloud:
     if normals is None:
         if mesh.faces is None:
             raise DataError(explain("which way is up cannot be told without normals or faces", do="Estimate normals first."))
-        normals = vertex_normals(mesh.xyz, mesh.faces)
+        normals = mesh_normals(mesh.xyz, mesh.faces)
     up = up_direction(mesh.xyz, normals)
     turn = _turn_to_z(up)
     xyz = mesh.xyz @ turn.T

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from pc3d.errors import DataError, explain, require_package
 from pc3d.progress import track
 from pc3d.reconstruct.align import align_up
-from pc3d.reconstruct.mesh import canonical_order, drop_small_parts, vertex_normals
+from pc3d.reconstruct.mesh import canonical_order, drop_small_parts
 from pc3d.structures import Camera, Frame, PointCloud
+from pc3d.superpoints import mesh_normals
 
 BLOCK_RESOLUTION = 16
 INITIAL_BLOCKS = 1024
@@ -57,7 +58,7 @@ def fuse(
         xyz=xyz,
         rgb=rgb,
         faces=faces,
-        normals=vertex_normals(xyz, faces),
+        normals=mesh_normals(xyz, faces),
         metadata={"reconstruction": {"frames": sum(used), "voxel_size": voxel_size, "depth_max": depth_max}},
     )
 
@@ -98,7 +99,8 @@ def _integrate(volume: Any, frame: Frame, truncation: float, depth_min: float, d
     """Add one frame; return whether it had any depth to add."""
     open3d = _open3d()
     image, tensor = open3d.t.geometry.Image, open3d.core.Tensor
-    depth = np.where((frame.depth >= depth_min) & np.isfinite(frame.depth), frame.depth, 0).astype(np.float32)
+    depth = frame.depth
+    depth = np.where((depth >= depth_min) & np.isfinite(depth), depth, 0).astype(np.float32)
     if not ((depth > 0) & (depth < depth_max)).any():
         return False
     measured = image(tensor(np.ascontiguousarray(depth[..., None])))

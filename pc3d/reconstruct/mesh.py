@@ -10,17 +10,6 @@ from numpy.typing import NDArray
 Arrays = tuple[NDArray[Any], NDArray[Any], NDArray[Any]]
 
 
-def vertex_normals(xyz: NDArray[Any], faces: NDArray[Any]) -> NDArray[np.float32]:
-    """Unit vertex normals (N, 3), triangles weighted by area; (0, 0, 1) where a vertex has no triangle."""
-    a, b, c = (xyz[faces[:, corner]].astype(np.float64) for corner in range(3))
-    area = np.cross(b - a, c - a)
-    total = np.stack(
-        [np.bincount(faces.reshape(-1), np.repeat(area[:, axis], 3), minlength=len(xyz)) for axis in range(3)], axis=1
-    )
-    length = np.linalg.norm(total, axis=1, keepdims=True)
-    return np.where(length > 1e-12, total / np.maximum(length, 1e-12), [0.0, 0.0, 1.0]).astype(np.float32)
-
-
 def drop_small_parts(xyz: NDArray[Any], rgb: NDArray[Any], faces: NDArray[Any], min_part: int) -> Arrays:
     """Drop connected parts with fewer than ``min_part`` vertices and all vertices without a triangle."""
     from scipy.sparse import coo_matrix

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,7 +41,7 @@ class Camera:
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One posed RGB-D image; image and depth are read when first asked for.
+    """One posed RGB-D image, small whatever its size: ``rgb`` and ``depth`` read their file each time they are asked for.
 
     ``T_world_camera`` maps camera to world coordinates; depth is in metres, 0 where there is none.
     """
@@ -61,12 +60,12 @@ class Frame:
             raise DataError(explain("a camera pose must be a finite 4x4 matrix", where=f"frame {self.name}", got=pose.tolist(),
                                     do="Skip frames without a pose (ScanNet marks them with -inf)."))
 
-    @cached_property
+    @property
     def rgb(self) -> NDArray[np.uint8]:
-        """Colour image (H, W, 3), RGB order."""
+        """Colour image (H, W, 3), RGB order; each access reads it."""
         return self.read_rgb()
 
-    @cached_property
+    @property
     def depth(self) -> NDArray[np.float32]:
-        """Depth image (H, W) in metres, 0 for none."""
+        """Depth image (H, W) in metres, 0 for none; each access reads it."""
         return self.read_depth()

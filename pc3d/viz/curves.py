@@ -46,17 +46,29 @@ def draw_curves(curves: dict[str, Curve], *, title: str = "", x_label: str = "",
 
 
 def draw_run(run: str | Path, *, width: int = 1200) -> NDArray[np.uint8]:
-    """Draw a training run from its ``metrics.jsonl``: losses left, AP on the validation scans right. Raises FileError."""
+    """Draw a training run from its ``metrics.jsonl``: losses (summed over layers) left, AP on the validation scans right.
+
+    Raises FileError.
+    """
     path = Path(run) / "metrics.jsonl"
     if not path.is_file():
         raise FileError(explain("this run has no log", where=path, do="Name the output folder of a training run."))
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    losses = _columns([record for record in records if record["kind"] == "train"], skip=("lr", "seconds"))
+    losses = _columns([_over_layers(record) for record in records if record["kind"] == "train"], skip=("lr", "seconds"))
     scores = {name.upper(): curve for name, curve in _columns([r for r in records if r["kind"] == "val"]).items()
               if name in ("ap", "ap50", "ap25")}
     half = width // 2
     return np.hstack([draw_curves(losses, title="Training loss", x_label="epoch", width=half),
                       draw_curves(scores, title="Validation AP", x_label="epoch", width=width - half)])
+
+
+def _over_layers(record: dict[str, Any]) -> dict[str, Any]:
+    """Add up what differs only in the layer: layer0.cls and layer1.cls become cls."""
+    total: dict[str, Any] = {}
+    for name, value in record.items():
+        kind = name.rpartition(".")[2]
+        total[kind] = total[kind] + value if kind in total else value
+    return total
 
 
 def _columns(records: list[dict[str, Any]], skip: tuple[str, ...] = ()) -> dict[str, Curve]:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
-from pc3d.ops.knn import knn
-from pc3d.ops.normals import estimate_normals, vertex_normals
+from pc3d.superpoints import cloud_normals
 from pc3d.viz.projection import View, floor_plan_angle, typical_points
 
-_NEIGHBORS = 12
+_FEWEST = 12  # points that have normals
 _WALL_DEPTH = 0.3  # metres from the outermost points of the floor plan within which an upright surface is a wall
 
 
@@ -26,11 +24,6 @@ def open_to(view: View, places: NDArray[np.floating], normals: NDArray[np.floati
     return np.asarray(towards_eye & ~ceiling)
 
 
-def mesh_normals(xyz: NDArray[np.float32], faces: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Area-weighted unit normals (N, 3) of a mesh; zero for a vertex without a face."""
-    return vertex_normals(torch.from_numpy(xyz), torch.from_numpy(faces)).numpy()
-
-
 def indoor_normals(xyz: NDArray[np.floating], normals: NDArray[np.float32] | None,
                    eye: NDArray[np.floating]) -> NDArray[np.float32]:
     """Return normals (N, 3) that look at the eye, but into the room on outer walls and down on the ceiling.
@@ -38,18 +31,11 @@ def indoor_normals(xyz: NDArray[np.floating], normals: NDArray[np.float32] | Non
     Normals of a cloud without faces have no side one could trust; they are estimated when there are none.
     """
     if normals is None:
-        normals = _estimate(xyz)
+        normals = cloud_normals(xyz) if len(xyz) >= _FEWEST else np.zeros((len(xyz), 3), dtype=np.float32)
     if not len(xyz):
         return normals
     against = (normals * _inwards(xyz, normals, eye)).sum(axis=1) < 0
     return np.where(against[:, None], -normals, normals)
-
-
-def _estimate(xyz: NDArray[np.floating]) -> NDArray[np.float32]:
-    if len(xyz) <= _NEIGHBORS:
-        return np.zeros((len(xyz), 3), dtype=np.float32)
-    points = torch.from_numpy(np.ascontiguousarray(xyz, dtype=np.float32))
-    return estimate_normals(points, knn(points, _NEIGHBORS)).numpy()
 
 
 def _inwards(xyz: NDArray[np.floating], normals: NDArray[np.floating], eye: NDArray[np.floating]) -> NDArray[np.floating]:

@@ -9,22 +9,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.errors import DataError, FileError, explain
+from pc3d.errors import DataError, explain
+from pc3d.io.files import atomic_file
 
 _COLOR_TYPES = {1: 0, 3: 2, 4: 6}  # number of channels -> grey, RGB, RGBA (PNG specification, table 11.1)
 
 
 def write_png(path: str | Path, image: NDArray[np.uint8]) -> Path:
-    """Write a uint8 image (H, W), (H, W, 3) or (H, W, 4) and return its path.
+    """Write a uint8 image (H, W), (H, W, 3) or (H, W, 4), whole or not at all, and return its path.
 
     Raises DataError for another type or shape, FileError when the file cannot be written.
     """
     path = Path(path)
-    try:
-        path.write_bytes(encode_png(image))
-    except OSError as error:
-        raise FileError(explain(f"cannot write the picture ({error.strerror})", where=path,
-                                do="Name a folder that exists and may be written to.")) from error
+    with atomic_file(path) as file:
+        file.write(encode_png(image))
     return path
 
 

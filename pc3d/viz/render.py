@@ -12,7 +12,8 @@ from scipy.spatial import cKDTree
 from pc3d.errors import DataError, explain
 from pc3d.structures import PointCloud
 from pc3d.structures.palette import NEUTRAL
-from pc3d.viz.cutaway import indoor_normals, mesh_normals, open_to
+from pc3d.superpoints import mesh_normals
+from pc3d.viz.cutaway import indoor_normals, open_to
 from pc3d.viz.projection import View, floor_plan_angle, room_view, typical_points
 from pc3d.viz.raster import Surface, see_points, see_triangles
 
@@ -59,7 +60,7 @@ def look(cloud: PointCloud, view: View, *, cutaway: bool = True) -> tuple[Surfac
     finite = np.asarray(np.isfinite(cloud.xyz).all(axis=1))
     if cloud.faces is not None and len(cloud.faces):
         faces = cloud.faces[finite[cloud.faces].all(axis=1)]
-        normals = mesh_normals(cloud.xyz, faces) if cloud.normals is None else cloud.normals
+        normals = mesh_normals(np.nan_to_num(cloud.xyz), faces) if cloud.normals is None else cloud.normals
         if cutaway:
             faces = faces[open_to(view, cloud.xyz[faces].mean(axis=1), normals[faces].mean(axis=1), cloud.xyz[finite])]
         surface = see_triangles(view, cloud.xyz, faces)
@@ -107,7 +108,7 @@ def _thin(cloud: PointCloud, count: int = 15_000) -> PointCloud:
     rows = np.flatnonzero(np.isfinite(cloud.xyz).all(axis=1))
     normals = cloud.normals
     if normals is None and cloud.faces is not None and len(cloud.faces):
-        normals = mesh_normals(cloud.xyz, cloud.faces)
+        normals = mesh_normals(np.nan_to_num(cloud.xyz), cloud.faces)
     rows = rows[:: len(rows) // count + 1]
     return PointCloud(xyz=cloud.xyz[rows], normals=None if normals is None else normals[rows])
 

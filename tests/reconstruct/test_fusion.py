@@ -7,7 +7,7 @@ import pytest
 
 from pc3d.errors import DataError
 from pc3d.reconstruct import align_up, fuse, reconstruct
-from pc3d.reconstruct.mesh import canonical_order, drop_small_parts, vertex_normals
+from pc3d.reconstruct.mesh import canonical_order, drop_small_parts
 from pc3d.structures import Camera, Frame, PointCloud
 from pc3d.synth import Room, ScannerConfig, virtual_frames
 from pc3d.synth.primitives import box, make_mesh, merge
@@ -102,13 +102,6 @@ def test_align_up_finds_the_floor_of_a_room(up):
 def test_align_up_without_normals_says_what_is_missing():
     with pytest.raises(DataError, match="normals"):
         align_up(PointCloud(np.zeros((3, 3), np.float32)))
-
-
-def test_vertex_normals_weigh_triangles_by_area():
-    xyz = np.array([[0, 0, 0], [2, 0, 0], [0, 2, 0], [0, 0, 1], [9, 9, 9]], np.float32)
-    normals = vertex_normals(xyz, np.array([[0, 1, 2], [0, 2, 3]]))
-    np.testing.assert_allclose(normals[0], np.array([2, 0, 4]) / np.sqrt(20), atol=1e-6)
-    assert normals[4].tolist() == [0, 0, 1]
 
 
 def test_small_parts_and_lonely_vertices_are_dropped():

@@ -26,13 +26,14 @@ def frame(pose: np.ndarray, read_rgb) -> Frame:
     return Frame("f7", camera, camera, pose, read_rgb, lambda: np.ones((3, 4), np.float32))
 
 
-def test_images_are_read_when_asked_for_and_not_before() -> None:
+def test_images_are_read_when_asked_for_and_not_kept() -> None:
     reads = []
     one = frame(np.eye(4), lambda: reads.append(1) or np.zeros((3, 4, 3), np.uint8))
     assert reads == []
     assert one.rgb.shape == (3, 4, 3)
     assert one.depth.dtype == np.float32
-    assert reads == [1]
+    assert one.rgb is not one.rgb
+    assert reads == [1, 1, 1]
 
 
 def test_a_frame_without_a_pose_is_refused_by_name() -> None:

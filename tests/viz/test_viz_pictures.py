@@ -13,7 +13,7 @@ from pc3d.io.ply import read_ply
 from pc3d.structures import Instances, PointCloud
 from pc3d.viz import class_colors, distinct_colors, draw_curves, draw_panels, draw_run, encode_png, show, view, write_png
 from pc3d.viz.canvas import blank, draw_text
-from pc3d.viz.curves import nice_ticks
+from pc3d.viz.curves import _over_layers, nice_ticks
 from pc3d.viz.font import fit_text, text_mask, text_width
 from pc3d.viz.panels import make_layers, match_colors
 from pc3d.viz.viewer import paint_modes
@@ -32,7 +32,12 @@ def test_what_is_no_picture_is_refused(tmp_path):
     for image in (np.zeros((4, 4, 3)), np.zeros((4, 4, 2), dtype=np.uint8), np.zeros((0, 4, 3), dtype=np.uint8)):
         with pytest.raises(DataError, match="not a picture"):
             encode_png(image)
-    with pytest.raises(FileError, match="cannot write"):
+    write_png(tmp_path / "old.png", np.ones((2, 2), dtype=np.uint8))
+    with pytest.raises(DataError):
+        write_png(tmp_path / "old.png", np.zeros((2, 2)))
+    assert np.asarray(Image.open(tmp_path / "old.png")).all()
+    assert [path.name for path in tmp_path.iterdir()] == ["old.png"]
+    with pytest.raises(FileError, match="cannot be written"):
         write_png(tmp_path / "missing" / "a.png", np.zeros((2, 2, 3), dtype=np.uint8))
 
 
@@ -157,7 +162,12 @@ def test_ticks_are_round_and_enclose_the_values():
 def test_a_training_run_is_drawn_from_its_log(tmp_path):
     with pytest.raises(FileError, match="no log"):
         draw_run(tmp_path)
-    lines = [{"kind": "train", "time": 0, "epoch": k, "lr": 1, "loss": 5 - k} for k in range(3)]
+    lines = [{"kind": "train", "time": 0, "epoch": k, "lr": 1, "seconds": 9.5, "loss": 5 - k} for k in range(3)]
     lines += [{"kind": "val", "time": 0, "epoch": 2, "ap": 0.1, "ap50": None, "ap25": 0.3, "ap/chair": 0.1}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert draw_run(tmp_path, width=400).shape[1] == 400
+
+
+def test_the_layers_of_a_loss_are_one_curve():
+    summed = _over_layers({"kind": "train", "epoch": 1, "loss": 9.0, "layer0.cls": 1.0, "layer1.cls": 2.0, "layer1.dice": 4.0})
+    assert summed == {"kind": "train", "epoch": 1, "loss": 9.0, "cls": 3.0, "dice": 4.0}
