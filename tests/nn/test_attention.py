@@ -4,7 +4,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from pc3d.config import DecoderConfig
 from pc3d.nn.attention import ContextualCrossAttention, Tokens, relative_bins
+from pc3d.ops.relative import MAX_COLUMNS
 
 GRID, LENGTH, HEADS, WIDTH = 0.5, 3, 2, 8
 
@@ -72,3 +74,13 @@ def test_blocked_keys_have_no_influence(attention: ContextualCrossAttention) -> 
 def test_bins_are_clamped_to_the_table() -> None:
     bins = relative_bins(torch.tensor([[100.0, -100.0, 0.0]]), torch.zeros(1, 3), LENGTH, GRID)
     assert bins.flatten().tolist() == [5, 6, 15]
+
+
+def test_the_longest_grid_a_config_allows_fits_int16_bins_and_no_longer_one_is_allowed() -> None:
+    longest = DecoderConfig(grid_length=MAX_COLUMNS // 6).grid_length
+    with pytest.raises(ValueError, match="grid_length"):
+        DecoderConfig(grid_length=longest + 1)
+    far = torch.tensor([[0.0, 0, 0], [1e4, 1e4, 1e4]])
+    bins = relative_bins(far, far, longest, 0.1)
+    assert int(bins.min()) == 0
+    assert int(bins.max()) == 6 * longest - 1
