@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -146,3 +147,15 @@ def test_the_config_of_the_released_weights_names_the_18_classes_of_scannet() ->
     path = next(path for path in CONFIGS if path.stem == "relation3d_scannetv2")
     assert load_config(path).model.classes == SCANNET_CLASSES
     assert len(SCANNET_CLASSES) == 18
+
+
+def test_every_option_that_the_docs_name_is_a_key_of_the_config() -> None:
+    text = (CONFIGS[0].parent.parent / "docs" / "training.md").read_text()
+    flat = {f"{section}.{key}" for section, key in re.findall(r"`(\w+)\.([\w.]+)(?:=[^`]*|: [^`]*)?`", text)}
+    options = {name for name in flat if not name.endswith((".yaml", ".jsonl", ".json"))}
+    assert {"model.loss.final_dice", "model.inference.nms_area", "train.grad_clip", "model.setting"} <= options
+    for option in options:
+        value: object = ExperimentConfig()
+        for key in option.split("."):
+            assert hasattr(value, key), option
+            value = getattr(value, key)

@@ -13,7 +13,7 @@ SUFFIX = ".safetensors"
 def find_weights(name_or_path: str | Path) -> Path:
     """Path of a network given by packaged name or by path; FileError lists the known names."""
     path = Path(name_or_path)
-    if path.exists():
+    if path.is_file() or (path.is_dir() and str(name_or_path) not in MODELS):
         return _checked(path)
     expected = f"a {SUFFIX} file or one of: {', '.join(MODELS)}"
     if str(name_or_path) not in MODELS:

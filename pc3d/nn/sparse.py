@@ -93,6 +93,7 @@ class SparseTensor:
 
     @property
     def spatial_shape(self) -> Triple:
+        """Size of the grid in voxels along x, y, z."""
         return self.sites.spatial_shape
 
     def replace_feature(self, features: Tensor) -> SparseTensor:

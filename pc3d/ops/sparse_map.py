@@ -37,6 +37,7 @@ class KernelMap:
 
     @property
     def num_taps(self) -> int:
+        """Taps of the kernel: kx * ky * kz."""
         return len(self.tap_offsets) - 1
 
     def swapped(self) -> KernelMap:

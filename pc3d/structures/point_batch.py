@@ -45,10 +45,12 @@ class PointBatch:
 
     @property
     def batch_size(self) -> int:
+        """Number of scans B."""
         return len(self.offsets) - 1
 
     @property
     def num_superpoints(self) -> int:
+        """Number of superpoints S of all scans together."""
         return int(self.superpoint_offsets[-1])
 
     def to(self, device: torch.device | str) -> PointBatch:

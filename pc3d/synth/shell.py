@@ -11,6 +11,7 @@ from pc3d.synth.primitives import FABRIC, PLAIN, PLANK, TILE, Mesh, box, make_me
 
 
 def add_openings(layout: Layout, kind: str) -> None:
+    """Put one or two doors into the walls, and windows as befits the kind of room."""
     rng = layout.rng
     for wanted in ["door"] * int(rng.integers(1, 3)) + ["window"] * int(
         rng.integers(0, 2) if kind == "bathroom" else rng.integers(1, 4)
@@ -47,6 +48,7 @@ def _open_wall(layout: Layout, wall: int, wanted: str, hole: Opening, curtain_sh
 
 
 def add_pictures(layout: Layout) -> None:
+    """Hang one to four pictures where the walls are free."""
     rng = layout.rng
     for _ in range(rng.integers(1, 5)):
         frame = openings.picture(rng)
@@ -60,6 +62,7 @@ def add_pictures(layout: Layout) -> None:
 
 
 def add_small_things(layout: Layout, validation: bool) -> None:
+    """Leave up to three small things (otherfurniture) about the room."""
     rng = layout.rng
     for _ in range(rng.integers(1, 4)):
         thing = make("otherfurniture", rng, validation)

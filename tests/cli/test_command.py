@@ -91,7 +91,7 @@ def test_a_bad_config_ends_with_4(tmp_path: Path, capsys: pytest.CaptureFixture[
 @pytest.mark.parametrize(("error", "code", "words"), [
     (BackendError("no open3d"), 5, "pc3d: no open3d\n"),
     (KeyboardInterrupt(), 130, "pc3d: stopped\n"),
-    (PermissionError(13, "Permission denied", "/root/x"), 3, "/root/x"),
+    (PermissionError(13, "Permission denied", "/private/x"), 3, "/private/x"),
     (ZeroDivisionError("oh"), 1, "pc3d: ZeroDivisionError: oh\nThis should not happen. PC3D_TRACEBACK=1 shows where"),
 ])
 def test_errors_become_one_block_and_their_exit_code(
