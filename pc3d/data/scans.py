@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pc3d.data.pointcept import is_pointcept, read_pointcept
 from pc3d.data.prepared import is_prepared, read_json, read_scene
 from pc3d.errors import DataError, FileError, FormatError, explain
 from pc3d.io import read
@@ -14,9 +15,9 @@ from pc3d.superpoints import complete
 class ScanDataset:
     """Scans of one split in file-name order, each with labels, instances, normals and superpoints.
 
-    A scan is a ``*.ply`` file or a folder written by ``pc3d prepare``. ``split`` may name several, joined by commas
-    (``Area_1,Area_2``). Labels index ``classes``; -1 is "no class" (walls, floor, unknown). Superpoints of the scan are
-    used as they are, else computed when it is read.
+    A scan is a ``*.ply`` file, a folder written by ``pc3d prepare``, or one that Pointcept prepared. ``split`` may name
+    several, joined by commas (``Area_1,Area_2``). Labels index ``classes``; -1 is "no class" (walls, floor, unknown).
+    Superpoints of the scan are used as they are, else computed when it is read.
     """
 
     def __init__(self, root: str | Path, split: str) -> None:
@@ -29,7 +30,7 @@ class ScanDataset:
 
     def __getitem__(self, index: int) -> PointCloud:
         path = self.paths[index]
-        cloud = read_scene(path) if path.is_dir() else read(path)
+        cloud = read_scan(path)
         if cloud.labels is None or cloud.instances is None:
             raise FormatError(explain("a training scan needs vertex columns 'label' and 'instance'", where=path,
                                       got=repr(cloud)))
@@ -40,9 +41,16 @@ class ScanDataset:
         return complete(cloud)
 
 
+def read_scan(path: Path) -> PointCloud:
+    """Read a scan file, or the folder of a prepared scene."""
+    if not path.is_dir():
+        return read(path)
+    return read_scene(path) if is_prepared(path) else read_pointcept(path)
+
+
 def _scan_paths(folder: Path) -> list[Path]:
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
-    paths = sorted(path for path in visible if path.suffix == ".ply" or is_prepared(path))
+    paths = sorted(path for path in visible if path.suffix == ".ply" or is_prepared(path) or is_pointcept(path))
     if not paths:
         raise FileError(explain("no scans found", where=folder,
                                 expected="prepared scenes, or *.ply files with label and instance columns",

@@ -80,6 +80,13 @@ def test_the_check_finds_a_flipped_byte_a_missing_and_a_cut_column(scene):
         read_scene(scene)
 
 
+@pytest.mark.parametrize("values", [np.zeros((252, 3)), np.zeros((251, 3), np.float32), np.zeros(252, np.float32)])
+def test_a_column_that_does_not_fit_its_record_is_refused(scene, values):
+    np.save(scene / "xyz.npy", values)
+    with pytest.raises(FormatError, match=r"xyz\.npy: the column does not fit its record"):
+        read_scene(scene)
+
+
 def test_the_check_finds_labels_without_a_class(scene):
     with pytest.raises(DataError, match="labels"):
         check_scene(scene, 5)

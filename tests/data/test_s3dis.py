@@ -60,6 +60,7 @@ def test_the_order_of_the_classes_is_written_down_once(s3dis_raw):
     ("1.5 2.5 0.5 185\x10187 20", [1.5, 2.5, 0.5, 185, 187, 20]),          # a separator became a control character
     ("1.5 2.5 0.5 185\x00187 20", [1.5, 2.5, 0.5, 185, 187, 20]),
     ("1.5 -9.1\x000 1.785 146 137 106", [1.5, -9.1, 1.785, 146, 137, 106]),  # a digit did: 7 numbers if it were a separator
+    ("1.5 2.5 0.5 1\x007 187 20", [1.5, 2.5, 0.5, 107, 187, 20]),
     ("1.5 2.5 0.5 185187 20", None),
     ("1.5 2.5 0.5 185 187", None),
     ("1.5 2.5 nan 1 2 3", None),

@@ -13,7 +13,7 @@ from pc3d.data import ScanDataset
 from pc3d.data.preparation import prepare
 from pc3d.data.scannetv2 import CHECKOUT, NYU40_IDS, ScanNetV2, group_instances, read_groups, read_label_map, read_split
 from pc3d.errors import ConfigError, DataError, FileError, FormatError
-from pc3d.synth import SCANNET_CLASSES
+from pc3d.synth import SCANNET_CLASSES, export_scannet
 
 SCENE = "scans/scene0000_00/scene0000_00"
 
@@ -52,6 +52,14 @@ def test_segments_are_unions_that_make_objects_and_have_ids_with_gaps(scannet_ra
     for segment in np.unique(segments):
         assert len(np.unique(room.instances[segments == segment])) == 1
     assert segments.max() >= len(np.unique(segments))
+
+
+def test_an_object_that_shares_a_superpoint_with_the_floor_survives(scannet_raw, room):
+    coarse = room.replace(superpoints=np.zeros(len(room), np.int64))
+    export_scannet(coarse, scannet_raw / "scans/scene0005_00")
+    (scannet_raw / "scannetv2_train.txt").write_text("scene0005_00\n")
+    cloud, _ = read_first(scannet_raw)
+    assert np.array_equal(cloud.instances, room.instances)
 
 
 def test_the_classes_are_the_benchmarks():
