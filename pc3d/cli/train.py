@@ -22,7 +22,7 @@ def train(
     *,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved config and stop.")] = False,
 ) -> Path | None:
-    """Train a network; the run folder gets config.yaml, metrics.jsonl and the last and best checkpoints."""
+    """Train a network; the run folder gets config.yaml, metrics.jsonl, curves.png, and the last and best checkpoints."""
     from pc3d.config import load_config
 
     experiment = load_config(config, overrides or [])
@@ -31,8 +31,9 @@ def train(
 
         print(yaml.safe_dump(experiment.model_dump(mode="json"), sort_keys=False), end="")
         return None
-    from pc3d import engine
+    from pc3d import engine, viz
 
     run = engine.train(experiment)
+    viz.write_png(run / "curves.png", viz.draw_run(run))
     print(f"run in {run}; use it with: pc3d segment SCAN -o out --model {run / 'best.safetensors'}")
     return run

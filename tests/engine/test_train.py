@@ -10,7 +10,7 @@ from pc3d.data import ScanDataset
 from pc3d.engine import evaluate, train
 from pc3d.engine.progress import MetricsLog
 from pc3d.engine.train import Shuffle, make_trainer, poly_lr
-from pc3d.errors import ConfigError, FileError, FormatError
+from pc3d.errors import CheckpointError, ConfigError, FileError, FormatError
 from pc3d.models import load_model
 
 
@@ -110,3 +110,13 @@ def test_evaluation_uses_the_inference_settings_of_the_config(config):
     run = train(config.with_overrides(["train.epochs=6", "train.eval_every=6"]))
     strict = config.with_overrides(["model.inference.min_points=100000"])
     assert evaluate(strict, run / "last.safetensors").ap25 == 0
+
+
+def test_training_starts_from_given_weights_only_if_they_fit(config):
+    run = train(config.with_overrides(["train.epochs=1"]))
+    start = f"train.init={run / 'last.safetensors'}"
+    trainer = make_trainer(config.with_overrides([start]), ScanDataset(config.data.root, "train"), run)
+    weights = load_model(run / "last.safetensors").state_dict()
+    assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.model.state_dict().items())
+    with pytest.raises(CheckpointError, match="num_queries"):
+        make_trainer(config.with_overrides([start, "model.decoder.num_queries=9"]), ScanDataset(config.data.root, "train"), run)
