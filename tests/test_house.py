@@ -124,6 +124,7 @@ def test_every_make_target_has_a_line_of_help() -> None:
 
 
 @pytest.mark.parametrize(("text", "path"), [
-    (b"see /wo" b"rk/shared/x.md", b"/wo" b"rk/shared"), (b"'/ho" b"me/me/scan.ply'", b"/ho" b"me/me"), (b"data/home/me", None), (b"/tmp/demo", None)])
+    (b"see /wo" b"rk/shared/x.md", b"/wo" b"rk/shared"), (b"'/ho" b"me/me/scan.ply'", b"/ho" b"me/me"),
+    (b"data/home/me", None), (b"/tmp/demo", None)])
 def test_the_walk_knows_paths_of_a_machine(text: bytes, path: bytes | None) -> None:
     assert MACHINE_PATH.findall(text) == ([] if path is None else [path])
