@@ -1,4 +1,4 @@
-"""Scenes that Pointcept prepared: folders of ``coord.npy``, ``color.npy``, ``normal.npy``, ``segment*.npy``, ``instance.npy``."""
+"""Scenes that Pointcept prepared: a folder of ``coord.npy``, ``color.npy``, ``normal.npy``, ``segment*.npy`` and so on."""
 
 from __future__ import annotations
 
