@@ -82,14 +82,19 @@ class Segmenter:
 
 
 def confident(instances: Instances, min_score: float = MIN_SCORE) -> Instances:
-    """What a user wants to see: each mask once, under its best class, if it scores at least ``min_score``.
+    """What a user wants to see: instances that score at least ``min_score`` and are mostly not part of better ones.
 
-    The network lists a mask under several classes, down to hopeless ones, because average precision asks for that.
+    The network lists a mask under several classes and offers overlapping masks, because average precision asks for that.
+    Here the best one takes its points, and a later one stays only if it owns more than half of its own.
     """
-    order = np.argsort(-instances.scores, kind="stable")
-    first = np.unique(instances.bits[order], axis=0, return_index=True)[1]
-    best = order[np.sort(first)]
-    return instances[best[instances.scores[best] >= min_score]]
+    sizes, masks = instances.segment_sizes, instances.segment_masks
+    taken = np.zeros(instances.num_segments, dtype=bool)
+    kept = []
+    for row in np.argsort(-instances.scores, kind="stable"):
+        if instances.scores[row] >= min_score and 2 * sizes[masks[row] & ~taken].sum() > sizes[masks[row]].sum():
+            taken |= masks[row]
+            kept.append(row)
+    return instances[np.array(kept, dtype=np.int64)]
 
 
 def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, model: str | Path = DEFAULT_MODEL,

@@ -92,6 +92,14 @@ def test_superpoints_and_normals_of_the_file_are_kept(segmenter):
     assert without_normals.normals is not None
 
 
+def test_confident_drops_what_better_instances_mostly_own():
+    masks = np.array([[1, 1, 1, 0], [0, 1, 1, 1], [0, 0, 1, 1]], dtype=bool)
+    shown = confident(Instances.from_masks(masks, [0, 0, 0], [0.9, 0.8, 0.7], ("a",)), 0.2)
+    assert shown.scores.tolist() == pytest.approx([0.9])  # two of three, then half, are taken
+    apart = confident(Instances.from_masks(masks[:, 2:], [0, 0, 0], [0.7, 0.8, 0.9], ("a",)), 0.2)
+    assert len(apart) == 1
+
+
 def test_confident_keeps_each_mask_once_under_its_best_class():
     masks = np.array([[1, 0, 0], [1, 0, 0], [0, 1, 0], [0, 0, 1]], dtype=bool)
     found = Instances.from_masks(masks, [0, 1, 1, 0], [0.3, 0.9, 0.1, 0.5], ("a", "b"))
