@@ -57,18 +57,26 @@ def explain(what: str, *, where: object = None, got: object = None, expected: ob
     return message + (f". {do}" if do else "")
 
 
+#: What to do when a package is installed but the system libraries it loads are not.
+SYSTEM_LIBRARIES = {
+    "open3d": "Install the system libraries it loads, on Debian: apt-get install libusb-1.0-0 libegl1 libgl1 libgomp1",
+}
+
+
 def require_package(module: str, *, extra: str, purpose: str) -> None:
     """Raise BackendError with the install command when an optional package cannot be imported."""
     from importlib import import_module
 
+    name = module.split(".")[0]
     try:
         import_module(module)
-    except ImportError as error:
-        name = module.split(".")[0]
-        raise BackendError(
-            explain(f"{purpose} needs the package {name!r}, which does not import here ({error})",
-                    do=f"Install it with: {install_command(extra)}")
-        ) from error
+    except ModuleNotFoundError as error:
+        raise BackendError(explain(f"{purpose} needs the package {name!r}, which is not installed ({error})",
+                                   do=f"Install it with: {install_command(extra)}")) from error
+    except (ImportError, OSError) as error:
+        remedy = SYSTEM_LIBRARIES.get(name, f"Install it again with: {install_command(extra)}")
+        raise BackendError(explain(f"{purpose} needs the package {name!r}, which is installed but does not load ({error})",
+                                   do=remedy)) from error
 
 
 def install_command(extra: str) -> str:

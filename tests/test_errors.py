@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from pc3d import errors
-from pc3d.errors import explain, require_package
+from pc3d.errors import BackendError, explain, require_package
 
 
 def test_a_message_says_where_what_got_expected_and_what_to_do() -> None:
@@ -33,3 +35,11 @@ def test_a_missing_package_names_the_extra_that_brings_it() -> None:
     with pytest.raises(errors.BackendError, match=r"drawing needs the package 'pc3d_no_such.*pip install -e '\.\[viz\]'"):
         require_package("pc3d_no_such_package.sub", extra="viz", purpose="drawing")
     require_package("json", extra="none", purpose="nothing")
+
+
+def test_a_package_that_is_there_but_does_not_load_asks_for_system_libraries(tmp_path, monkeypatch):
+    (tmp_path / "open3d.py").write_text("raise ImportError('libEGL.so.1: cannot open shared object file')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "open3d", raising=False)
+    with pytest.raises(BackendError, match=r"does not load \(libEGL.*apt-get install"):
+        require_package("open3d", extra="viz", purpose="drawing")

@@ -36,7 +36,10 @@ def view(result: str | Path, png: str | Path | None = None, *, color_by: ColorBy
 
 def show(cloud: PointCloud, instances: Instances | None = None, *, min_score: float = 0.2, title: str = "pc3d") -> None:
     """Open a window and return when it is closed; keys change what is coloured. Raises BackendError without a display."""
-    require_package("open3d", extra="viz", purpose="the viewer window")
+    try:
+        require_package("open3d", extra="viz", purpose="the viewer window")
+    except BackendError as error:
+        raise _no_window(str(error)) from error
     if sys.platform.startswith("linux") and not (os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")):
         raise _no_window("no display is set")
     import open3d as o3d

@@ -12,7 +12,7 @@ from pc3d.structures import Camera, Frame, PointCloud
 from pc3d.synth import Room, ScannerConfig, virtual_frames
 from pc3d.synth.primitives import box, make_mesh, merge
 
-pytest.importorskip("open3d")
+pytestmark = pytest.mark.usefixtures("open3d")
 
 CAMERA = Camera(120, 90, 100.0, 100.0, 59.5, 44.5)
 

@@ -12,7 +12,7 @@ from pc3d import io
 from pc3d.errors import ConfigError
 from pc3d.synth import SCANNET_CLASSES, ScannerConfig, make_scene, write_dataset
 
-pytest.importorskip("open3d")
+pytestmark = pytest.mark.usefixtures("open3d")
 
 TINY = ScannerConfig(width=96, height=72, stations=3, views=5, voxel_size=0.06, min_instance_points=20, max_label_distance=0.08)
 

@@ -9,7 +9,7 @@ from pc3d.synth import Room, ScannerConfig, make_room, scan_room
 from pc3d.synth.primitives import box, make_mesh, merge
 from pc3d.synth.scanner import Caster, look, measure, renumber
 
-pytest.importorskip("open3d")
+pytestmark = pytest.mark.usefixtures("open3d")
 
 TINY = ScannerConfig(width=96, height=72, stations=3, views=5, voxel_size=0.06, min_instance_points=20, max_label_distance=0.08)
 FLOOR = [(0, 0, 0), (4, 0, 0), (4, 4, 0), (0, 4, 0)]
