@@ -15,7 +15,7 @@ import typer
 
 from pc3d.cli.console import output_folder, print_json, seconds_line, status
 from pc3d.errors import install_command
-from pc3d.weights import DEFAULT_MODEL
+from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
 if TYPE_CHECKING:
     from pc3d.engine import Segmentation
@@ -36,7 +36,7 @@ def demo(
     *,
     model: Annotated[str, typer.Option(help="Name of a packaged network, or a .safetensors file.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out; AP sees all.")] = 0.2,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Hide what scores less; AP sees all.")] = MIN_SCORE,
     as_json: Annotated[bool, typer.Option("--json", help="Print AP and seconds as json.")] = False,
 ) -> InstanceAPResult:
     """Segment a synthetic room that the network never saw, score it against its truth, and draw both."""
@@ -87,7 +87,7 @@ def write(output: Path, room: PointCloud, found: Segmentation, result: InstanceA
     io.write_result(output, room, found.instances)
     io.write(room, output / "scan.ply")
     (output / "ap.json").write_text(json.dumps(result.to_dict(), indent=2) + "\n")
-    viz.write_png(output / "demo.png", viz.draw_panels(room, found.instances, min_score=0.0))
+    viz.write_png(output / "demo.png", viz.draw_panels(room, found.instances))
 
 
 def print_story(output: Path, room: PointCloud, found: Segmentation, result: InstanceAPResult,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pc3d.cli.console import output_folder, print_json, seconds_line, status, table
-from pc3d.weights import DEFAULT_MODEL
+from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
 if TYPE_CHECKING:
     from pc3d.engine import Segmentation
@@ -30,7 +30,7 @@ def segment(
     *,
     model: Annotated[str, typer.Option(help="Name of a packaged network, or a .safetensors file.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = 0.2,
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = MIN_SCORE,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as json instead of a table.")] = False,
     png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
 ) -> Segmentation:
@@ -41,7 +41,7 @@ def segment(
 
         found = engine.segment(scan, output, model=model, device=device, min_score=min_score)
         if png:  # what was kept is drawn, whatever it scored
-            viz.write_png(output / "instances.png", viz.draw_panels(found.cloud, found.instances, min_score=0.0))
+            viz.write_png(output / "instances.png", viz.draw_panels(found.cloud, found.instances))
     records = found.instances.to_records(found.cloud.world_xyz)
     if as_json:
         print_json({"scan": scan, "num_points": len(found.cloud), "seconds": found.seconds, "output": output,

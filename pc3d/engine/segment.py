@@ -17,9 +17,7 @@ from pc3d.io import read, write_result
 from pc3d.models import Relation3D, load_model, to_instances
 from pc3d.structures import Instances, PointCloud
 from pc3d.superpoints import complete
-from pc3d.weights import DEFAULT_MODEL
-
-MIN_SCORE = 0.2
+from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
 
 @dataclass(frozen=True)

@@ -37,14 +37,13 @@ class Layer:
 
 
 def draw_panels(cloud: PointCloud, instances: Instances | None = None, *, width: int = 1500, view: View | None = None,
-                color_by: ColorBy = "instances", min_score: float = 0.2, tags: bool = True) -> NDArray[np.uint8]:
+                color_by: ColorBy = "instances", tags: bool = True) -> NDArray[np.uint8]:
     """Draw the scan, its truth (if it has one) and the prediction (if given) side by side; returns (H, width, 3) uint8.
 
-    A predicted object has the colour of ``instances.ply``, and a true one that of the predicted one it overlaps most; objects
-    below ``min_score`` are left out.
+    A predicted object has the colour of ``instances.ply``, and a true one that of the predicted one it overlaps most.
     ``tags`` writes names on the objects. A legend lists each class with its colours, number and mean score.
     """
-    layers = make_layers(cloud, instances, color_by=color_by, min_score=min_score)
+    layers = make_layers(cloud, instances, color_by=color_by)
     panel = width // (1 + len(layers))
     view = best_view(cloud, width=panel) if view is None else view
     surface, normals = look(cloud, view.scaled(_SUPERSAMPLE))
@@ -66,8 +65,7 @@ def draw_panels(cloud: PointCloud, instances: Instances | None = None, *, width:
     return image
 
 
-def make_layers(cloud: PointCloud, instances: Instances | None, *, color_by: ColorBy = "instances",
-                min_score: float = 0.2) -> list[Layer]:
+def make_layers(cloud: PointCloud, instances: Instances | None, *, color_by: ColorBy = "instances") -> list[Layer]:
     """Return the layers there are, truth before prediction, in colours that agree between them."""
     classes = instances.classes if instances is not None else ()
     truth = np.full(len(cloud), -1, dtype=np.int64)
@@ -78,11 +76,9 @@ def make_layers(cloud: PointCloud, instances: Instances | None, *, color_by: Col
     layers = []
     found = np.full(len(cloud), -1, dtype=np.int64)
     if instances is not None:
-        rows = np.flatnonzero(instances.scores >= min_score)
-        shown = instances[rows]
-        owner, _ = shown.to_labels()
-        layers.append(_layer("Prediction", owner, shown.labels, classes, rows, color_by, shown.scores.tolist()))
-        found = np.append(rows, -1)[owner]
+        found, _ = instances.to_labels()
+        rows = np.arange(len(instances))
+        layers.append(_layer("Prediction", found, instances.labels, classes, rows, color_by, instances.scores.tolist()))
     if (truth >= 0).any():
         labels = _majority(cloud.labels, truth)
         numbers = match_colors(found, truth, len(labels), first_new=0 if instances is None else len(instances))

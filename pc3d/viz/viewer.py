@@ -21,20 +21,19 @@ HELP = """keys: 1 scan   2 instances   3 classes   4 truth   H this help   Q qui
 mouse: drag turns, wheel zooms, ctrl + drag moves"""
 
 
-def view(result: str | Path, png: str | Path | None = None, *, color_by: ColorBy = "instances",
-         min_score: float = 0.2) -> Path | None:
+def view(result: str | Path, png: str | Path | None = None, *, color_by: ColorBy = "instances") -> Path | None:
     """Open a window on a result folder or a scan file, or write panels to ``png`` without any display and return its path.
 
     Raises FileError for what is neither, BackendError when there is no Open3D or no display to open a window on.
     """
     cloud, instances = read_result(result) if Path(result).is_dir() else (read(result), None)
     if png is not None:
-        return write_png(png, draw_panels(cloud, instances, color_by=color_by, min_score=min_score))
-    show(cloud, instances, min_score=min_score, title=str(result))
+        return write_png(png, draw_panels(cloud, instances, color_by=color_by))
+    show(cloud, instances, title=str(result))
     return None
 
 
-def show(cloud: PointCloud, instances: Instances | None = None, *, min_score: float = 0.2, title: str = "pc3d") -> None:
+def show(cloud: PointCloud, instances: Instances | None = None, *, title: str = "pc3d") -> None:
     """Open a window and return when it is closed; keys change what is coloured. Raises BackendError without a display."""
     try:
         require_package("open3d", extra="viz", purpose="the viewer window")
@@ -44,7 +43,7 @@ def show(cloud: PointCloud, instances: Instances | None = None, *, min_score: fl
         raise _no_window("no display is set")
     import open3d as o3d
 
-    paints = paint_modes(cloud, instances, min_score)
+    paints = paint_modes(cloud, instances)
     geometry = _geometry(cloud)
     window = o3d.visualization.VisualizerWithKeyCallback()
     if not window.create_window(window_name=title, width=1280, height=800):
@@ -60,11 +59,11 @@ def show(cloud: PointCloud, instances: Instances | None = None, *, min_score: fl
     window.destroy_window()
 
 
-def paint_modes(cloud: PointCloud, instances: Instances | None, min_score: float = 0.2) -> dict[str, NDArray[np.uint8]]:
+def paint_modes(cloud: PointCloud, instances: Instances | None) -> dict[str, NDArray[np.uint8]]:
     """Return the colours (N, 3) of each key: 1 scan, 2 instances, 3 classes, 4 truth; those without data are left out."""
     paints = {"1": own_colors(cloud)}
-    by_instance = {layer.title: layer for layer in make_layers(cloud, instances, color_by="instances", min_score=min_score)}
-    by_class = {layer.title: layer for layer in make_layers(cloud, instances, color_by="classes", min_score=min_score)}
+    by_instance = {layer.title: layer for layer in make_layers(cloud, instances, color_by="instances")}
+    by_class = {layer.title: layer for layer in make_layers(cloud, instances, color_by="classes")}
     if "Prediction" in by_instance:
         paints["2"] = by_instance["Prediction"].point_colors
         paints["3"] = by_class["Prediction"].point_colors

@@ -9,3 +9,6 @@ MODELS = {"relation3d-synth": "relation3d-synth.safetensors"}
 
 #: The network that is used when none is named.
 DEFAULT_MODEL = "relation3d-synth"
+
+#: Instances that score less are not shown or written, unless asked for.
+MIN_SCORE = 0.2

@@ -89,8 +89,8 @@ def test_every_output_shows_the_same_confident_instances(
     drawn = []
     make_layers = panels.make_layers
 
-    def spy(cloud: PointCloud, instances: Instances | None, color_by: panels.ColorBy, min_score: float) -> list[panels.Layer]:
-        drawn.extend(make_layers(cloud, instances, color_by=color_by, min_score=min_score))
+    def spy(cloud: PointCloud, instances: Instances | None, color_by: panels.ColorBy) -> list[panels.Layer]:
+        drawn.extend(make_layers(cloud, instances, color_by=color_by))
         return drawn
 
     monkeypatch.setattr(panels, "make_layers", spy)

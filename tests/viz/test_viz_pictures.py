@@ -2,6 +2,7 @@
 
 import io
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -92,21 +93,21 @@ def test_a_true_object_takes_the_colour_of_its_prediction():
     cloud, found = small_result()
     truth, prediction = make_layers(cloud, found)
     assert truth.names == ["chair", "table", "shower curtain"]
-    assert prediction.names == ["shower curtain", "chair"]      # the third scores too low
-    np.testing.assert_array_equal(prediction.colors, truth.colors[[2, 0]])
+    assert prediction.names == ["shower curtain", "chair", "table"]
+    np.testing.assert_array_equal(prediction.colors[:2], truth.colors[[2, 0]])
     np.testing.assert_array_equal(match_colors(np.array([0, 0, 1, 1]), np.array([1, 1, 0, -1]), 3, first_new=9), [1, 0, 9])
     assert match_colors(np.array([-1, -1]), np.array([0, -1]), 1, first_new=0).tolist() == [0]
 
 
 def test_an_instance_has_one_colour_in_file_panels_and_window(tmp_path):
     cloud, found = small_result()
-    found = found[[2, 0, 1]]      # the first scores too low to be drawn
+    found = found[[2, 0, 1]]
     write_result(tmp_path, cloud, found)
     painted, shown = read_ply(tmp_path / "instances.ply"), paint_modes(cloud, found)["2"]
-    for row in (1, 2):
+    for row in (0, 1, 2):
         mine = found.to_labels()[0] == row
         np.testing.assert_array_equal(painted.rgb[mine], shown[mine])
-        assert (shown[mine] == make_layers(cloud, found)[1].colors[row - 1]).all()
+        assert (shown[mine] == make_layers(cloud, found)[1].colors[row]).all()
 
 
 @pytest.mark.parametrize("color_by", ["instances", "classes"])
@@ -171,3 +172,10 @@ def test_a_training_run_is_drawn_from_its_log(tmp_path):
 def test_the_layers_of_a_loss_are_one_curve():
     summed = _over_layers({"kind": "train", "epoch": 1, "loss": 9.0, "layer0.cls": 1.0, "layer1.cls": 2.0, "layer1.dice": 4.0})
     assert summed == {"kind": "train", "epoch": 1, "loss": 9.0, "cls": 3.0, "dice": 4.0}
+
+
+def test_pictures_show_every_instance_they_are_given():
+    cloud, found = small_result()
+    unsure = replace(found, scores=np.full(len(found), 0.01, dtype=np.float32))
+    layer = next(layer for layer in make_layers(cloud, unsure) if layer.title == "Prediction")
+    assert set(layer.owner[layer.owner >= 0]) == set(found.to_labels()[0]) - {-1}
