@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Sampler
 
 from pc3d.config import ExperimentConfig, write_yaml
-from pc3d.data import Sample, ScanDataset, collate, make_sample
+from pc3d.data import Sample, ScanDataset, TrainingSamples, collate
 from pc3d.engine.device import choose_device
 from pc3d.engine.evaluate import evaluate_model
 from pc3d.engine.progress import MetricsLog
@@ -22,22 +22,6 @@ from pc3d.losses import Criterion
 from pc3d.models import Relation3D, build, load_into, save_model
 from pc3d.progress import track
 from pc3d.structures import PointBatch
-
-
-class TrainingSamples(Dataset[Sample]):
-    """Augmented samples, asked for by (epoch, index): the randomness of each follows from these and the seed alone."""
-
-    def __init__(self, scans: ScanDataset, config: ExperimentConfig) -> None:
-        self.scans, self.config = scans, config
-
-    def __len__(self) -> int:
-        return len(self.scans)
-
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, index = key
-        rng = np.random.default_rng([self.config.train.seed, epoch, index])
-        return make_sample(self.scans[index], self.config.model, augment=self.config.augment,
-                           max_points=self.config.data.max_points, rng=rng)
 
 
 class Shuffle(Sampler[tuple[int, int]]):
