@@ -22,6 +22,7 @@ LAYERS = (
     ("models", "data", "reconstruct", "lift"),
     ("synth",),  # fuses its virtual frames with reconstruct
     ("engine", "viz"),
+    ("bench",),
     ("cli",),
     ("__main__",),
 )
@@ -29,9 +30,9 @@ RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 # Library -> path prefixes inside pc3d/ that may import it.
 HOMES = {
     "open3d": ("viz/", "synth/", "reconstruct/"),
-    "spconv": ("nn/sparse",),
+    "spconv": ("nn/sparse", "bench/"), "torch_scatter": ("bench/",),
     "transformers": ("lift/segmenters",),
-    "plyfile": ("io/",), "laspy": ("io/",), "lazrs": ("io/",), "pye57": ("io/",), "pypcd4": ("io/",),
+    "plyfile": ("io/", "bench/"), "laspy": ("io/",), "lazrs": ("io/",), "pye57": ("io/",), "pypcd4": ("io/",),
     "matplotlib": ("viz/",),
     "typer": ("cli/",),
 }

@@ -17,6 +17,7 @@ import typer
 
 from pc3d import __version__
 from pc3d.cli import (
+    bench,
     convert,
     demo,
     doctor,
@@ -43,6 +44,7 @@ VERBS: dict[str, tuple[Callable[..., Any], str]] = {
     "eval": (evaluate.evaluate, evaluate.EXAMPLES),
     "synth": (synth.synth, synth.EXAMPLES),
     "convert": (convert.convert, convert.EXAMPLES),
+    "bench": (bench.bench, bench.EXAMPLES),
     "doctor": (doctor.doctor, doctor.EXAMPLES),
 }
 
@@ -75,7 +77,7 @@ def make_app() -> typer.Typer:
     for verb, (function, examples) in VERBS.items():
         summary = (function.__doc__ or "").split(";")[0].strip().rstrip(".")
         app.command(verb, short_help=summary, epilog=_verbatim(examples),
-                    no_args_is_help=verb not in ("demo", "doctor"))(_command(function))
+                    no_args_is_help=verb not in ("demo", "doctor", "bench"))(_command(function))
     return app
 
 

@@ -1,0 +1,17 @@
+"""Benchmarks: how fast pc3d is on this machine, beside what people use today.
+
+A benchmark is a function that yields rows; every comparison first checks that both sides computed the same, then times them in
+turn in one process. Data is generated, so each figure can be measured again anywhere: ``pc3d bench NAME``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pc3d.bench import steps
+from pc3d.bench.compare import Row
+
+#: Name -> the function that yields its rows, given the number of rounds.
+BENCHMARKS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "steps": steps.run,
+}
