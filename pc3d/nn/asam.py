@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from torch import Tensor, cat, nn
 
+from pc3d.nn.norm import BatchNorm
 from pc3d.ops import group_segments, segment_expand, segment_pool, segment_softmax
 from pc3d.ops.segment import Reduce
 
@@ -49,6 +50,6 @@ class ASAM(nn.Module):
 def _weight_mlp(channels: int) -> nn.Sequential:
     """Two hidden layers and one number per point; batch norm runs over the points of the whole batch."""
     return nn.Sequential(
-        nn.Linear(channels, channels), nn.BatchNorm1d(channels, eps=1e-4), nn.ReLU(),
-        nn.Linear(channels, channels), nn.BatchNorm1d(channels, eps=1e-4), nn.ReLU(),
+        nn.Linear(channels, channels), BatchNorm(channels), nn.ReLU(),
+        nn.Linear(channels, channels), BatchNorm(channels), nn.ReLU(),
         nn.Linear(channels, 1))

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from pc3d.config import BackboneConfig
+from pc3d.nn.norm import BatchNorm
 from pc3d.nn.sparse import Engine, SparseTensor, engine
 
 
@@ -80,26 +81,10 @@ class ResidualBlock(nn.Module):
         return y.replace_feature(y.features + self.i_branch(x).features)
 
 
-class VoxelNorm(nn.BatchNorm1d):
-    """Batch normalisation over all voxels of the batch (eps 1e-4, momentum 0.1).
-
-    A batch of fewer than two voxels has no variance: it is normalised with the running statistics, which stay as they
-    are. torch would raise, and a small scan often leaves one voxel at the deepest level.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, eps=1e-4, momentum=0.1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        if self.training and len(x) < 2:
-            return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)
-        return super().forward(x)
-
-
 def _norm_relu(channels: int) -> tuple[nn.Module, nn.Module]:
     # In place: neither the norm nor the convolution before it needs the norm's output for its gradient, and one fresh
     # buffer less per layer saves 12 % of the time of a forward pass.
-    return VoxelNorm(channels), nn.ReLU(inplace=True)
+    return BatchNorm(channels), nn.ReLU(inplace=True)
 
 
 def _blocks(layers: Engine, in_channels: int, out_channels: int, block_reps: int) -> nn.Sequential:
@@ -110,7 +95,7 @@ def _blocks(layers: Engine, in_channels: int, out_channels: int, block_reps: int
 def _apply(modules: nn.Sequential, x: Any) -> Any:
     """Run convolutions on the sparse tensor and everything else on its features."""
     for module in modules:
-        if isinstance(module, VoxelNorm | nn.ReLU):
+        if isinstance(module, BatchNorm | nn.ReLU):
             x = x.replace_feature(module(x.features))
         else:
             x = module(x)

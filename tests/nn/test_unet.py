@@ -13,7 +13,8 @@ from torch import Tensor
 
 from pc3d.config import BackboneConfig
 from pc3d.errors import DataError
-from pc3d.nn.unet import UNet, VoxelNorm
+from pc3d.nn.norm import BatchNorm
+from pc3d.nn.unet import UNet
 
 GOLDEN = json.loads((Path(__file__).parent.parent / "golden" / "relation3d_small_float64.json").read_text())["backbone"]
 NAMES = Path(__file__).parent.parent / "golden" / "relation3d_state_dict.txt"
@@ -125,7 +126,7 @@ def test_tiny_scans_pass_in_training_and_evaluation(count: int, training: bool) 
 
 
 def test_norm_of_one_voxel_uses_and_keeps_the_running_statistics() -> None:
-    norm = VoxelNorm(3)
+    norm = BatchNorm(3)
     before = norm.running_mean.clone()
     torch.testing.assert_close(norm(torch.ones(1, 3)), norm.eval()(torch.ones(1, 3)))
     assert torch.equal(norm.running_mean, before)
