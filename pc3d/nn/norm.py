@@ -22,6 +22,11 @@ class BatchNorm(nn.BatchNorm1d):
     often leaves one voxel at the deepest level.
     """
 
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
+    momentum: float
+
     def __init__(self, channels: int) -> None:
         super().__init__(channels, eps=1e-4, momentum=0.1)
         self.synchronised = False
