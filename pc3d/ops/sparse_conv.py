@@ -17,11 +17,11 @@ def sparse_conv(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     """Convolve (N, Cin) input rows to (M, Cout) output rows along the pairs of a kernel map.
 
     ``y[o] = sum_k sum_{(i, o) in pairs_k} W[:, k, :] x[i]`` with weight (Cout, K, Cin); an output without pairs is 0.
-    float32 and float64 are computed as they are, half types in float32. Differentiable in x and weight, twice.
+    Half types are summed in float32 and rounded once. Differentiable in x and weight, twice.
     Raises DataError when rows, channels, taps or dtypes do not fit together.
     """
     _check(x, weight, pairs)
-    if x.dtype not in (torch.float32, torch.float64):
+    if x.device.type == "cpu" and x.dtype not in (torch.float32, torch.float64):
         return sparse_conv(x.float(), weight.float(), pairs).to(x.dtype)
     result: Tensor = _conv_op(x, weight, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out)
     return result
@@ -42,12 +42,18 @@ def _check(x: Tensor, weight: Tensor, pairs: KernelMap) -> None:
 
 
 def _conv_reference(x: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor, num_out: int) -> Tensor:
-    y = x.new_zeros(num_out, weight.shape[0])
+    rows, weight = _summable(x), _summable(weight)
+    y = rows.new_zeros(num_out, weight.shape[0])
     bounds = tap_offsets.tolist()
     for tap, (begin, end) in enumerate(pairwise(bounds)):
         if begin < end:
-            y.index_add_(0, out_rows[begin:end], x[in_rows[begin:end]] @ weight[:, tap].t())
-    return y
+            y.index_add_(0, out_rows[begin:end], rows[in_rows[begin:end]] @ weight[:, tap].t())
+    return y.to(x.dtype)
+
+
+def _summable(x: Tensor) -> Tensor:
+    """Half types as float32, in which their sums are taken."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
 def _conv_fake(x: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor, num_out: int) -> Tensor:
@@ -67,9 +73,10 @@ def _conv_backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
 
 
 def _weight_grad_reference(x: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor) -> Tensor:
+    rows, grad = _summable(x), _summable(grad)
     bounds = tap_offsets.tolist()
-    taps = [grad[out_rows[begin:end]].t() @ x[in_rows[begin:end]] for begin, end in pairwise(bounds)]
-    return torch.stack(taps, 1)
+    taps = [grad[out_rows[begin:end]].t() @ rows[in_rows[begin:end]] for begin, end in pairwise(bounds)]
+    return torch.stack(taps, 1).to(x.dtype)
 
 
 def _weight_grad_fake(x: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor) -> Tensor:
