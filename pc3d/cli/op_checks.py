@@ -82,6 +82,15 @@ def _segments(generator: torch.Generator) -> tuple[Tensor, ...]:
     return torch.randn(40, 5, generator=generator), *group_segments(torch.randint(0, 6, (40,), generator=generator), 7)
 
 
+def _boxes(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Boxes of 7 queries, and a Fourier matrix of 4 waves."""
+    return torch.rand(7, 6, generator=generator), torch.randn(6, 4, generator=generator)
+
+
+def _relation_gradient(generator: torch.Generator) -> tuple[Tensor, ...]:
+    return *torch.randn(2, 3, 7, 7, generator=generator), *_boxes(generator)
+
+
 #: Op -> the arguments it is proven on.
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
@@ -90,6 +99,8 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "estimate_normals": lambda g: (_points(g), torch.randint(0, 40, (40, 8), generator=g)),
     "edge_weights": lambda g: (_points(g), _units(g), _edges(g)),
     "orient_normals": lambda g: (_points(g), _units(g), torch.randint(0, 40, (40, 6), generator=g), torch.zeros(3)),
+    "relation_bias": lambda g: (*_boxes(g), torch.randn(3, 8, generator=g), torch.randn(3, generator=g)),
+    "relation_bias_grad": _relation_gradient,
     "relative_read": lambda g: (torch.randn(2, 5, 12, generator=g), _bins(g), False),
     "relative_add": lambda g: (torch.randn(2, 5, 7, generator=g), _bins(g), 12, True),
     "segment_group": lambda g: (torch.randint(0, 6, (40,), generator=g), 7),

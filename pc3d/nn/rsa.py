@@ -13,14 +13,12 @@ The paper calls the encoding sine-cosine and the projection linear; released wei
 
 from __future__ import annotations
 
-import math
-
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.nn.fourier import FourierEncoding
-
-EPSILON = 1e-5  # metres, added to box sizes
+from pc3d.ops import relation_bias
 
 
 class RelationBias(nn.Module):
@@ -33,9 +31,7 @@ class RelationBias(nn.Module):
 
     def forward(self, boxes: Tensor) -> Tensor:
         """Map boxes (K, 6), centre and size in metres, to (H, K, K); no gradient reaches the boxes."""
-        encoded = self.encoding(relation(boxes))
-        bias: Tensor = self.project(encoded).relu()                                     # (3)
-        return bias.permute(2, 0, 1)
+        return relation_bias(boxes, self.encoding.gauss_B, self.project.weight, self.project.bias)
 
 
 class RelationSelfAttention(nn.Module):
@@ -54,9 +50,8 @@ class RelationSelfAttention(nn.Module):
         q = self.query_content(queries) + self.query_position(position)
         k = self.key_content(queries) + self.key_position(position)
         q, k, v = (x.unflatten(2, (self.num_heads, -1)).transpose(1, 2) for x in (q, k, self.value(queries)))
-        logits = q @ k.transpose(2, 3) / math.sqrt(q.shape[3])
-        weights = (logits if bias is None else logits + bias).softmax(dim=3)            # (4)
-        result: Tensor = self.out((weights @ v).transpose(1, 2).flatten(2))
+        read = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)                  # (4)
+        result: Tensor = self.out(read.transpose(1, 2).flatten(2))
         return result
 
 
@@ -76,12 +71,3 @@ def query_boxes(mask_logits: Tensor, xyz: Tensor, min_size: float) -> Tensor:
         corners.append((column.masked_fill(outside, torch.inf).amin(1), column.masked_fill(outside, -torch.inf).amax(1)))
     low, high = (torch.stack(side, dim=1) for side in zip(*corners))
     return torch.cat([(low + high) / 2, (high - low).clamp(min=min_size)], dim=1)
-
-
-@torch.no_grad()
-def relation(boxes: Tensor) -> Tensor:
-    """Relations (K, K, 6) of boxes (K, 6): equation (1), then (2)."""
-    center, size = boxes[:, :3], boxes[:, 3:] + EPSILON
-    position = ((center[:, None] - center[None]).abs() / size[:, None] + 1).log()       # (1)
-    geometry = (size[:, None] / size[None]).log()                                       # (2)
-    return torch.cat([position, geometry], dim=2)

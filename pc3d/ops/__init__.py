@@ -5,9 +5,10 @@ from pc3d.ops.felzenszwalb import felzenszwalb
 from pc3d.ops.knn import knn
 from pc3d.ops.normals import estimate_normals, mean_face_normals, vertex_normals
 from pc3d.ops.orient_normals import orient_normals
+from pc3d.ops.relation_bias import relation_bias
 from pc3d.ops.relative import relative_add, relative_read
 from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_pool, segment_softmax
 
 __all__ = ["Groups", "edge_weights", "estimate_normals", "felzenszwalb", "group_segments", "knn", "mean_face_normals",
-           "orient_normals", "relative_add", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
+           "orient_normals", "relation_bias", "relative_add", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
            "vertex_normals"]

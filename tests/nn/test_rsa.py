@@ -1,8 +1,6 @@
-import math
-
 import torch
 
-from pc3d.nn.rsa import RelationBias, RelationSelfAttention, query_boxes, relation
+from pc3d.nn.rsa import RelationBias, RelationSelfAttention, query_boxes
 
 
 def test_box_encloses_the_superpoints_of_the_mask() -> None:
@@ -16,14 +14,6 @@ def test_empty_mask_has_the_box_of_its_likeliest_superpoint() -> None:
     logits = torch.tensor([[-4.0, -3.0]])
     assert query_boxes(logits, xyz, min_size=0.0).tolist() == [[1, 2, 3, 0, 0, 0]]
     torch.testing.assert_close(query_boxes(logits, xyz, min_size=0.05)[0, 3:], torch.full((3,), 0.05))
-
-
-def test_relation_is_the_papers_formula() -> None:
-    boxes = torch.tensor([[0.0, 0, 0, 1, 2, 4], [3, 0, -1, 2, 2, 2]], dtype=torch.float64)
-    e = 1e-5
-    expected = [math.log(3 / (1 + e) + 1), 0.0, math.log(1 / (4 + e) + 1),
-                math.log((1 + e) / (2 + e)), 0.0, math.log((4 + e) / (2 + e))]
-    torch.testing.assert_close(relation(boxes)[0, 1], torch.tensor(expected, dtype=torch.float64))
 
 
 def test_bias_is_never_negative_and_teaches_only_its_projection() -> None:

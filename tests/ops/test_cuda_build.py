@@ -14,7 +14,7 @@ import pc3d.ops  # noqa: F401  defines the ops
 from pc3d.ops._library import LIBRARY_PATH, has_kernel, known_ops, native_error
 
 ROOT = Path(__file__).resolve().parents[2]
-CUDA_OPS = ("segment_sum", "segment_max", "relative_read", "relative_add")
+CUDA_OPS = ("segment_sum", "segment_max", "relative_read", "relative_add", "relation_bias", "relation_bias_grad")
 PTX, MACHINE_CODE = 1, 2
 
 

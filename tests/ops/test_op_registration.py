@@ -20,6 +20,7 @@ GROUPS = group_segments(torch.arange(20) * 7 % 5, 6)
 XYZ = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
 FACES = torch.arange(18).reshape(-1, 3)
 NEIGHBORS = torch.stack([(torch.arange(20) + step) % 20 for step in (1, 2, 5)], dim=1)
+BOXES, GAUSS = torch.cat([XYZ, XYZ.flip(0)], 1), torch.cat([XYZ[:8].T, XYZ[8:16].T])[:, ::2].contiguous()
 UNITS = torch.nn.functional.normalize(XYZ - 0.5, dim=1)
 
 KEYS = pack_keys(torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(2), torch.arange(3)))[::2].contiguous()
@@ -44,6 +45,8 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "segment_sum": lambda: (rows(20), *GROUPS),
     "segment_max": lambda: (rows(20, torch.float64), *GROUPS),
     "segment_expand": lambda: (rows(6), *GROUPS),
+    "relation_bias": lambda: (BOXES, GAUSS, planes(3, 8), planes(3)),
+    "relation_bias_grad": lambda: (planes(3, 20, 20).detach(), planes(3, 20, 20).detach(), BOXES, GAUSS),
     "relative_read": lambda: (planes(2, 5, 12), BINS, False),
     "relative_add": lambda: (planes(2, 5, 7), BINS, 12, True),
     "sparse_kernel_map": lambda: (KEYS, KEYS, [3, 3, 3], [1, 1, 1], [1, 1, 1]),

@@ -1,0 +1,61 @@
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#include <cstdint>
+
+#define PC3D_SIMD attention_avx2
+#define PC3D_TARGET __attribute__((target("avx2,fma")))
+#define PC3D_INLINE PC3D_TARGET static inline __attribute__((always_inline))
+
+namespace pc3d {
+namespace PC3D_SIMD {
+
+struct Simd {
+  using Vector = __m256;
+  static constexpr int width = 8;
+
+  PC3D_INLINE __m256i mask(int lanes) {
+    return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
+  }
+  PC3D_INLINE Vector set(float x) { return _mm256_set1_ps(x); }
+  PC3D_INLINE Vector load(const float* p) { return _mm256_loadu_ps(p); }
+  PC3D_INLINE void store(float* p, Vector v) { _mm256_storeu_ps(p, v); }
+  PC3D_INLINE void store_part(float* p, Vector v, int lanes) { _mm256_maskstore_ps(p, mask(lanes), v); }
+  PC3D_INLINE Vector multiply_add(Vector a, Vector b, Vector c) { return _mm256_fmadd_ps(a, b, c); }
+  PC3D_INLINE Vector max(Vector limit, Vector x) { return _mm256_max_ps(limit, x); }  // NaN in x stays
+  PC3D_INLINE Vector min(Vector limit, Vector x) { return _mm256_min_ps(limit, x); }
+  PC3D_INLINE Vector abs(Vector x) { return _mm256_andnot_ps(set(-0.0f), x); }
+  PC3D_INLINE Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
+  PC3D_INLINE Vector with_sign(Vector x, Vector sign) { return _mm256_xor_ps(x, _mm256_and_ps(sign, set(-0.0f))); }
+  // NaN keeps its bits, all of them in the mantissa once the exponent is that of 1: it is put back by adding x - x.
+  PC3D_INLINE Vector mantissa(Vector x) {
+    const __m256i bits = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x007fffff));
+    return _mm256_castsi256_ps(_mm256_or_si256(bits, _mm256_set1_epi32(0x3f800000))) + (x - x);
+  }
+  PC3D_INLINE Vector exponent(Vector x) {
+    const __m256i bits = _mm256_srli_epi32(_mm256_castps_si256(x), 23);
+    return _mm256_cvtepi32_ps(_mm256_sub_epi32(bits, _mm256_set1_epi32(127)));
+  }
+  PC3D_INLINE Vector at_least(Vector x, float limit) {
+    return _mm256_and_ps(_mm256_cmp_ps(x, set(limit), _CMP_GE_OQ), set(1));
+  }
+  // Two factors, since 2^n alone can leave the range of floats.
+  PC3D_INLINE Vector scale(Vector x, Vector n) {
+    const __m256i all = _mm256_cvtps_epi32(n), half = _mm256_srai_epi32(all, 1);
+    const __m256i one = _mm256_set1_epi32(127), rest = _mm256_sub_epi32(all, half);
+    const Vector first = _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(half, one), 23));
+    return x * first * _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(rest, one), 23));
+  }
+};
+
+}  // namespace PC3D_SIMD
+}  // namespace pc3d
+
+#include "relation_bias_kernel.h"
+
+namespace pc3d {
+
+const RelationKernels avx2_relation = attention_avx2::relation_kernels;
+
+}  // namespace pc3d
+#endif

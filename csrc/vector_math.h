@@ -1,0 +1,68 @@
+// log, exp, sin and cos of vectors of floats, to two units in the last place or so; NaN gives NaN.
+//
+// Include after defining PC3D_SIMD, PC3D_TARGET, PC3D_INLINE and in that namespace a struct Simd: Vector, width, set, load,
+// load_part, store, store_part, multiply_add, max, min, round, abs, with_sign, mantissa, exponent, scale. Nothing of the
+// standard library is called here: code made for one instruction set can then never be picked by the linker for another.
+#pragma once
+
+namespace pc3d {
+namespace PC3D_SIMD {
+
+using Vector = Simd::Vector;
+
+// c[0] + c[1] x + c[2] x^2 + ...
+template <int N>
+PC3D_INLINE Vector polynomial(Vector x, const float (&c)[N]) {
+  Vector sum = Simd::set(c[N - 1]);
+#pragma GCC unroll 16
+  for (int i = N - 2; i >= 0; --i) sum = Simd::multiply_add(sum, x, Simd::set(c[i]));
+  return sum;
+}
+
+// sin(2 pi t) for |t| <= 1/4; minimax, 5e-9.
+PC3D_INLINE Vector sine_of_quarter(Vector t) {
+  return t * polynomial(t * t, {6.283185274f, -41.34167748f, 81.60223122f, -76.57499153f, 39.71091311f});
+}
+
+// sin and cos of 2 pi u. The fraction of u is exact in floats, so large angles lose no digits here.
+PC3D_INLINE void sine_cosine(Vector u, Vector* sine, Vector* cosine) {
+  const Vector turn = u - Simd::round(u);                          // [-1/2, 1/2]
+  const Vector quarter = Simd::set(0.25f), t = quarter - Simd::abs(turn);  // cos(2 pi turn) = sin(2 pi t)
+  *cosine = sine_of_quarter(t);
+  *sine = sine_of_quarter(Simd::with_sign(quarter - Simd::abs(t), turn));
+}
+
+// log(x) for normal x > 0 (Cephes polynomial): x = m 2^e with m in [1, 2), brought to [sqrt(1/2), sqrt(2)).
+PC3D_INLINE Vector log_of(Vector x) {
+  Vector m = Simd::mantissa(x), e = Simd::exponent(x);
+  const Vector high = Simd::at_least(m, 1.41421356f);              // 1 where m >= sqrt(2), else 0
+  m = Simd::multiply_add(high, Simd::set(-0.5f) * m, m) - Simd::set(1);
+  e = e + high;
+  Vector y = m * polynomial(m, {3.3333331174e-1f, -2.4999993993e-1f, 2.0000714765e-1f, -1.6668057665e-1f, 1.4249322787e-1f,
+                                -1.2420140846e-1f, 1.1676998740e-1f, -1.1514610310e-1f, 7.0376836292e-2f});
+  y = Simd::multiply_add(e, Simd::set(-2.12194440e-4f), y * m * m);
+  y = Simd::multiply_add(m * m, Simd::set(-0.5f), y);
+  return Simd::multiply_add(e, Simd::set(0.693359375f), m + y);
+}
+
+// exp(x) for x <= 88 (Cephes polynomial); below -87 it is 0.
+PC3D_INLINE Vector exp_of(Vector x) {
+  x = Simd::max(Simd::set(-104.0f), x);
+  const Vector n = Simd::round(x * Simd::set(1.44269504f));
+  Vector r = Simd::multiply_add(n, Simd::set(-0.693359375f), x);
+  r = Simd::multiply_add(n, Simd::set(2.12194440e-4f), r);
+  const Vector p = polynomial(r, {5.0000001201e-1f, 1.6666665459e-1f, 4.1665795894e-2f, 8.3334519073e-3f, 1.3981999507e-3f,
+                                  1.9875691500e-4f});
+  return Simd::scale(Simd::multiply_add(r * r, p, r + Simd::set(1)), n);
+}
+
+// Sum of the lanes, in order.
+PC3D_INLINE float total_of(Vector v) {
+  float lane[Simd::width], total = 0;
+  Simd::store(lane, v);
+  for (int l = 0; l < Simd::width; ++l) total += lane[l];
+  return total;
+}
+
+}  // namespace PC3D_SIMD
+}  // namespace pc3d
