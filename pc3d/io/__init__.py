@@ -11,7 +11,7 @@ from pathlib import Path
 from pc3d.errors import FormatError, explain
 from pc3d.io.columns import keep_finite
 from pc3d.io.files import check_file
-from pc3d.io.frames import read_frames
+from pc3d.io.frames import Frames, read_frames, write_sens
 from pc3d.io.instances import read_instances, write_instances
 from pc3d.io.las import read_las, write_las
 from pc3d.io.npz import read_npy, read_npz, write_npy, write_npz
@@ -20,8 +20,8 @@ from pc3d.io.result import own_columns, read_result, write_result
 from pc3d.io.xyz import read_xyz, write_xyz
 from pc3d.structures import PointCloud
 
-__all__ = ["READERS", "WRITERS", "read", "read_frames", "read_instances", "read_result", "write", "write_instances",
-           "write_result"]
+__all__ = ["READERS", "WRITERS", "Frames", "read", "read_frames", "read_instances", "read_result", "write",
+           "write_instances", "write_result", "write_sens"]
 
 READERS: dict[str, Callable[[Path], PointCloud]] = {
     ".ply": read_ply, ".npz": read_npz, ".npy": read_npy, ".xyz": read_xyz, ".txt": read_xyz,

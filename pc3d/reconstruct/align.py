@@ -36,7 +36,8 @@ def _floor_score(xyz: NDArray[np.float32], normals: NDArray[np.float32], up: NDA
 
 
 def align_up(mesh: PointCloud) -> PointCloud:
-    """Turn a cloud so that z is up and its floor is at z = 0; the 4x4 ``T_aligned_world`` goes into its metadata.
+    """Turn a cloud so that z is up and its floor is at z = 0; the 4x4 ``T_aligned_world`` goes into its metadata
+    and, when it is written as PLY, into a comment of the header.
 
     Raises DataError for a cloud with neither normals nor faces.
     """
@@ -54,11 +55,14 @@ def align_up(mesh: PointCloud) -> PointCloud:
     transform[:3, 3] = turn @ mesh.origin - [0, 0, floor + (turn @ mesh.origin)[2]]
     moved = (xyz - [0, 0, floor]).astype(np.float32)
     origin = transform[:3, :3] @ mesh.origin
+    notes = mesh.metadata.get("ply", {})
+    comment = " ".join(["T_aligned_world", *(f"{number:.12g}" for number in transform.ravel())])  # so that a file keeps it too
     return mesh.replace(
         xyz=moved,
         origin=origin * [1, 1, 0],
         normals=(normals @ turn.T).astype(np.float32),
-        metadata={**mesh.metadata, "T_aligned_world": transform.tolist()},
+        metadata={**mesh.metadata, "T_aligned_world": transform.tolist(),
+                  "ply": {**notes, "comments": [*notes.get("comments", []), comment]}},
     )
 
 

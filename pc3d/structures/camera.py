@@ -1,19 +1,23 @@
-"""A pinhole camera and a posed RGB-D frame."""
+"""A camera and a posed image, with or without depth."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
+from pc3d.structures.lens import Lens
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Pinhole intrinsics in pixels; pixel (u, v) = (fx x/z + cx, fy y/z + cy), OpenCV axes (x right, y down, z ahead)."""
+    """Intrinsics in pixels; pixel (u, v) = (fx x/z + cx, fy y/z + cy), OpenCV axes (x right, y down, z ahead).
+
+    The middle of the first pixel is (0, 0). ``lens`` bends (x/z, y/z) first; None is a pinhole.
+    """
 
     width: int
     height: int
@@ -21,6 +25,7 @@ class Camera:
     fy: float
     cx: float
     cy: float
+    lens: Lens | None = None
 
     def __post_init__(self) -> None:
         values = (self.width, self.height, self.fx, self.fy)
@@ -29,29 +34,50 @@ class Camera:
                                     expected="finite pixels, with positive size and focal lengths"))
 
     @classmethod
-    def from_matrix(cls, matrix: NDArray[np.floating], width: int, height: int) -> Camera:
+    def from_matrix(cls, matrix: NDArray[np.floating], width: int, height: int, lens: Lens | None = None) -> Camera:
         """Build from a 3x3 (or 4x4) intrinsic matrix."""
-        return cls(width, height, float(matrix[0, 0]), float(matrix[1, 1]), float(matrix[0, 2]), float(matrix[1, 2]))
+        fx, fy, cx, cy = (float(matrix[i]) for i in ((0, 0), (1, 1), (0, 2), (1, 2)))
+        return cls(width, height, fx, fy, cx, cy, lens)
 
     @property
     def matrix(self) -> NDArray[np.float64]:
         """Intrinsic matrix (3, 3)."""
         return np.array([[self.fx, 0, self.cx], [0, self.fy, self.cy], [0, 0, 1]])
 
+    def resized(self, width: int, height: int) -> Camera:
+        """The camera of the same image at another size; edges stay edges, so middles of pixels move by half a pixel."""
+        sx, sy = width / self.width, height / self.height
+        return replace(self, width=width, height=height, fx=sx * self.fx, fy=sy * self.fy,
+                       cx=sx * (self.cx + 0.5) - 0.5, cy=sy * (self.cy + 0.5) - 0.5)
+
+    def project(self, points: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Pixel (N, 2) of points (N, 3) in camera coordinates; NaN behind the camera and beyond what the lens can see."""
+        points = np.asarray(points, dtype=np.float64)
+        ahead = np.where(points[:, 2:] > 0, points[:, 2:], np.nan)
+        ideal = points[:, :2] / ahead
+        image = ideal if self.lens is None else self.lens.distort(ideal)
+        return image * [self.fx, self.fy] + [self.cx, self.cy]
+
+    def rays(self, pixels: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Direction (N, 3) with z = 1 of each pixel (N, 2): times depth it is the point in camera coordinates."""
+        image = (np.asarray(pixels, dtype=np.float64) - [self.cx, self.cy]) / [self.fx, self.fy]
+        ideal = image if self.lens is None else self.lens.undistort(image)
+        return np.concatenate([ideal, np.ones((len(ideal), 1))], axis=1)
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
-    """One posed RGB-D image, small whatever its size: ``rgb`` and ``depth`` read their file each time they are asked for.
+    """One posed image, small whatever its size: ``rgb`` and ``depth`` read their file each time they are asked for.
 
     ``T_world_camera`` maps camera to world coordinates; depth is in metres, 0 where there is none.
     """
 
     name: str
-    camera: Camera                                   # of the colour image
+    camera: Camera                                          # of the colour image
     depth_camera: Camera
-    T_world_camera: NDArray[np.float64]              # (4, 4)
-    read_rgb: Callable[[], NDArray[np.uint8]]        # -> (H, W, 3)
-    read_depth: Callable[[], NDArray[np.float32]]    # -> (H, W) metres
+    T_world_camera: NDArray[np.float64]                     # (4, 4)
+    read_rgb: Callable[[], NDArray[np.uint8]]               # -> (H, W, 3)
+    read_depth: Callable[[], NDArray[np.float32]] | None    # -> (H, W) metres; None: colour only
     timestamp: float | None = None
 
     def __post_init__(self) -> None:
@@ -66,6 +92,17 @@ class Frame:
         return self.read_rgb()
 
     @property
+    def has_depth(self) -> bool:
+        """Whether a depth image belongs to the frame."""
+        return self.read_depth is not None
+
+    @property
     def depth(self) -> NDArray[np.float32]:
-        """Depth image (H, W) in metres, 0 for none; each access reads it."""
+        """Depth image (H, W) in metres, 0 for none; each access reads it. Raises DataError for a frame without depth."""
+        if self.read_depth is None:
+            raise DataError(explain("the frame has no depth image", where=f"frame {self.name}"))
         return self.read_depth()
+
+    def moved(self, T_new_world: NDArray[np.float64]) -> Frame:
+        """The same frame in another world: its pose becomes T_new_world @ T_world_camera."""
+        return replace(self, T_world_camera=T_new_world @ self.T_world_camera)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pc3d.errors import FileError, FormatError
+from pc3d.errors import DataError, FileError, FormatError
 from pc3d.io import read_frames
 
 Image = pytest.importorskip("PIL.Image")
@@ -75,7 +75,8 @@ def test_frames_without_a_pose_are_left_out_and_counted(folder):
     poses = np.stack([pose_of(i) for i in range(11)])
     poses[2], poses[7], poses[9] = -np.inf, np.nan, 2 * poses[9]     # ScanNet's mark, a lost pose, no rotation
     np.savetxt(folder / "poses.txt", poses.reshape(11, 16))
-    with pytest.warns(UserWarning, match="3 of 11 frames have no valid pose"):
+    reasons = r"2 \(pose not finite \(tracking lost\)\), 1 \(pose not rigid\)"
+    with pytest.warns(UserWarning, match=f"3 of 11 frames are left out: {reasons}"):
         frames = read_frames(folder)
     assert [frame.name for frame in frames] == ["0", "1", "3", "4", "5", "6", "8", "10"]
     assert frames[2].rgb[0, 0, 0] == 3
@@ -85,7 +86,7 @@ def test_depth_of_another_resolution_gets_scaled_or_its_own_intrinsics(folder):
     for path in (folder / "depth").iterdir():
         Image.fromarray(np.zeros((6, 8), np.uint16)).save(path)
     camera = read_frames(folder)[0].depth_camera
-    assert (camera.width, camera.fx, camera.fy, camera.cx) == (8, 25, 25.5, 4)
+    assert (camera.width, camera.fx, camera.fy, camera.cx) == (8, 25, 25.5, 3.75)   # middles of pixels, not corners
     np.savetxt(folder / "K_depth.txt", 2 * K)
     assert read_frames(folder)[0].depth_camera.fx == 100
 
@@ -100,22 +101,50 @@ def test_scannets_names_of_the_same_folder_work(folder):
     assert read_frames(folder)[0].camera.fx == 50
 
 
+def rename_all(folder, pattern):
+    """Give every image another number."""
+    for path in list(folder.iterdir()):
+        path.rename(folder / pattern.format(f"{int(path.stem):03}"))
+
+
+def test_a_frame_without_depth_or_with_a_broken_first_image_costs_only_itself(folder):
+    (folder / "depth/3.png").unlink()
+    (folder / "color/0.png").write_bytes(b"\x89PNG")
+    with pytest.warns(UserWarning, match=r"1 of 11 frames are left out: 1 \(no depth image\)"):
+        frames = read_frames(folder)
+    assert [frame.name for frame in frames] == ["0", "1", "2", "4", "5", "6", "7", "8", "9", "10"]
+    assert frames[3].rgb[0, 0, 0] == 4
+    assert frames.skipped == {"3": "no depth image"}
+
+
+def test_without_a_depth_folder_frames_are_colour_only(folder):
+    for path in (folder / "depth").iterdir():
+        path.unlink()
+    (folder / "depth").rmdir()
+    frame = read_frames(folder)[2]
+    assert not frame.has_depth
+    with pytest.raises(DataError, match="frame 2: the frame has no depth image"):
+        _ = frame.depth
+
+
 BROKEN = {
-    "no_color": (lambda f: (f / "color").rename(f / "rgb"), FileError, "color: there is no such folder"),
+    "no_color": (lambda f: (f / "color").rename(f / "pictures"), FormatError, "no known layout of posed images"),
     "empty_depth": (lambda f: [p.unlink() for p in (f / "depth").iterdir()], FileError, "holds no such files"),
     "no_intrinsics": (lambda f: (f / "K.txt").unlink(), FileError, "no camera intrinsics; expected one of K.txt"),
     "no_poses": (lambda f: (f / "poses.txt").unlink(), FileError, "poses.txt: there is no such file"),
-    "one_depth_missing": (lambda f: (f / "depth/3.png").unlink(), FormatError, "got 11 colour, 10 depth, 11 poses"),
-    "one_pose_missing": (lambda f: np.savetxt(f / "poses.txt", np.zeros((10, 16))), FormatError, "11 depth, 10 poses"),
-    "names_do_not_pair": (lambda f: (f / "depth/3.png").rename(f / "depth/30.png"), FormatError, "do not pair up"),
+    "one_pose_missing": (lambda f: np.savetxt(f / "poses.txt", np.zeros((10, 16))), FormatError, "11 colour images, 10 poses"),
+    "names_do_not_pair": (lambda f: rename_all(f / "depth", "1{}.png"), FormatError, "do not pair up"),
+    "two_of_a_number": (lambda f: (f / "color/01.png").write_bytes(b"x"), FormatError, "two files belong to one frame"),
     "pose_rows_of_5": (lambda f: np.savetxt(f / "poses.txt", np.zeros((11, 5))), FormatError, "no poses; got 11 rows of 5"),
     "pose_words": (lambda f: (f / "poses.txt").write_text("here and there"), FormatError, "not rows of numbers"),
     "poses_empty": (lambda f: (f / "poses.txt").write_text(""), FormatError, "the file is empty"),
     "poses_blank": (lambda f: (f / "poses.txt").write_text("\n\n"), FormatError, "holds no numbers"),
-    "all_poses_lost": (lambda f: np.savetxt(f / "poses.txt", np.full((11, 16), -np.inf)), FormatError, "no frame has a valid"),
+    "all_poses_lost": (lambda f: np.savetxt(f / "poses.txt", np.full((11, 16), -np.inf)), FormatError,
+                       "no frame can be used; got 11 frames: 11 (pose not"),
     "intrinsics_shape": (lambda f: np.savetxt(f / "K.txt", np.zeros((2, 2))), FormatError, "no camera intrinsics"),
     "intrinsics_zero": (lambda f: np.savetxt(f / "K.txt", np.zeros((3, 3))), FormatError, "no camera intrinsics"),
-    "first_image_broken": (lambda f: (f / "color/0.png").write_bytes(b"\x89PNG"), FormatError, "image cannot be read"),
+    "all_images_broken": (lambda f: [p.write_bytes(b"\x89PNG") for p in (f / "color").iterdir()], FormatError,
+                          "image cannot be read"),
 }
 
 
