@@ -7,7 +7,6 @@ from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
 
 from pc3d.cli.console import print_json, status, table
@@ -56,6 +55,8 @@ def frames(
 
 def describe(found: Frames) -> dict[str, Any]:
     """What there is, as json-ready values."""
+    import numpy as np
+
     first = found[0]
     centers = np.stack([frame.T_world_camera[:3, 3] for frame in found])
     steps = np.linalg.norm(np.diff(centers, axis=0), axis=1)
@@ -85,8 +86,8 @@ def show_info(found: Frames, as_json: bool) -> dict[str, Any]:
             print(f"  {kind:<5}  {values['width']}x{values['height']}, fx {values['fx']:.2f} fy {values['fy']:.2f} "
                   f"cx {values['cx']:.2f} cy {values['cy']:.2f}{lens}")
     print("" if info["depth"] else "  depth  none: visibility will come from the scan itself\n", end="")
-    size = np.ptp(np.array(info["box_m"]), axis=0)
-    print(f"  path   {info['path_m']:.1f} m within {' x '.join(f'{side:.1f}' for side in size)} m")
+    size = " x ".join(f"{high - low:.1f}" for low, high in zip(*info["box_m"]))
+    print(f"  path   {info['path_m']:.1f} m within {size} m")
     for name, reason in list(found.skipped.items())[:SHOWN]:
         print(f"  skipped {name}: {reason}")
     return info
