@@ -108,6 +108,7 @@ class ModelConfig(Config):
     """One Relation3D network."""
 
     setting: Literal["default", "paper"] = "default"     # recorded; `paper_settings` sets every quirk
+    size: Literal["small", "medium", "large"] = "medium"  # recorded; `load_config` fills in SIZES. Paper: medium
     classes: tuple[str, ...] = ()
     use_rgb: bool = True
     use_normals: bool = True
@@ -128,6 +129,15 @@ PAPER_SETTINGS = (
     "loss.contrastive_states=all", "loss.relation_labels=floor_mean", "loss.unlabelled=one_instance",
     "inference.nms_area=superpoints", "inference.score_decimals=1",
 )
+
+
+#: Dotted keys behind ``size``; medium is the paper's network and the default of every key.
+SIZES = {
+    "small": ("backbone.channels=[16, 32, 48, 64, 80]", "decoder.num_layers=4", "decoder.d_model=128", "decoder.num_heads=4",
+              "decoder.d_ffn=512"),
+    "medium": (),
+    "large": ("backbone.channels=[48, 96, 144, 192, 240]", "decoder.d_model=384", "decoder.num_heads=12", "decoder.d_ffn=1536"),
+}
 
 
 def paper_settings(model: ModelConfig) -> ModelConfig:
@@ -161,20 +171,39 @@ class AugmentConfig(Config):
     drop_normals: float = Field(0.0, ge=0, le=1)         # same for normals. Paper: 0
 
 
+class GroupConfig(Config):
+    """Parameters whose names start with a prefix, and what differs for them."""
+
+    prefix: str = Field(min_length=1)                    # backbone., asam., decoder., ...
+    lr: float = Field(1.0, ge=0)                         # factor on train.lr; 0 freezes them
+    weight_decay: float | None = Field(None, ge=0)       # none: train.weight_decay
+
+
 class TrainConfig(Config):
     """Optimisation."""
 
     output: str = "runs/relation3d"
     init: str | None = None                              # weights to start from: a name or a path
     epochs: int = Field(512, ge=1)
-    batch_size: int = Field(6, ge=1)
+    batch_size: int = Field(6, ge=1)                     # scans per step, over all processes and accumulated parts
+    accumulate: int = Field(1, ge=1)                     # parts that a process runs its share of a step in
     lr: float = Field(2e-4, gt=0)
     weight_decay: float = Field(0.05, ge=0)
+    decay: Literal["all", "matrices"] = "all"            # matrices: none on biases and norms. Paper: all
+    groups: tuple[GroupConfig, ...] = ()                 # the first whose prefix fits a parameter counts
+    schedule: Literal["poly", "cosine"] = "poly"         # poly steps once per epoch, cosine every step. Paper: poly
     poly_power: float = Field(0.9, ge=0)
     warmup_steps: int = Field(0, ge=0)                   # the rate grows linearly over the first steps. Paper: 0
     grad_clip: float = Field(0.0, ge=0)                  # 0: off, as the paper
+    ema: float = Field(0.0, ge=0, lt=1)                  # decay of averaged weights, which are evaluated and kept; 0: off
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"
+    deterministic: bool = False                          # the same bits on a GPU too, slower; a CPU always is
+    max_nonfinite: int = Field(10, ge=1)                 # steps in a row that may be skipped for a loss that is not finite
     eval_every: int = Field(16, ge=1)                    # epochs
     save_every: int = Field(1, ge=1)                     # epochs
+    save_steps: int = Field(0, ge=0)                     # also after so many steps of an epoch; 0: at epochs only
+    keep: int = Field(2, ge=1)                           # how many of the last training states stay
+    log_to: tuple[Literal["tensorboard", "wandb"], ...] = ()  # besides metrics.jsonl
     seed: int = 1999
     device: str = "auto"
 
@@ -189,16 +218,42 @@ class ExperimentConfig(Config):
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ExperimentConfig:
-    """Read an experiment config; ``model.setting: paper`` sets every quirk that file and overrides leave open."""
-    tree = read_yaml(path)
+    """Read an experiment config; ``base: other.yaml`` is read first, from the folder of the file that names it.
+
+    ``model.setting: paper`` sets every quirk, and ``model.size`` every width, that files and overrides leave open.
+    """
+    tree = _read_with_base(Path(path), ())
     for override in overrides:
         _override(tree, override)
     model = tree.get("model")
-    if isinstance(model, dict) and model.get("setting") == "paper":
-        for setting in PAPER_SETTINGS:
+    if isinstance(model, dict):
+        size = model.get("size")
+        presets = SIZES.get(size, ()) if isinstance(size, str) else ()
+        for setting in (*(PAPER_SETTINGS if model.get("setting") == "paper" else ()), *presets):
             _override(model, setting, keep=True)
     keys = [override.partition("=")[0].split(".") for override in overrides]
     return build(ExperimentConfig, tree, where=path, overridden=keys)
+
+
+def _read_with_base(path: Path, above: tuple[Path, ...]) -> dict[str, Any]:
+    """A config file on top of its base, if it names one; ``above`` are the files that led here."""
+    if path.resolve() in above:
+        chain = " -> ".join(file.name for file in (*above, path))
+        raise ConfigError(explain("a config is its own base", where=path, got=chain))
+    tree = read_yaml(path)
+    base = tree.pop("base", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise ConfigError(explain("base names one other config file", where=path, got=_shown(base)))
+    return _merge(_read_with_base(path.parent / base, (*above, path.resolve())), tree)
+
+
+def _merge(base: dict[str, Any], top: dict[str, Any]) -> dict[str, Any]:
+    """Sections key by key, anything else replaced; an empty section changes nothing."""
+    sections = {key: _merge(base[key], value or {}) for key, value in top.items()
+                if isinstance(value, dict | None) and isinstance(base.get(key), dict)}
+    return {**base, **top, **sections}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -220,13 +275,23 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return tree
 
 
-def write_yaml(config: Config, path: str | Path) -> None:
-    """Write a config so that ``load_config`` reads back the same."""
-    text = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
-    try:
-        Path(path).write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise FileError(explain("cannot write the config", where=path, got=error.strerror)) from error
+def to_yaml(config: Config) -> str:
+    """Text of a config that ``load_config`` reads back the same."""
+    text: str = yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False)
+    return text
+
+
+def differences(ours: Config, theirs: Config) -> list[tuple[str, Any, Any]]:
+    """(dotted key, our value, theirs) of each key whose values differ."""
+    mine, other = _flat(ours.model_dump()), _flat(theirs.model_dump())
+    return [(key, mine[key], other[key]) for key in mine if mine[key] != other[key]]
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
 
 
 def build(kind: type[Config], tree: dict[str, Any], *, where: object, overridden: Sequence[Sequence[str]] = ()) -> Any:

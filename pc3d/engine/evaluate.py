@@ -1,4 +1,4 @@
-"""Instance AP of a network on a dataset."""
+"""Instance AP of a network on a dataset, on one process or shared out among several."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from pathlib import Path
 
 from pc3d.config import ExperimentConfig
 from pc3d.data import ScanDataset
+from pc3d.engine.distributed import Processes, processes
+from pc3d.engine.run import check_classes
 from pc3d.engine.segment import Segmenter
-from pc3d.errors import ConfigError, explain
-from pc3d.metrics import InstanceAP, InstanceAPResult
+from pc3d.metrics import InstanceAP, InstanceAPResult, merge_folds
 from pc3d.models import Relation3D, load_model
 from pc3d.progress import track
 
@@ -20,20 +21,29 @@ def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = 
     """
     model = load_model(checkpoint)
     model.config = model.config.model_copy(update={"inference": config.model.inference})
-    return evaluate_model(model, ScanDataset(config.data.root, config.data.val_split), device=device)
+    with processes(device) as group:
+        return evaluate_model(model, ScanDataset(config.data.root, config.data.val_split), group)
 
 
-def evaluate_model(model: Relation3D, dataset: ScanDataset, *, device: str = "auto",
-                   limit: int | None = None) -> InstanceAPResult:
+def evaluate_model(model: Relation3D, dataset: ScanDataset, group: Processes, *, limit: int | None = None) -> InstanceAPResult:
     """Evaluate a network on (the first ``limit``) scans of a dataset whose classes must be the network's."""
-    if tuple(model.config.classes) != dataset.classes:
-        raise ConfigError(explain("the network and the dataset name different classes", where=dataset.root,
-                                  got=", ".join(dataset.classes), expected=", ".join(model.config.classes)))
+    return merge_folds(score_scans(model, dataset, group, limit=limit)).result()
+
+
+def score_scans(model: Relation3D, dataset: ScanDataset, group: Processes, *, limit: int | None = None) -> list[InstanceAP]:
+    """What each scan counts for in the metric, in the order of the dataset; every process takes its share of the scans."""
+    check_classes(model.config.classes, dataset, whose="the network")
+    segmenter = Segmenter(model, str(group.device))
+    mine = group.share(range(min(len(dataset), limit or len(dataset))))
+    found = {index: _score(segmenter, dataset, index) for index in (track(mine, "evaluate") if group.first else mine)}
+    together = {index: metric for part in group.gather(found) for index, metric in part.items()}
+    return [together[index] for index in sorted(together)]
+
+
+def _score(segmenter: Segmenter, dataset: ScanDataset, index: int) -> InstanceAP:
+    cloud = dataset[index]
+    assert cloud.labels is not None  # ScanDataset sees to that, and to instances
+    assert cloud.instances is not None
     metric = InstanceAP(dataset.classes)
-    segmenter = Segmenter(model, device)
-    for index in track(range(min(len(dataset), limit or len(dataset))), "evaluate"):
-        cloud = dataset[index]
-        assert cloud.labels is not None  # ScanDataset sees to that, and to instances
-        assert cloud.instances is not None
-        metric.add(cloud.labels, cloud.instances, segmenter(cloud).instances)
-    return metric.result()
+    metric.add(cloud.labels, cloud.instances, segmenter(cloud).instances)
+    return metric

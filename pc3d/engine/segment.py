@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +10,7 @@ import torch
 
 from pc3d.data import collate, make_sample
 from pc3d.engine.device import choose_device
+from pc3d.engine.stopwatch import Stopwatch
 from pc3d.io import read, write_result
 from pc3d.models import Relation3D, load_model, to_instances
 from pc3d.structures import Instances, PointCloud
@@ -27,23 +25,6 @@ class Segmentation:
     cloud: PointCloud
     instances: Instances
     seconds: dict[str, float]
-
-
-class Stopwatch:
-    """Wall-clock seconds by stage; work queued on a GPU is waited for."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Add the time spent inside to ``name``."""
-        start = time.perf_counter()
-        yield
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 class Segmenter:

@@ -1,153 +1,287 @@
-"""Training on one process: the paper's augmentation, AdamW, poly schedule, checkpoints and evaluation."""
+"""Training: on one process or on as many as torchrun starts, from the beginning or from where a run was stopped."""
 
 from __future__ import annotations
 
+import math
+import os
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import astuple
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
-from pc3d.config import ExperimentConfig, write_yaml
-from pc3d.data import Sample, ScanDataset, TrainingSamples, collate
-from pc3d.engine.device import choose_device
-from pc3d.engine.evaluate import evaluate_model
-from pc3d.engine.progress import MetricsLog
-from pc3d.errors import DataError, FileError, explain
-from pc3d.losses import Criterion
+from pc3d import __version__
+from pc3d.config import ExperimentConfig
+from pc3d.data import ScanDataset
+from pc3d.engine.batches import Plan, load_batches
+from pc3d.engine.distributed import Processes, processes
+from pc3d.engine.evaluate import score_scans
+from pc3d.engine.guard import Guard
+from pc3d.engine.logging import Logger, StepLine
+from pc3d.engine.optimizer import averaged, follow, make_optimizer, set_rate
+from pc3d.engine.run import open_data, open_run
+from pc3d.engine.schedule import learning_rate
+from pc3d.engine.state import newest_state, random_state, save_state, set_random_state
+from pc3d.engine.stopwatch import Stopwatch
+from pc3d.losses import Criterion, LossSizes
+from pc3d.metrics import merge_folds
 from pc3d.models import Relation3D, build, load_into, save_model
-from pc3d.progress import track
-from pc3d.structures import PointBatch
+from pc3d.nn.norm import synchronise_norms
+from pc3d.structures import LayerOutput, PointBatch, Relation3DOutput
+
+TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
-class Shuffle(Sampler[tuple[int, int]]):
-    """Keys (epoch, index) of one epoch in an order that follows from seed and epoch.
+def train(config: ExperimentConfig, *, resume: bool = False) -> Path:
+    """Train as configured; return the run folder with config.yaml, metrics.jsonl, training states, last and best weights.
 
-    The epoch travels with the key, so that loader workers live through all epochs and need not be told.
+    ``resume`` goes on from the newest training state in ``train.output``: on a CPU, to the bits of a run never stopped.
     """
+    with processes(config.train.device) as group:
+        scans, validation, config = open_data(config)
+        trainer = Trainer(config, scans, group)
+        run = Path(config.train.output)
+        if group.first:
+            open_run(config, resume=resume)
+        group.wait()
+        state = newest_state(run) if resume else None
+        if state is not None:
+            trainer.load_state_dict(state)
+        elif config.train.init is not None:
+            trainer.start_from(config.train.init)
+        where = group.device.type if group.count == 1 else f"{group.count} processes ({group.device.type})"
+        trainer.say(f"{len(scans)} scans, {trainer.plan.batch} a step, {trainer.plan.steps} steps, on {where}; run in {run}")
+        trainer.fit(run, validation, log_size=0 if state is None else state["log_size"])
+    return run
 
-    def __init__(self, size: int, seed: int) -> None:
-        self.size, self.seed, self.epoch = size, seed, 1
 
-    def __len__(self) -> int:
-        return self.size
-
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.size)
-        return iter([(self.epoch, int(index)) for index in order])
-
-
-@dataclass
 class Trainer:
-    """What a training run holds between epochs."""
+    """A network in training: what one step does to it, and all that must be kept to go on."""
 
-    config: ExperimentConfig
-    model: Relation3D
-    criterion: Criterion
-    optimizer: torch.optim.Optimizer
-    shuffle: Shuffle
-    loader: DataLoader[Sample]
-    device: torch.device
-    log: MetricsLog
-    steps: int = 0
+    def __init__(self, config: ExperimentConfig, scans: ScanDataset, group: Processes) -> None:
+        self.config, self.scans, self.group = config, scans, group
+        self.plan = Plan.of(config, len(scans), group)
+        use_deterministic(config.train.deterministic)
+        torch.manual_seed(config.train.seed)
+        self.model = build(config.model).to(group.device)
+        self.network = spread(TrainedNetwork(self.model, TYPES[config.train.precision]), group)
+        torch.manual_seed(config.train.seed + group.rank)  # processes start with the same weights, then drop out differently
+        self.average = averaged(self.model) if config.train.ema > 0 else None
+        self.optimizer = make_optimizer(self.model, config.train)
+        self.scaler = torch.amp.GradScaler(group.device.type, init_scale=2.0**10, enabled=config.train.precision == "fp16")
+        self.guard = Guard(self.model, config.train.max_nonfinite)
+        self.watch = Stopwatch(group.device, exact=False)
+        self.step, self.best = 0, -1.0
+        self.totals: dict[str, float] = {}  # of the records of the steps since the epoch began
 
-    def batches(self, epoch: int) -> Iterator[PointBatch]:
-        """Shuffled batches of one epoch; an incomplete last one is dropped, as in the paper, unless it is the only one."""
-        self.shuffle.epoch = epoch
-        for batch in track(self.loader, f"epoch {epoch}/{self.config.train.epochs}"):
-            yield batch.to(self.device)
+    def fit(self, run: Path, validation: ScanDataset, *, log_size: int = 0) -> None:
+        """Run the steps that are left; save, evaluate and log as configured."""
+        logger = Logger(self.config, run, active=self.group.first, size=log_size)
+        line = StepLine(self.group.device, self.plan.steps, self.step)
+        for record in self.steps():
+            logger.write("step", self.step, record)
+            if self.group.first:
+                line.show(self.step, record)
+            if self.step % self.plan.steps_per_epoch == 0:
+                self.end_epoch(run, validation, logger)
+            elif self.config.train.save_steps and self.step % self.config.train.save_steps == 0:
+                self.save(run, logger)
+        if self.group.first:  # again when nothing was left to do: a kill may have come between state and weights
+            save_model(self.best_guess, run / "last.safetensors")
 
-    def run_epoch(self, epoch: int) -> dict[str, float]:
-        """Train one epoch; return the mean of each loss term and the time it took (seconds)."""
+    def steps(self) -> Iterator[dict[str, float]]:
+        """Run the steps that are left, and yield the record of each: losses, rate, gradient norm, seconds."""
+        batches = load_batches(self.config, self.scans, self.plan, self.step)
         start = time.perf_counter()
-        lr = poly_lr(self.config.train.lr, epoch, self.config.train.epochs, self.config.train.poly_power)
-        self.model.train()
-        terms = [self.step(batch, lr) for batch in self.batches(epoch)]
-        means = {name: sum(t[name] for t in terms) / len(terms) for name in terms[0]}
-        record = {"epoch": epoch, "lr": lr, "seconds": round(time.perf_counter() - start, 2), **means}
-        self.log.write("train", record)
-        return record
+        for parts in batches:
+            loaded = time.perf_counter()
+            record = self.train_step(parts)
+            end = time.perf_counter()
+            record |= {"data_seconds": round(loaded - start, 4), "seconds": round(end - start, 4)}
+            self.totals = {name: self.totals.get(name, 0.0) + value for name, value in record.items()}
+            yield record
+            start = time.perf_counter()
 
-    def step(self, batch: PointBatch, lr: float) -> dict[str, float]:
-        """One optimiser step on one batch at (at most) this learning rate; return its loss terms."""
-        self.steps += 1
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * min(1.0, self.steps / max(self.config.train.warmup_steps, 1))
-        assert batch.targets is not None
-        losses = self.criterion(self.model(batch), batch.targets)
-        if not torch.isfinite(losses["loss"]):
-            terms = {name: value.item() for name, value in losses.items() if not torch.isfinite(value)}
-            raise DataError(explain("the training loss is not finite", got=str(terms),
-                                    do="Lower train.lr or set train.grad_clip=10."))
+    def train_step(self, parts: Sequence[PointBatch]) -> dict[str, float]:
+        """One step of the optimiser on this process' parts of a batch."""
+        self.network.train()
+        rate = learning_rate(self.config.train, self.step, self.plan.steps_per_epoch)
+        set_rate(self.optimizer, rate)
+        self.guard.remember()
         self.optimizer.zero_grad(set_to_none=True)
-        losses["loss"].backward()
+        losses = self.backward(parts)
+        with self.watch.stage("optimizer"):
+            norm = self.clipped_norm()
+            overflow = self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() > 1
+            if self.guard.passes(losses["loss"], 0.0 if overflow else norm, self.names_of_step):
+                self.scaler.step(self.optimizer)  # which skips an overflow itself
+                self.scaler.update()
+                if self.average is not None:
+                    follow(self.average, self.model, self.config.train.ema)
+        self.step += 1
+        return {**losses, "lr": rate, "grad_norm": norm}
+
+    def backward(self, parts: Sequence[PointBatch]) -> dict[str, float]:
+        """Gradients of the loss over the whole batch, the parts of all processes; returns its terms."""
+        sizes = self.whole_sizes(parts)
+        total: Tensor | None = None
+        for index, part in enumerate(parts):
+            with self.watch.stage("to device"):
+                batch = part.to(self.group.device)
+            with self.own_gradients(last=index == len(parts) - 1):
+                with self.watch.stage("forward and loss"):
+                    losses = self.network(batch, sizes)
+                with self.watch.stage("backward"):
+                    # processes average their gradients, but their losses are to be added up
+                    self.scaler.scale(losses["loss"] * self.group.count).backward()
+            values = torch.stack([value.detach() for value in losses.values()])
+            total = values if total is None else total + values
+        assert total is not None
+        return dict(zip(losses, self.group.sum(total).tolist()))
+
+    def whole_sizes(self, parts: Sequence[PointBatch]) -> LossSizes:
+        """What the losses of a step are divided by."""
+        targets = [target for part in parts for target in part.targets or ()]
+        own = LossSizes.of(targets, self.config.model.decoder.num_queries, self.config.model.loss)
+        sizes = torch.tensor(astuple(own), dtype=torch.float64, device=self.group.device)
+        return LossSizes(*self.group.sum(sizes).tolist())
+
+    def own_gradients(self, *, last: bool) -> AbstractContextManager[None]:
+        """Gradients stay with their process until the last part of a step."""
+        if last or not isinstance(self.network, DistributedDataParallel):
+            return nullcontext()
+        kept: AbstractContextManager[None] = self.network.no_sync()
+        return kept
+
+    def clipped_norm(self) -> float:
+        """Norm of the gradient of all parameters, before it is clipped."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [parameter for parameter in self.model.parameters() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm([parameter.grad for parameter in parameters if parameter.grad is not None])
         if self.config.train.grad_clip > 0:
-            torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.train.grad_clip)
-        self.optimizer.step()
-        return {name: value.item() for name, value in losses.items()}
+            nn.utils.clip_grads_with_norm_(parameters, self.config.train.grad_clip, norm)
+        return float(norm)
+
+    def names_of_step(self) -> list[str]:
+        """The scans that the current step sees."""
+        return [self.scans.paths[index].name for _, index in self.plan.scans_of(self.step)]
+
+    def end_epoch(self, run: Path, validation: ScanDataset, logger: Logger) -> None:
+        """Log the means of an epoch, and evaluate and save when it is time to."""
+        epoch, train = self.step // self.plan.steps_per_epoch, self.config.train
+        seconds, waited = (round(self.totals.pop(name), 2) for name in ("seconds", "data_seconds"))
+        means = {name: value / self.plan.steps_per_epoch for name, value in self.totals.items()}
+        self.totals = {}
+        logger.write("train", self.step, {"epoch": epoch, "seconds": seconds, "data_seconds": waited, **means})
+        self.say(f"epoch {epoch}/{train.epochs}  loss {means['loss']:.3f}  lr {means['lr']:.2e}  {seconds:.0f} s")
+        last = epoch == train.epochs
+        if last or epoch % train.eval_every == 0:
+            self.evaluate(run, validation, logger, epoch)
+        if last or epoch % train.save_every == 0:
+            self.save(run, logger)
+
+    def evaluate(self, run: Path, validation: ScanDataset, logger: Logger, epoch: int) -> None:
+        """AP on the validation scans; the best weights so far are kept."""
+        scans = score_scans(self.best_guess, validation, self.group)
+        result = merge_folds(scans).result()
+        logger.write("val", self.step, {"epoch": epoch, **result.to_dict()})
+        logger.write("val_scans", self.step, {"epoch": epoch, "ap50": {
+            path.name: scan.result().ap50 for path, scan in zip(validation.paths, scans)}})
+        self.say(f"epoch {epoch}: AP {result.ap:.3f}  AP50 {result.ap50:.3f}  AP25 {result.ap25:.3f}")
+        if not result.ap50 <= self.best:  # also when it is NaN: a data set without truth still ends with a best checkpoint
+            self.best = result.ap50
+            if self.group.first:
+                save_model(self.best_guess, run / "best.safetensors")
+
+    @property
+    def best_guess(self) -> Relation3D:
+        """The network to evaluate and to keep: the averaged one, if there is one."""
+        return self.model if self.average is None else self.average
+
+    def save(self, run: Path, logger: Logger) -> None:
+        """Save the training state, then the weights."""
+        state = self.state_dict() | {"log_size": logger.size}
+        if self.group.first:
+            save_state(run, self.step, state, self.config.train.keep)
+            save_model(self.best_guess, run / "last.safetensors")
+
+    def state_dict(self) -> dict[str, Any]:
+        """Tensors and plain values from which any process of the run goes on to the same bits."""
+        return {
+            "version": __version__, "step": self.step, "best": self.best, "totals": self.totals, "skipped": self.guard.skipped,
+            "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict(), "scaler": self.scaler.state_dict(),
+            "average": None if self.average is None else self.average.state_dict(),
+            "random": self.group.gather(random_state(self.group.device))}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state; with another number of processes, their random numbers are not those of the run before."""
+        self.step, self.best, self.totals, self.guard.skipped = (state[key] for key in ("step", "best", "totals", "skipped"))
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.scaler.load_state_dict(state["scaler"])
+        if self.average is not None:
+            self.average.load_state_dict(state["average"])
+        if len(state["random"]) == self.group.count:
+            set_random_state(state["random"][self.group.rank], self.group.device)
+        self.say(f"resumed at step {self.step}/{self.plan.steps}")
+
+    def start_from(self, weights: str | Path) -> None:
+        """Take the weights of another network, and say where its config differs."""
+        for difference in load_into(self.model, weights):
+            self.say(f"note: model.{difference}")
+        if self.average is not None:
+            self.average.load_state_dict(self.model.state_dict())
+
+    def say(self, line: str) -> None:
+        """Print a line, once for all processes."""
+        if self.group.first:
+            print(line, flush=True)
 
 
-def poly_lr(lr: float, epoch: int, epochs: int, power: float) -> float:
-    """Learning rate of an epoch (1-based): ``lr * (1 - (epoch - 1) / epochs) ** power``."""
-    return lr * (1 - (epoch - 1) / epochs) ** power
+class TrainedNetwork(nn.Module):
+    """Network and loss as one module: DistributedDataParallel sees which parameters a loss depends on."""
+
+    def __init__(self, model: Relation3D, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+        self.criterion = Criterion(model.config.loss, len(model.config.classes))
+
+    def forward(self, batch: PointBatch, sizes: LossSizes) -> dict[str, Tensor]:
+        assert batch.targets is not None
+        with torch.autocast(batch.xyz.device.type, self.dtype, enabled=self.dtype != torch.float32):
+            output = self.model(batch)
+        if self.dtype != torch.float32:
+            output = in_float32(output)
+        losses: dict[str, Tensor] = self.criterion(output, batch.targets, sizes)
+        return losses
 
 
-def make_trainer(config: ExperimentConfig, scans: ScanDataset, run: Path) -> Trainer:
-    """Build network, loss and optimiser of a run; ``train.init`` names weights to start from."""
-    torch.manual_seed(config.train.seed)
-    device = choose_device(config.train.device)
-    model = build(config.model).to(device)
-    if config.train.init is not None:
-        for difference in load_into(model, config.train.init):
-            print(f"note: model.{difference}", flush=True)
-    criterion = Criterion(config.model.loss, len(config.model.classes)).to(device)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=config.train.lr, weight_decay=config.train.weight_decay)
-    shuffle = Shuffle(len(scans), config.train.seed)
-    loader = DataLoader(
-        TrainingSamples(scans, config), batch_size=min(config.train.batch_size, len(scans)), sampler=shuffle, drop_last=True,
-        num_workers=config.data.workers, persistent_workers=config.data.workers > 0,
-        collate_fn=partial(collate, backbone=config.model.backbone))
-    return Trainer(config, model, criterion, optimizer, shuffle, loader, device, MetricsLog(run))
+def in_float32(output: Relation3DOutput) -> Relation3DOutput:
+    """The output of a network under autocast, ready for losses; states that were one object stay one."""
+    layers = [LayerOutput(layer.class_logits.float(), layer.scores.float(), layer.centers.float(),
+                          [mask.float() for mask in layer.masks]) for layer in output.layers]
+    states = {id(state): [scan.float() for scan in state] for state in output.memory}
+    semantic = None if output.semantic is None else output.semantic.float()
+    return Relation3DOutput(layers, [states[id(state)] for state in output.memory], semantic)
 
 
-def make_run_folder(config: ExperimentConfig) -> Path:
-    """Make the folder of a run and write its config; one that holds a run already is refused."""
-    run = Path(config.train.output)
-    if (run / "metrics.jsonl").exists():
-        raise FileError(explain("this folder holds a run already", where=run,
-                                do="Choose another train.output, or remove the folder."))
-    try:
-        run.mkdir(parents=True, exist_ok=True)
-        write_yaml(config, run / "config.yaml")
-    except OSError as error:
-        raise FileError(explain("cannot write the run folder", where=run, got=error.strerror)) from error
-    return run
+def spread(network: TrainedNetwork, group: Processes) -> nn.Module:
+    """The network on all processes: gradients are averaged, norms see the whole batch."""
+    if group.count == 1:
+        return network
+    synchronise_norms(network)
+    # a process whose scans have no instance has no gradient for some heads
+    return DistributedDataParallel(network, find_unused_parameters=True)
 
 
-def train(config: ExperimentConfig) -> Path:
-    """Train as configured; return the run folder with config.yaml, metrics.jsonl, last and best checkpoints."""
-    scans = ScanDataset(config.data.root, config.data.train_split)
-    validation = ScanDataset(config.data.root, config.data.val_split)
-    config = config.model_copy(update={"model": config.model.model_copy(update={"classes": scans.classes})})
-    run = make_run_folder(config)
-    trainer = make_trainer(config, scans, run)
-    best = -1.0
-    for epoch in range(1, config.train.epochs + 1):
-        record = trainer.run_epoch(epoch)
-        print(f"epoch {epoch}/{config.train.epochs}  loss {record['loss']:.3f}  lr {record['lr']:.2e}  "
-              f"{record['seconds']:.0f} s", flush=True)
-        last = epoch == config.train.epochs
-        if last or epoch % config.train.save_every == 0:
-            save_model(trainer.model, run / "last.safetensors")
-        if last or epoch % config.train.eval_every == 0:
-            result = evaluate_model(trainer.model, validation, device=str(trainer.device))
-            trainer.log.write("val", {"epoch": epoch, **result.to_dict()})
-            print(f"epoch {epoch}: AP {result.ap:.3f}  AP50 {result.ap50:.3f}  AP25 {result.ap25:.3f}", flush=True)
-            if not result.ap50 <= best:  # also when it is NaN: a data set without truth still ends with a best checkpoint
-                best = result.ap50
-                save_model(trainer.model, run / "best.safetensors")
-    return run
+def use_deterministic(wanted: bool) -> None:
+    """Ask torch for the same bits in every run; raises in an op that cannot."""
+    if wanted:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+        torch.backends.cudnn.benchmark = False

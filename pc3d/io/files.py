@@ -54,8 +54,19 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, path)
+            _sync_folder(path.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise FileError(explain("the file cannot be written", where=path, got=error.strerror or error,
                                 do="Check that the folder exists, is writable and has room.")) from error
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make a rename last through a power cut; not every system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)

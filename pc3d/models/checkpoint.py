@@ -20,7 +20,7 @@ from safetensors.torch import save as write_tensors
 from torch import Tensor, nn
 
 from pc3d import __version__
-from pc3d.config import ModelConfig
+from pc3d.config import ModelConfig, differences
 from pc3d.config import build as build_config
 from pc3d.errors import CheckpointError, FileError, explain
 from pc3d.io.files import atomic_file
@@ -66,25 +66,12 @@ def load_into(model: Relation3D, name_or_path: str | Path) -> tuple[str, ...]:
     Raises FileError if there is no such network, CheckpointError naming the tensors that do not fit and the differences.
     """
     path, config, tensors = _read_model(name_or_path)
-    differences = config_differences(model.config, config)
+    found = tuple(f"{key}: {ours!r}, in the weights {theirs!r}" for key, ours, theirs in differences(model.config, config))
     try:
         load_weights(model, tensors, where=path)
     except CheckpointError as error:
-        raise CheckpointError("\n".join([str(error), *(f"  model.{line}" for line in differences)])) from None
-    return differences
-
-
-def config_differences(ours: ModelConfig, theirs: ModelConfig) -> tuple[str, ...]:
-    """``key: our value, theirs value`` for each key of two configs that differs."""
-    mine, other = _flat(ours.model_dump()), _flat(theirs.model_dump())
-    return tuple(f"{key}: {mine[key]!r}, in the weights {other[key]!r}" for key in mine if mine[key] != other[key])
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, Mapping) else {prefix + key: value}
-    return flat
+        raise CheckpointError("\n".join([str(error), *(f"  model.{line}" for line in found)])) from None
+    return found
 
 
 def load_weights(model: nn.Module, tensors: Mapping[str, Tensor], *, where: object) -> None:

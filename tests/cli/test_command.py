@@ -84,7 +84,7 @@ def test_a_missing_file_ends_with_3(tmp_path: Path, capsys: pytest.CaptureFixtur
 def test_a_bad_config_ends_with_4(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     config = tmp_path / "a.yaml"
     config.write_text("train: {epoch: 1}\n")
-    assert main(["train", str(config), "--dry-run"]) == 4
+    assert main(["train", str(config), "--show-config"]) == 4
     assert capsys.readouterr().err == f"pc3d: {config}: unknown key 'train.epoch'. Did you mean 'train.epochs'?\n"
 
 
@@ -137,6 +137,6 @@ def test_the_module_runs_as_the_command() -> None:
 
 
 def test_a_reader_that_goes_away_leaves_no_traceback() -> None:
-    command = f"{shlex.quote(sys.executable)} -m pc3d train configs/relation3d_synth.yaml --dry-run | true"
+    command = f"{shlex.quote(sys.executable)} -m pc3d train configs/relation3d_synth.yaml --show-config | true"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, cwd=Path(cli.__file__).parent.parent.parent)
     assert "Traceback" not in done.stderr

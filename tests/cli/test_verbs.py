@@ -198,7 +198,7 @@ def test_superpoints_adds_a_column_and_keeps_the_others(scan: Path, tmp_path: Pa
 def test_train_shows_the_resolved_config_and_stops(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     config = tmp_path / "a.yaml"
     config.write_text("train: {epochs: 7}\n")
-    assert main(["train", str(config), "train.lr=1e-5", "--dry-run"]) == 0
+    assert main(["train", str(config), "train.lr=1e-5", "--show-config"]) == 0
     shown = capsys.readouterr().out
     assert "epochs: 7" in shown
     assert "lr: 1.0e-05" in shown

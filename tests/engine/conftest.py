@@ -1,6 +1,7 @@
 """A tiny world: two boxes on a floor, and a network small enough to train in a test."""
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -30,10 +31,9 @@ def make_scan(seed: int) -> PointCloud:
                       rgb=np.repeat([[120, 120, 120], [200, 30, 30], [30, 30, 200]], rows, axis=0))
 
 
-@pytest.fixture(scope="session")
-def dataset(tmp_path_factory):
-    """A folder dataset of four training and two validation scans."""
-    root = tmp_path_factory.mktemp("dataset")
+def write_dataset(root: Path) -> Path:
+    """Write a folder dataset of four training and two validation scans."""
+    root.mkdir(parents=True, exist_ok=True)
     (root / "classes.json").write_text(json.dumps(CLASSES))
     for split, seeds in (("train", range(4)), ("val", range(10, 12))):
         (root / split).mkdir()
@@ -42,14 +42,23 @@ def dataset(tmp_path_factory):
     return root
 
 
-@pytest.fixture
-def config(dataset, tmp_path):
+def make_config(root: Path, run: Path) -> ExperimentConfig:
     """A network of a few thousand weights, trained for two epochs."""
     return build(ExperimentConfig, {
         "model": {"classes": CLASSES, "backbone": {"channels": [8, 16], "block_reps": 1, "voxel_size": 0.1},
                   "decoder": {"num_layers": 2, "num_queries": 8, "d_model": 32, "num_heads": 2, "d_ffn": 32},
                   "inference": {"min_points": 10}},
-        "data": {"root": str(dataset)},
+        "data": {"root": str(root)},
         "augment": {"elastic": [], "jitter": 0.0},
-        "train": {"output": str(tmp_path / "run"), "epochs": 2, "batch_size": 2, "lr": 2e-3, "eval_every": 2, "device": "cpu"},
+        "train": {"output": str(run), "epochs": 2, "batch_size": 2, "lr": 2e-3, "eval_every": 2, "device": "cpu"},
     }, where="test")
+
+
+@pytest.fixture(scope="session")
+def dataset(tmp_path_factory):
+    return write_dataset(tmp_path_factory.mktemp("dataset"))
+
+
+@pytest.fixture
+def config(dataset, tmp_path):
+    return make_config(dataset, tmp_path / "run")

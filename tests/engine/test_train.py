@@ -1,17 +1,26 @@
 """Training and evaluation on a tiny dataset."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
 
 from pc3d.data import ScanDataset
 from pc3d.engine import evaluate, train
-from pc3d.engine.progress import MetricsLog
-from pc3d.engine.train import Shuffle, make_trainer, poly_lr
+from pc3d.engine.batches import Plan, load_batches
+from pc3d.engine.distributed import Processes
+from pc3d.engine.logging import MetricsLog
+from pc3d.engine.run import open_data
+from pc3d.engine.train import Trainer
 from pc3d.errors import CheckpointError, ConfigError, FileError, FormatError
 from pc3d.models import load_model
+
+SINGLE = Processes(torch.device("cpu"))
+
+
+def make_trainer(config) -> Trainer:
+    scans, _, config = open_data(config)
+    return Trainer(config, scans, SINGLE)
 
 
 def test_training_lowers_the_loss_and_leaves_checkpoints(config):
@@ -37,11 +46,6 @@ def test_evaluation_of_a_checkpoint_equals_the_one_in_training(config):
     assert evaluate(config, run / "last.safetensors").ap50 == pytest.approx(logged["ap50"], abs=1e-12)
 
 
-def test_poly_schedule_steps_once_per_epoch():
-    assert poly_lr(2e-4, 1, 512, 0.9) == 2e-4
-    assert poly_lr(2e-4, 512, 512, 0.9) == pytest.approx(2e-4 * (1 / 512) ** 0.9)
-
-
 def test_other_classes_than_the_networks_are_refused(config, dataset, tmp_path):
     run = train(config.with_overrides(["train.epochs=1"]))
     other = tmp_path / "other"
@@ -65,12 +69,10 @@ def test_a_broken_class_list_is_named(config, tmp_path):
 
 
 def test_the_rate_warms_up_and_the_semantic_loss_is_off_by_default(config):
-    config = config.with_overrides(["train.warmup_steps=10"])
-    trainer = make_trainer(config, ScanDataset(config.data.root, "train"), Path(config.train.output))
-    batch = next(trainer.batches(1))
-    terms = trainer.step(batch, lr=1e-3)
-    assert trainer.optimizer.param_groups[0]["lr"] == pytest.approx(1e-4)
-    assert "semantic" not in terms
+    trainer = make_trainer(config.with_overrides(["train.warmup_steps=10", "train.lr=1e-3"]))
+    record = next(trainer.steps())
+    assert trainer.optimizer.param_groups[0]["lr"] == record["lr"] == pytest.approx(1e-4)
+    assert "semantic" not in record
 
 
 def test_semantic_loss_teaches_superpoint_classes(config):
@@ -79,22 +81,13 @@ def test_semantic_loss_teaches_superpoint_classes(config):
     assert losses[-1] < losses[0]
 
 
-def test_every_epoch_sees_every_scan_in_its_own_order():
-    shuffle = Shuffle(50, seed=3)
-    first = list(shuffle)
-    shuffle.epoch = 2
-    second = list(shuffle)
-    assert sorted(index for _, index in first) == sorted(index for _, index in second) == list(range(50))
-    assert [index for _, index in first] != [index for _, index in second]
-    assert list(shuffle) == second
-
-
 def test_a_loader_worker_makes_the_same_batches(config):
     batches = []
     for workers in (0, 1):
         settings = config.with_overrides([f"data.workers={workers}", "augment.jitter=0.1"])
-        trainer = make_trainer(settings, ScanDataset(config.data.root, "train"), Path(config.train.output))
-        batches.append([batch.features for epoch in (1, 2) for batch in trainer.batches(epoch)])
+        scans = ScanDataset(config.data.root, "train")
+        plan = Plan.of(settings, len(scans), SINGLE)
+        batches.append([batch.features for parts in load_batches(settings, scans, plan, 0) for batch in parts])
     assert len(batches[0]) == 4
     assert all(torch.equal(a, b) for a, b in zip(*batches))
 
@@ -114,9 +107,9 @@ def test_evaluation_uses_the_inference_settings_of_the_config(config):
 
 def test_training_starts_from_given_weights_only_if_they_fit(config):
     run = train(config.with_overrides(["train.epochs=1"]))
-    start = f"train.init={run / 'last.safetensors'}"
-    trainer = make_trainer(config.with_overrides([start]), ScanDataset(config.data.root, "train"), run)
+    trainer = make_trainer(config)
+    trainer.start_from(run / "last.safetensors")
     weights = load_model(run / "last.safetensors").state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.model.state_dict().items())
     with pytest.raises(CheckpointError, match="num_queries"):
-        make_trainer(config.with_overrides([start, "model.decoder.num_queries=9"]), ScanDataset(config.data.root, "train"), run)
+        make_trainer(config.with_overrides(["model.decoder.num_queries=9"])).start_from(run / "last.safetensors")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from pc3d.config import LossConfig
-from pc3d.losses import Criterion
+from pc3d.losses import Criterion, LossSizes
 from pc3d.structures import LayerOutput, Relation3DOutput, Targets
 
 SUPERPOINTS, QUERIES, CLASSES = 10, 6, 3
@@ -85,3 +85,37 @@ def test_only_good_masks_teach_the_score_head() -> None:
 
 def test_relation_loss_can_be_switched_off() -> None:
     assert "contrastive" not in Criterion(LossConfig(contrastive=0), CLASSES)(predictions(1), (target(2),))
+
+
+@pytest.mark.parametrize("overrides", [
+    [], ["final_dice=sum", "contrastive_states=all", "unlabelled=one_instance", "semantic=1.0"]])
+def test_losses_and_gradients_of_parts_add_up_to_those_of_the_whole_batch(overrides: list[str]) -> None:
+    config = LossConfig().with_overrides(overrides)
+    targets = (target(3), target(0), target(9, seed=5), target(2, seed=6))  # 9 instances are more than the queries
+    whole = predictions(4)
+    criterion = Criterion(config, CLASSES)
+    losses = criterion(whole, targets)
+    losses["loss"].backward()
+    expected = [tensor.grad.clone() for tensor in leaves(whole) if tensor.grad is not None]
+    again = predictions(4)
+    sizes = LossSizes.of(targets, QUERIES, config)
+    parts = [criterion(part_of(again, scans), tuple(targets[b] for b in scans), sizes) for scans in ((0,), (1, 2), (3,))]
+    sum(part["loss"] for part in parts).backward()
+    for name, value in losses.items():
+        torch.testing.assert_close(sum(part[name] for part in parts), value)
+    grads = [tensor.grad for tensor in leaves(again) if tensor.grad is not None]
+    for ours, theirs in zip(grads, expected, strict=True):
+        torch.testing.assert_close(ours, theirs)
+
+
+def leaves(output: Relation3DOutput) -> list[torch.Tensor]:
+    layers = [tensor for layer in output.layers for tensor in (layer.class_logits, layer.scores, layer.centers, *layer.masks)]
+    return layers + output.memory[0]
+
+
+def part_of(output: Relation3DOutput, scans: tuple[int, ...]) -> Relation3DOutput:
+    """What the network would say of some of the scans alone."""
+    rows = list(scans)
+    layers = [LayerOutput(layer.class_logits[rows], layer.scores[rows], layer.centers[rows], [layer.masks[b] for b in rows])
+              for layer in output.layers]
+    return Relation3DOutput(layers, [[state[b] for b in rows] for state in output.memory])
