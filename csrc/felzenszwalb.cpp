@@ -34,23 +34,35 @@ class Components {
   std::vector<int32_t> link_;
 };
 
-void join_similar(Components& components, const std::vector<KeyedEdge>& order, const int64_t* edges, const float* weights,
-                  int64_t num_nodes, float k) {
+struct Edge {
+  int32_t a, b;
+};
+
+// Joins what is alike and returns the edges that are left between two components, in their order.
+std::vector<Edge> join_similar(Components& components, const EdgeArray& order, const Edge* edges,
+                               int64_t num_nodes, float k) {
+  constexpr int ahead = 16;  // edges are read in no order: ask for them early
   std::vector<float> threshold(num_nodes, k);
-  for (const KeyedEdge& item : order) {
-    const float weight = weights[item.edge];
-    const int32_t a = components.find(static_cast<int32_t>(edges[2 * item.edge]));
-    const int32_t b = components.find(static_cast<int32_t>(edges[2 * item.edge + 1]));
-    if (a == b || !(weight <= threshold[a]) || !(weight <= threshold[b])) continue;
-    const int32_t root = components.join(a, b);
-    threshold[root] = weight + k / static_cast<float>(components.size(root));
+  std::vector<Edge> left;
+  for (const KeyedEdge* item = order.begin(); item != order.end(); ++item) {
+    if (order.end() - item > ahead) __builtin_prefetch(edges + item[ahead].edge);
+    const Edge edge = edges[item->edge];
+    const int32_t a = components.find(edge.a), b = components.find(edge.b);
+    if (a == b) continue;
+    const float weight = weight_of(item->key);
+    if (weight <= threshold[a] && weight <= threshold[b]) {
+      const int32_t root = components.join(a, b);
+      threshold[root] = weight + k / static_cast<float>(components.size(root));
+    } else {
+      left.push_back(edge);
+    }
   }
+  return left;
 }
 
-void join_small(Components& components, const std::vector<KeyedEdge>& order, const int64_t* edges, int64_t min_size) {
-  for (const KeyedEdge& item : order) {
-    const int32_t a = components.find(static_cast<int32_t>(edges[2 * item.edge]));
-    const int32_t b = components.find(static_cast<int32_t>(edges[2 * item.edge + 1]));
+void join_small(Components& components, const std::vector<Edge>& edges, int64_t min_size) {
+  for (const Edge& edge : edges) {
+    const int32_t a = components.find(edge.a), b = components.find(edge.b);
     if (a != b && (components.size(a) < min_size || components.size(b) < min_size)) components.join(a, b);
   }
 }
@@ -68,18 +80,22 @@ void number_by_first_node(Components& components, int64_t num_nodes, int64_t* la
 }  // namespace
 
 Tensor felzenszwalb(const Tensor& edges_in, const Tensor& weights_in, int64_t num_nodes, double k_threshold,
-                    int64_t min_size) {
+                    int64_t min_size, bool exact) {
   const Tensor edges = torch::stable::contiguous(edges_in), weights = torch::stable::contiguous(weights_in);
-  check(edges.dim() == 2 && edges.size(1) == 2 && edges.scalar_type() == ScalarType::Long,
-        "felzenszwalb: edges must be int64 (E, 2)");
+  check(edges.dim() == 2 && edges.size(1) == 2 && edges.scalar_type() == ScalarType::Int,
+        "felzenszwalb: edges must be int32 (E, 2)");
   check(weights.dim() == 1 && weights.size(0) == edges.size(0) && weights.scalar_type() == ScalarType::Float,
         "felzenszwalb: weights must be float32 (E,)");
   check(num_nodes >= 0 && num_nodes < std::numeric_limits<int32_t>::max(), "felzenszwalb: num_nodes must fit 31 bits");
   check(edges.size(0) < std::numeric_limits<uint32_t>::max(), "felzenszwalb: more than 2^32 edges");
-  const std::vector<KeyedEdge> order = sorted_by_weight(data<float>(weights), static_cast<uint32_t>(edges.size(0)));
+  static_assert(sizeof(Edge) == 2 * sizeof(int32_t), "edges are read in place");
+  const uint32_t count = static_cast<uint32_t>(edges.size(0));
+  const float* weight = data<float>(weights);
+  const EdgeArray order = exact ? sorted_like_std_sort(weight, count) : sorted_by_weight(weight, count);
   Components components(num_nodes);
-  join_similar(components, order, data<int64_t>(edges), data<float>(weights), num_nodes, static_cast<float>(k_threshold));
-  join_small(components, order, data<int64_t>(edges), min_size);
+  const std::vector<Edge> left = join_similar(components, order, reinterpret_cast<const Edge*>(data<int32_t>(edges)),
+                                              num_nodes, static_cast<float>(k_threshold));
+  join_small(components, left, min_size);
   Tensor labels = empty(edges, {num_nodes}, ScalarType::Long);
   number_by_first_node(components, num_nodes, mutable_data<int64_t>(labels));
   return labels;

@@ -112,29 +112,6 @@ Tensor vertex_normals(const Tensor& xyz_in, const Tensor& faces_in) {
   return normals;
 }
 
-Tensor mean_face_normals(const Tensor& xyz_in, const Tensor& faces_in) {
-  const Tensor xyz = torch::stable::contiguous(xyz_in), faces = torch::stable::contiguous(faces_in);
-  check_mesh(xyz, faces);
-  Tensor normals = zeros(xyz, {xyz.size(0), 3}, ScalarType::Float);
-  float* mean = mutable_data<float>(normals);
-  std::vector<float> count(xyz.size(0), 0.0f);
-  const int64_t* face = data<int64_t>(faces);
-  for (int64_t f = 0; f < faces.size(0); ++f, face += 3) {
-    Vec3<float> n = face_cross<float>(data<float>(xyz), face);
-    const float norm = length(n);
-    if (!has_area(norm)) continue;
-    n = {n.x / norm, n.y / norm, n.z / norm};
-    for (int corner = 0; corner < 3; ++corner) {
-      float* m = mean + 3 * face[corner];
-      const float v = 1.0f / (count[face[corner]]++ + 1.0f), u = 1.0f - v;
-      m[0] = v * n.x + u * m[0];
-      m[1] = v * n.y + u * m[1];
-      m[2] = v * n.z + u * m[2];
-    }
-  }
-  return normals;
-}
-
 Tensor estimate_normals(const Tensor& xyz_in, const Tensor& neighbors_in) {
   const Tensor xyz = torch::stable::contiguous(xyz_in), neighbors = torch::stable::contiguous(neighbors_in);
   check(xyz.dim() == 2 && xyz.size(1) == 3 && xyz.scalar_type() == ScalarType::Float,
@@ -160,6 +137,5 @@ Tensor estimate_normals(const Tensor& xyz_in, const Tensor& neighbors_in) {
 
 STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) {
   m.impl("vertex_normals", TORCH_BOX(&pc3d::vertex_normals));
-  m.impl("mean_face_normals", TORCH_BOX(&pc3d::mean_face_normals));
   m.impl("estimate_normals", TORCH_BOX(&pc3d::estimate_normals));
 }

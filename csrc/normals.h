@@ -9,10 +9,6 @@ namespace pc3d {
 // finite has none). xyz (N, 3) float32, faces (F, 3) int64.
 Tensor vertex_normals(const Tensor& xyz, const Tensor& faces);
 
-// Running mean of the unit face normals in face order, mean += (face - mean) / (count + 1) as v*face + (1-v)*mean in
-// float32; not renormalised. What ScanNet's superpoints are made from. Faces without area are left out.
-Tensor mean_face_normals(const Tensor& xyz, const Tensor& faces);
-
 // Direction of least spread of each point and its neighbours (N, k) int64: unit length, the component of largest
 // size positive (the first one on a tie); (0, 0, 1) where all points coincide.
 Tensor estimate_normals(const Tensor& xyz, const Tensor& neighbors);

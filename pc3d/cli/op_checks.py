@@ -95,9 +95,8 @@ def _relation_gradient(generator: torch.Generator) -> tuple[Tensor, ...]:
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
     "vertex_normals": lambda g: (_points(g), _faces(g)),
-    "mean_face_normals": lambda g: (_points(g), _faces(g)),
+    "mesh_graph": lambda g: (_points(g), _faces(g)),
     "estimate_normals": lambda g: (_points(g), torch.randint(0, 40, (40, 8), generator=g)),
-    "edge_weights": lambda g: (_points(g), _units(g), _edges(g)),
     "orient_normals": lambda g: (_points(g), _units(g), torch.randint(0, 40, (40, 6), generator=g), torch.zeros(3)),
     "relation_bias": lambda g: (*_boxes(g), torch.randn(3, 8, generator=g), torch.randn(3, generator=g)),
     "relation_bias_grad": _relation_gradient,
@@ -111,7 +110,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "sparse_coarse_keys": lambda g: (_keys(g), [2, 2, 2], [2, 2, 2], [0, 0, 0], [3, 3, 3]),
     "sparse_conv": _convolution,
     "sparse_conv_weight_grad": _weight_gradient,
-    "felzenszwalb": lambda g: (_edges(g), torch.rand(39, generator=g), 40, 0.3, 2),
+    "felzenszwalb": lambda g: (_edges(g).int(), torch.rand(39, generator=g), 40, 0.3, 2, True),
 }
 
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 pc3d superpoints room.ply -o room_superpoints.ply
 pc3d superpoints cloud.laz -o cloud.ply --paint
+pc3d superpoints scene0000_00_vh_clean_2.ply -o scene.ply --exact
 """
 
 
@@ -24,16 +25,19 @@ def superpoints(
     output: Annotated[Path, typer.Option("-o", "--output", help="The same scan with a superpoint column.")],
     *,
     paint: Annotated[bool, typer.Option("--paint", help="Colour each superpoint instead of the scan's own colours.")] = False,
+    exact: Annotated[bool, typer.Option("--exact", help="Of a mesh: as ScanNet's own program, ties included.")] = False,
+    k_threshold: Annotated[float, typer.Option(min=0, help="How rough a superpoint may be.")] = 0.01,
+    min_size: Annotated[int, typer.Option(min=1, help="Fewest points of a superpoint.")] = 20,
 ) -> PointCloud:
     """Partition a scan into superpoints: a mesh by its vertex normals, a bare cloud by normals of its neighbourhoods."""
     from pc3d import io
-    from pc3d.superpoints import compute_superpoints
+    from pc3d.superpoints import SuperpointSettings, compute_superpoints
 
     output_file(output, io.WRITERS)
     cloud = io.read(scan)
     start = time.perf_counter()
     with status(f"partitioning {len(cloud):,} points"):
-        cloud = compute_superpoints(cloud.replace(superpoints=None))
+        cloud = compute_superpoints(cloud.replace(superpoints=None), SuperpointSettings(k_threshold, min_size, exact))
     seconds = time.perf_counter() - start
     if cloud.superpoints is None:
         return cloud

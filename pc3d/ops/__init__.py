@@ -1,14 +1,14 @@
 """Native ops with their torch references: what each means is in its own file."""
 
-from pc3d.ops.edge_weights import edge_weights
 from pc3d.ops.felzenszwalb import felzenszwalb
 from pc3d.ops.knn import knn
-from pc3d.ops.normals import estimate_normals, mean_face_normals, vertex_normals
+from pc3d.ops.mesh_graph import mesh_graph
+from pc3d.ops.normals import estimate_normals, vertex_normals
 from pc3d.ops.orient_normals import orient_normals
 from pc3d.ops.relation_bias import relation_bias
 from pc3d.ops.relative import relative_add, relative_read
 from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_pool, segment_softmax
 
-__all__ = ["Groups", "edge_weights", "estimate_normals", "felzenszwalb", "group_segments", "knn", "mean_face_normals",
-           "orient_normals", "relation_bias", "relative_add", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
+__all__ = ["Groups", "estimate_normals", "felzenszwalb", "group_segments", "knn", "mesh_graph", "orient_normals",
+           "relation_bias", "relative_add", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
            "vertex_normals"]

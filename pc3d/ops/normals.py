@@ -19,16 +19,6 @@ def vertex_normals(xyz: Tensor, faces: Tensor) -> Tensor:
     return _vertex_normals(xyz, faces)
 
 
-def mean_face_normals(xyz: Tensor, faces: Tensor) -> Tensor:
-    """Running mean of the unit normals of each vertex's faces, not renormalised: ScanNet's superpoints start from it.
-
-    n <- f / (c + 1) + (1 - 1 / (c + 1)) n for the c-th face f of the vertex, in float32, faces in order; faces without
-    area are left out. xyz (N, 3) float32, faces (F, 3) int64 in [0, N). Returns (N, 3) float32. Raises DataError.
-    """
-    _check_mesh("mean_face_normals", xyz, faces)
-    return _mean_face_normals(xyz, faces)
-
-
 def estimate_normals(xyz: Tensor, neighbors: Tensor) -> Tensor:
     """Unit direction of least spread (PCA) of each point with its neighbours; the sign makes its largest component positive.
 
@@ -66,32 +56,6 @@ def _vertex_normals_reference(xyz: Tensor, faces: Tensor) -> Tensor:
     return torch.where(norm > 0, total / norm, 0.0).float()
 
 
-def _mean_face_normals_reference(xyz: Tensor, faces: Tensor) -> Tensor:
-    cross = _face_cross(xyz, faces)
-    x, y, z = cross.unbind(1)
-    # Superpoints hang on the last bit, and torch's own float32 sqrt (MKL's) is not always the nearest number.
-    norm = (x * x + y * y + z * z).double().sqrt().float()
-    keep = _has_area(norm)
-    corners, unit = faces[keep].flatten(), (cross[keep] / norm[keep, None]).repeat_interleave(3, 0)
-    mean = torch.zeros_like(xyz)
-    for nth, rows in enumerate(_by_turn(corners)):  # rows hold the nth face of every vertex that has so many
-        share = 1.0 / torch.tensor(nth + 1.0)
-        mean[corners[rows]] = share * unit[rows] + (1.0 - share) * mean[corners[rows]]
-    return mean
-
-
-def _by_turn(ids: Tensor) -> list[Tensor]:
-    """Rows of the first, second, ... appearance of every id."""
-    if not ids.numel():
-        return []
-    order = ids.argsort(stable=True)
-    grouped = ids[order]
-    position = torch.arange(len(ids), device=ids.device)
-    turn = position - torch.searchsorted(grouped, grouped)
-    by_turn = turn.argsort(stable=True)
-    return list(order[by_turn].split(torch.bincount(turn).tolist()))
-
-
 def _estimate_normals_reference(xyz: Tensor, neighbors: Tensor) -> Tensor:
     if not len(xyz):
         return torch.empty_like(xyz)
@@ -110,7 +74,5 @@ def _fake(xyz: Tensor, other: Tensor) -> Tensor:
 
 _vertex_normals = define("vertex_normals(Tensor xyz, Tensor faces) -> Tensor", reference=_vertex_normals_reference,
                          fake=_fake)
-_mean_face_normals = define("mean_face_normals(Tensor xyz, Tensor faces) -> Tensor",
-                            reference=_mean_face_normals_reference, fake=_fake)
 _estimate_normals = define("estimate_normals(Tensor xyz, Tensor neighbors) -> Tensor",
                            reference=_estimate_normals_reference, fake=_fake)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -9,18 +11,31 @@ from pc3d.structures import PointCloud
 from pc3d.superpoints.cloud import cloud_normals, normals_and_superpoints, segment_cloud
 from pc3d.superpoints.mesh import mesh_normals, segment_mesh
 
-__all__ = ["cloud_normals", "complete", "compute_superpoints", "mesh_normals", "segment_cloud", "segment_mesh"]
+__all__ = ["SuperpointSettings", "cloud_normals", "complete", "compute_superpoints", "mesh_normals", "segment_cloud",
+           "segment_mesh"]
 
 
-def complete(cloud: PointCloud) -> PointCloud:
+@dataclass(frozen=True)
+class SuperpointSettings:
+    """How scans are partitioned; see segment_mesh and segment_cloud. ``exact`` is for meshes."""
+
+    k_threshold: float = 0.01
+    min_size: int = 20
+    exact: bool = False
+
+
+DEFAULT = SuperpointSettings()
+
+
+def complete(cloud: PointCloud, settings: SuperpointSettings = DEFAULT) -> PointCloud:
     """Return the cloud with normals and superpoints: what it brings is kept, what is missing is computed."""
     if cloud.normals is not None and cloud.superpoints is not None:
         return cloud
-    computed = compute_superpoints(cloud)
+    computed = compute_superpoints(cloud, settings)
     return computed if cloud.superpoints is None else computed.replace(superpoints=cloud.superpoints)
 
 
-def compute_superpoints(cloud: PointCloud) -> PointCloud:
+def compute_superpoints(cloud: PointCloud, settings: SuperpointSettings = DEFAULT) -> PointCloud:
     """Return the cloud with superpoints, and with normals where it had none; by the mesh when there are faces.
 
     Superpoints that the cloud already has are replaced. Faces that share no vertices are welded where their corners
@@ -28,22 +43,30 @@ def compute_superpoints(cloud: PointCloud) -> PointCloud:
     """
     if cloud.faces is not None and len(cloud.faces):
         normals = mesh_normals(cloud.xyz, cloud.faces) if cloud.normals is None else cloud.normals
-        return cloud.replace(normals=normals, superpoints=_by_mesh(cloud, cloud.faces, normals))
+        return cloud.replace(normals=normals, superpoints=_by_mesh(cloud, cloud.faces, normals, settings))
     if cloud.normals is None:
-        normals, superpoints = normals_and_superpoints(cloud.xyz, cloud.rgb)
+        normals, superpoints = normals_and_superpoints(cloud.xyz, cloud.rgb, settings.k_threshold, settings.min_size)
         return cloud.replace(normals=normals, superpoints=superpoints)
-    return cloud.replace(superpoints=segment_cloud(cloud.xyz, rgb=cloud.rgb, normals=cloud.normals))
+    return cloud.replace(superpoints=_by_points(cloud, cloud.normals, settings))
 
 
-def _by_mesh(cloud: PointCloud, faces: NDArray[np.int64], normals: NDArray[np.float32]) -> NDArray[np.int64]:
-    superpoints = segment_mesh(cloud.xyz, faces)
+def _by_mesh(cloud: PointCloud, faces: NDArray[np.int64], normals: NDArray[np.float32],
+             settings: SuperpointSettings) -> NDArray[np.int64]:
+    superpoints = _segment_mesh(cloud.xyz, faces, settings)
     if _is_split_finely(superpoints):
         corners, corner_of_point = np.unique(cloud.xyz, axis=0, return_inverse=True)
         corner_of_point = corner_of_point.reshape(-1)
-        superpoints = segment_mesh(corners, corner_of_point[faces])[corner_of_point]
-    if _is_split_finely(superpoints):
-        return segment_cloud(cloud.xyz, rgb=cloud.rgb, normals=normals)
-    return superpoints
+        superpoints = _segment_mesh(corners, corner_of_point[faces], settings)[corner_of_point]
+    return _by_points(cloud, normals, settings) if _is_split_finely(superpoints) else superpoints
+
+
+def _segment_mesh(xyz: NDArray[np.float32], faces: NDArray[np.int64], settings: SuperpointSettings) -> NDArray[np.int64]:
+    return segment_mesh(xyz, faces, k_threshold=settings.k_threshold, min_size=settings.min_size, exact=settings.exact)
+
+
+def _by_points(cloud: PointCloud, normals: NDArray[np.float32], settings: SuperpointSettings) -> NDArray[np.int64]:
+    return segment_cloud(cloud.xyz, rgb=cloud.rgb, normals=normals, k_threshold=settings.k_threshold,
+                         min_size=settings.min_size)
 
 
 def _is_split_finely(superpoints: NDArray[np.int64]) -> bool:

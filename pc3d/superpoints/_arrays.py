@@ -15,8 +15,8 @@ def local_xyz(xyz: NDArray[Any], where: str) -> NDArray[np.float32]:
     points = np.asarray(xyz)
     if points.ndim != 2 or points.shape[1] != 3:
         raise DataError(explain("points must be rows of x, y, z", where=where, got=f"shape {points.shape}", expected="(N, 3)"))
-    finite = np.isfinite(points).all(axis=1)
-    if not finite.all():
+    if not np.isfinite(points).all():
+        finite = np.isfinite(points).all(axis=1)
         row = int(np.flatnonzero(~finite)[0])
         raise DataError(explain(f"{int((~finite).sum())} points are not finite", where=f"{where}:row {row}",
                                 got=points[row].tolist(), expected="finite numbers"))

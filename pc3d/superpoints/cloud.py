@@ -62,12 +62,13 @@ def cloud_normals(xyz: NDArray[Any], *, k: int = NUM_NEIGHBORS, viewpoint: NDArr
     return _oriented_normals(points, ops.knn(points, k), towards).numpy()
 
 
-def normals_and_superpoints(xyz: NDArray[np.float32], rgb: NDArray[np.uint8] | None) -> tuple[NDArray[Any], NDArray[Any]]:
-    """cloud_normals and segment_cloud with default settings and one search for neighbours."""
+def normals_and_superpoints(xyz: NDArray[np.float32], rgb: NDArray[np.uint8] | None, k_threshold: float,
+                            min_size: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """cloud_normals and segment_cloud with one search for neighbours."""
     points = torch.from_numpy(local_xyz(xyz, "segment_cloud"))
     neighbors = ops.knn(points, NUM_NEIGHBORS)
     normals = _oriented_normals(points, neighbors)
-    return normals.numpy(), _segment(neighbors, normals, rgb, 0.01, 20, COLOR_WEIGHT)
+    return normals.numpy(), _segment(neighbors, normals, rgb, k_threshold, min_size, COLOR_WEIGHT)
 
 
 def _oriented_normals(points: Tensor, neighbors: Tensor, viewpoint: Tensor | None = None) -> Tensor:
@@ -79,8 +80,8 @@ def _oriented_normals(points: Tensor, neighbors: Tensor, viewpoint: Tensor | Non
 
 def _segment(neighbors: Tensor, normals: Tensor, rgb: NDArray[Any] | None, k_threshold: float, min_size: int,
              color_weight: float) -> NDArray[np.int64]:
-    a = torch.arange(len(neighbors)).repeat_interleave(min(NUM_EDGES, neighbors.shape[1]))
-    b = neighbors[:, :NUM_EDGES].flatten()
+    a = torch.arange(len(neighbors), dtype=torch.int32).repeat_interleave(min(NUM_EDGES, neighbors.shape[1]))
+    b = neighbors[:, :NUM_EDGES].flatten().int()
     weights = 1 - (normals[a] * normals[b]).sum(1).abs()
     if rgb is not None and color_weight:
         colors = _unit_colors(rgb, len(neighbors))

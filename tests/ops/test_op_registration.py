@@ -53,13 +53,12 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "sparse_coarse_keys": lambda: (KEYS, [2, 2, 2], [2, 2, 2], [0, 0, 0], [2, 1, 2]),
     "sparse_conv": lambda: (rows(len(KEYS)), planes(4, 27, 3), *pairs(), len(KEYS)),
     "sparse_conv_weight_grad": lambda: (rows(len(KEYS)), planes(len(KEYS), 4), *pairs()),
-    "felzenszwalb": lambda: (FACES[:, :2].contiguous(), torch.rand(6), 20, 0.1, 2),
+    "felzenszwalb": lambda: (FACES[:, :2].int().contiguous(), torch.rand(6), 20, 0.1, 2, True),
     "knn": lambda: (XYZ, 4),
     "vertex_normals": lambda: (XYZ, FACES),
-    "mean_face_normals": lambda: (XYZ, FACES),
+    "mesh_graph": lambda: (XYZ, FACES),
     "estimate_normals": lambda: (XYZ, NEIGHBORS),
     "orient_normals": lambda: (XYZ, UNITS, NEIGHBORS, torch.zeros(3)),
-    "edge_weights": lambda: (XYZ, UNITS, NEIGHBORS[:, :2].contiguous()),
 }
 
 
