@@ -12,7 +12,11 @@ namespace PC3D_SIMD {
 
 struct Simd {
   using Vector = __m512;
+  using Heads = __m256;
   static constexpr int width = 16;
+  static constexpr float infinity = __builtin_inff();
+  // Register tiles: of 32 registers one takes key_rows * query_vectors, or 4 * column_vectors, for sums.
+  static constexpr int query_vectors = 2, key_rows = 8, column_vectors = 3;
 
   PC3D_INLINE __mmask16 mask(int lanes) { return static_cast<__mmask16>((1u << lanes) - 1); }
   PC3D_INLINE Vector set(float x) { return _mm512_set1_ps(x); }
@@ -32,6 +36,41 @@ struct Simd {
   PC3D_INLINE Vector at_least(Vector x, float limit) {
     return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(limit), _CMP_GE_OQ), set(1));
   }
+  PC3D_INLINE Vector floor(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC); }
+  PC3D_INLINE void store_int(int32_t* p, Vector v) { _mm512_storeu_si512(p, _mm512_cvttps_epi32(v)); }
+  PC3D_INLINE float reciprocal_root(float x) { return 1 / _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x))); }
+  PC3D_INLINE Vector where(uint32_t lanes, Vector x) {  // else -infinity
+    return _mm512_mask_mov_ps(set(-infinity), static_cast<__mmask16>(lanes), x);
+  }
+  PC3D_INLINE Vector where_greater(Vector a, Vector b, Vector yes, Vector no) {
+    return _mm512_mask_mov_ps(no, _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), yes);
+  }
+  PC3D_INLINE bool any_greater(Vector a, Vector b) { return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ) != 0; }
+  PC3D_INLINE Heads load_heads(const float* p) { return _mm256_loadu_ps(p); }
+  PC3D_INLINE void store_heads(float* p, Heads v) { _mm256_storeu_ps(p, v); }
+  PC3D_INLINE Vector repeat(const float* p) { return _mm512_broadcast_f32x8(_mm256_loadu_ps(p)); }
+  PC3D_INLINE void transpose(Heads (&r)[8]) {
+    Heads s[8], t[8];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      s[2 * i] = _mm256_unpacklo_ps(r[2 * i], r[2 * i + 1]);
+      s[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i], r[2 * i + 1]);
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i)
+#pragma GCC unroll 2
+      for (int j = 0; j < 2; ++j) {
+        const __m256d a = _mm256_castps_pd(s[4 * i + j]), b = _mm256_castps_pd(s[4 * i + 2 + j]);
+        t[4 * i + 2 * j] = _mm256_castpd_ps(_mm256_unpacklo_pd(a, b));
+        t[4 * i + 2 * j + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(a, b));
+      }
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      r[i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x20);
+      r[4 + i] = _mm256_permute2f128_ps(t[i], t[4 + i], 0x31);
+    }
+  }
+  PC3D_INLINE Vector finite_or_zero(Vector x) { return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(x, set(-infinity), _CMP_NEQ_UQ), x); }
   PC3D_INLINE Vector scale(Vector x, Vector n) { return _mm512_scalef_ps(x, n); }
 };
 
@@ -39,10 +78,12 @@ struct Simd {
 }  // namespace pc3d
 
 #include "relation_bias_kernel.h"
+#include "relative_attention_kernel.h"
 
 namespace pc3d {
 
 const RelationKernels avx512_relation = attention_avx512::relation_kernels;
+const AttentionKernels avx512_attention = attention_avx512::attention_kernels;
 
 }  // namespace pc3d
 #endif

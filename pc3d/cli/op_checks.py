@@ -91,6 +91,13 @@ def _relation_gradient(generator: torch.Generator) -> tuple[Tensor, ...]:
     return *torch.randn(2, 3, 7, 7, generator=generator), *_boxes(generator)
 
 
+def _attention(generator: torch.Generator) -> tuple[Any, ...]:
+    """5 queries and 7 keys of 2 heads with 4 channels, 2 G = 6 bins per axis; the first key is blocked."""
+    rows = [torch.randn(count, width, generator=generator)
+            for count, width in ((5, 8), (5, 8), (5, 3), (7, 8), (7, 8), (7, 8), (7, 3))]
+    return *rows, *torch.randn(3, 2, 4, 18, generator=generator), 0.4, (torch.arange(7) == 0).expand(5, 7)
+
+
 #: Op -> the arguments it is proven on.
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
@@ -100,6 +107,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "orient_normals": lambda g: (_points(g), _units(g), torch.randint(0, 40, (40, 6), generator=g), torch.zeros(3)),
     "relation_bias": lambda g: (*_boxes(g), torch.randn(3, 8, generator=g), torch.randn(3, generator=g)),
     "relation_bias_grad": _relation_gradient,
+    "relative_attention": _attention,
     "relative_read": lambda g: (torch.randn(2, 5, 12, generator=g), _bins(g), False),
     "relative_add": lambda g: (torch.randn(2, 5, 7, generator=g), _bins(g), 12, True),
     "segment_group": lambda g: (torch.randint(0, 6, (40,), generator=g), 7),

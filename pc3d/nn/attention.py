@@ -12,14 +12,13 @@ is not scaled: released weights were trained so.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from pc3d.ops import relative_add, relative_read
+from pc3d.ops import AttentionSide, PositionTables, relative_attention
 
 
 @dataclass(frozen=True)
@@ -37,7 +36,7 @@ class ContextualCrossAttention(nn.Module):
 
     def __init__(self, d_model: int, num_heads: int, grid_length: int, grid_size: float) -> None:
         super().__init__()
-        self.num_heads, self.grid_length, self.grid_size = num_heads, grid_length, grid_size
+        self.grid_size = grid_size
         self.query_content, self.query_position = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
         self.key_content, self.key_position = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
         self.value = nn.Linear(d_model, d_model)
@@ -58,38 +57,16 @@ class ContextualCrossAttention(nn.Module):
         query_position, key_position = self.query_position(queries.position), self.key_position(keys.position)
         if point_code is not None:
             query_content, key_content = query_content + point_code, key_content + key_position
-        value = self.value(keys.content)
-        asking = zip(*(self._heads(x).split(queries.sizes) for x in (query_content, query_position)))
-        answering = zip(*(self._heads(x).split(keys.sizes) for x in (key_content, key_position, value)))
-        places = zip(queries.xyz.split(queries.sizes), keys.xyz.split(keys.sizes))
-        bins = (relative_bins(*xyz, self.grid_length, self.grid_size) for xyz in places)                  # (2)
-        read = [self._scan(query, key, pairs, None if blocked is None else blocked[b])
-                for b, (query, key, pairs) in enumerate(zip(asking, answering, bins))]
+        asking = _sides(query_content, query_position, queries)
+        answering = _sides(key_content, key_position, keys)
+        values = self.value(keys.content).split(keys.sizes)
+        tables = PositionTables(self.query_table, self.key_table, self.value_table)
+        read = [relative_attention(query, key, value, tables, self.grid_size, None if blocked is None else blocked[scan])
+                for scan, (query, key, value) in enumerate(zip(asking, answering, values))]             # (1) to (3)
         result: Tensor = self.out(torch.cat(read))
         return result
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.unflatten(1, (self.num_heads, -1))
 
-    def _scan(self, query: tuple[Tensor, ...], key: tuple[Tensor, ...], bins: Tensor, blocked: Tensor | None) -> Tensor:
-        """One scan: K queries (content, position) and M keys (content, position, value), (., H, e) each, to (K, d)."""
-        (qc, qs), (kc, kp, v) = query, key
-        scale = 1 / math.sqrt(2 * qc.shape[2])
-        logits = torch.einsum("khe,mhe->hkm", torch.cat([qc, qs], dim=2) * scale, torch.cat([kc, kp], dim=2))
-        # In place: (H, K, M) tensors are the largest of the decoder, and a fresh one costs more than its arithmetic.
-        logits += relative_read(torch.einsum("khe,het->hkt", qc * scale, self.query_table), bins, by_key=False)
-        logits += relative_read(torch.einsum("mhe,het->hmt", kc, self.key_table), bins, by_key=True)      # (1)
-        if blocked is not None:
-            logits.masked_fill_(blocked, -torch.inf)
-        weights = logits.softmax(dim=2)                                                                   # (3)
-        weight_of_column = relative_add(weights, bins, 6 * self.grid_length, by_key=False)
-        relative = torch.einsum("hkt,het->khe", weight_of_column, self.value_table)
-        return (torch.einsum("hkm,mhe->khe", weights, v) + relative).flatten(1)
-
-
-@torch.no_grad()
-def relative_bins(query_xyz: Tensor, key_xyz: Tensor, grid_length: int, grid_size: float) -> Tensor:
-    """Table columns n_a + 2 G a of each pair (3, K, M) int16; equation (2)."""
-    steps = ((query_xyz.T[:, :, None] - key_xyz.T[:, None, :]) / grid_size).floor_()
-    first = torch.arange(3, device=steps.device).mul(2 * grid_length).add(grid_length)[:, None, None]
-    return steps.clamp_(-grid_length, grid_length - 1).add_(first).to(torch.int16)
+def _sides(content: Tensor, position: Tensor, tokens: Tokens) -> list[AttentionSide]:
+    """Projected rows, scan by scan."""
+    return [AttentionSide(*rows) for rows in zip(*(x.split(tokens.sizes) for x in (content, position, tokens.xyz)))]

@@ -7,8 +7,9 @@ from pc3d.ops.normals import estimate_normals, vertex_normals
 from pc3d.ops.orient_normals import orient_normals
 from pc3d.ops.relation_bias import relation_bias
 from pc3d.ops.relative import relative_add, relative_read
+from pc3d.ops.relative_attention import AttentionSide, PositionTables, relative_attention
 from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_pool, segment_softmax
 
-__all__ = ["Groups", "estimate_normals", "felzenszwalb", "group_segments", "knn", "mesh_graph", "orient_normals",
-           "relation_bias", "relative_add", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
-           "vertex_normals"]
+__all__ = ["AttentionSide", "Groups", "PositionTables", "estimate_normals", "felzenszwalb", "group_segments", "knn",
+           "mesh_graph", "orient_normals", "relation_bias", "relative_add", "relative_attention", "relative_read",
+           "segment_expand", "segment_pool", "segment_softmax", "vertex_normals"]

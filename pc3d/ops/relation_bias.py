@@ -29,8 +29,9 @@ def relation_bias(boxes: Tensor, gauss: Tensor, weight: Tensor, bias: Tensor) ->
     for name, tensor, shape in (("boxes", boxes, (len(boxes), 6)), ("gauss", gauss, (6, waves)),
                                 ("weight", weight, (heads, 2 * waves)), ("bias", bias, (heads,))):
         if tensor.shape != shape or not tensor.is_floating_point() or tensor.device != boxes.device:
-            raise DataError(explain(f"{name} does not fit", where="relation_bias", expected=f"floating {shape} on {boxes.device}",
-                                    got=f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}"))
+            raise DataError(explain(f"{name} does not fit", where="relation_bias",
+                                    got=f"{tensor.dtype} {tuple(tensor.shape)} on {tensor.device}",
+                                    expected=f"floating {shape} on {boxes.device}"))
     wide = torch.promote_types(weight.dtype, torch.float32)
     result: Tensor = _bias(*(tensor.to(wide) for tensor in (boxes.detach(), gauss, weight, bias))).to(weight.dtype)
     return result

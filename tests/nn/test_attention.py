@@ -5,8 +5,9 @@ import torch
 from torch import Tensor
 
 from pc3d.config import DecoderConfig
-from pc3d.nn.attention import ContextualCrossAttention, Tokens, relative_bins
+from pc3d.nn.attention import ContextualCrossAttention, Tokens
 from pc3d.ops.relative import MAX_COLUMNS
+from pc3d.ops.relative_attention import relative_bins
 
 GRID, LENGTH, HEADS, WIDTH = 0.5, 3, 2, 8
 

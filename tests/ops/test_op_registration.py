@@ -20,6 +20,7 @@ GROUPS = group_segments(torch.arange(20) * 7 % 5, 6)
 XYZ = torch.rand(20, 3, generator=torch.Generator().manual_seed(0))
 FACES = torch.arange(18).reshape(-1, 3)
 NEIGHBORS = torch.stack([(torch.arange(20) + step) % 20 for step in (1, 2, 5)], dim=1)
+ATTENTION = ((5, 8), (5, 8), (5, 3), (7, 8), (7, 8), (7, 8), (7, 3), (2, 4, 18), (2, 4, 18), (2, 4, 18))
 BOXES, GAUSS = torch.cat([XYZ, XYZ.flip(0)], 1), torch.cat([XYZ[:8].T, XYZ[8:16].T])[:, ::2].contiguous()
 UNITS = torch.nn.functional.normalize(XYZ - 0.5, dim=1)
 
@@ -47,6 +48,7 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "segment_expand": lambda: (rows(6), *GROUPS),
     "relation_bias": lambda: (BOXES, GAUSS, planes(3, 8), planes(3)),
     "relation_bias_grad": lambda: (planes(3, 20, 20).detach(), planes(3, 20, 20).detach(), BOXES, GAUSS),
+    "relative_attention": lambda: (*(planes(*shape) for shape in ATTENTION), 0.4, None),
     "relative_read": lambda: (planes(2, 5, 12), BINS, False),
     "relative_add": lambda: (planes(2, 5, 7), BINS, 12, True),
     "sparse_kernel_map": lambda: (KEYS, KEYS, [3, 3, 3], [1, 1, 1], [1, 1, 1]),
