@@ -94,12 +94,14 @@ struct Simd {
 }  // namespace PC3D_SIMD
 }  // namespace pc3d
 
+#include "mask_boxes_kernel.h"
 #include "relation_bias_kernel.h"
 #include "relative_attention_kernel.h"
 
 namespace pc3d {
 
 const RelationKernels avx2_relation = attention_avx2::relation_kernels;
+const MaskBox avx2_mask_box = attention_avx2::mask_box_kernel;
 const AttentionKernels avx2_attention = attention_avx2::attention_kernels;
 
 }  // namespace pc3d

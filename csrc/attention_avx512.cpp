@@ -77,12 +77,14 @@ struct Simd {
 }  // namespace PC3D_SIMD
 }  // namespace pc3d
 
+#include "mask_boxes_kernel.h"
 #include "relation_bias_kernel.h"
 #include "relative_attention_kernel.h"
 
 namespace pc3d {
 
 const RelationKernels avx512_relation = attention_avx512::relation_kernels;
+const MaskBox avx512_mask_box = attention_avx512::mask_box_kernel;
 const AttentionKernels avx512_attention = attention_avx512::attention_kernels;
 
 }  // namespace pc3d

@@ -14,6 +14,7 @@ constexpr int kLanes = kVectors * Simd::width;
 constexpr int kKeys = Simd::key_rows;               // keys, or channels, of a register tile
 constexpr int64_t kTile = 32;                       // keys between two updates of the softmax
 constexpr int64_t kRange = 2 * kTile;               // keys that all blocks of a task take before any takes the next
+constexpr int64_t kHeadStride = kTile * kLanes + 16;  // of logits; off a power of two, or all heads meet in one cache set
 constexpr int kParts = Simd::width / kGroup;        // columns whose 8 heads fill a vector
 constexpr float kSlack = 8;                         // logits may pass the maximum they are taken relative to by so much
 static_assert(kTile % kKeys == 0, "tiles are whole");
@@ -94,7 +95,7 @@ struct Block {
 };
 
 PC3D_TARGET inline int64_t shared_floats(const AttentionShape& s) {
-  return kLanes * (s.groups() * kGroup * (kTile + 1) + s.even_channels() * kGroup + 3 * kTile);
+  return s.groups() * kGroup * (kHeadStride + kLanes) + kLanes * (s.even_channels() * kGroup + 3 * kTile);
 }
 PC3D_TARGET inline int64_t block_floats(const AttentionShape& s) {
   return kLanes * (3 * s.width() + 2 * s.groups() * s.columns() * kGroup + 3 + 2 * s.heads);
@@ -104,7 +105,7 @@ PC3D_TARGET inline Block make_block(const AttentionShape& s, const AttentionData
                                     float* own) {
   const int64_t rows = s.groups() * kLanes * s.columns() * kGroup, heads = s.groups() * kGroup * kLanes;
   float *query_rows = own + 2 * s.width() * kLanes, *read = query_rows + 2 * rows, *xyz = read + s.width() * kLanes;
-  float *limit = xyz + 3 * kLanes, *factor = shared + heads * kTile, *turned = factor + heads;
+  float *limit = xyz + 3 * kLanes, *factor = shared + s.groups() * kGroup * kHeadStride, *turned = factor + heads;
   return {s, data, first, count, own, query_rows, query_rows + rows, read, xyz, limit, limit + s.heads * kLanes,
           shared, factor, turned, reinterpret_cast<int32_t*>(turned + kLanes * s.even_channels() * kGroup)};
 }
@@ -187,7 +188,7 @@ PC3D_TARGET inline void content_logits(const Block& b, const int32_t* keys, int6
       key[r] = b.data.key + at;
       position[r] = b.data.key_position + at;
     }
-    for (int64_t h = 0; h < b.shape.heads; ++h) content_tile(b, h, key, position, b.logits + (h * kTile + m) * kLanes);
+    for (int64_t h = 0; h < b.shape.heads; ++h) content_tile(b, h, key, position, b.logits + h * kHeadStride + m * kLanes);
   }
 }
 
@@ -223,9 +224,9 @@ PC3D_TARGET inline void add_table_logits(const Block& b, const int32_t* keys, in
           pair[i] = (Simd::load_heads(query + x[0]) + Simd::load_heads(query + x[kLanes]) + Simd::load_heads(query + x[2 * kLanes])) +
                     (Simd::load_heads(key + x[0]) + Simd::load_heads(key + x[kLanes]) + Simd::load_heads(key + x[2 * kLanes]));
         Simd::transpose(pair);
-        float* to = b.logits + (g * kGroup * kTile + m) * kLanes + l;
+        float* to = b.logits + g * kGroup * kHeadStride + m * kLanes + l;
 #pragma GCC unroll 8
-        for (int h = 0; h < kGroup; ++h, to += kTile * kLanes) Simd::store_heads(to, Simd::load_heads(to) + pair[h]);
+        for (int h = 0; h < kGroup; ++h, to += kHeadStride) Simd::store_heads(to, Simd::load_heads(to) + pair[h]);
       }
 }
 
@@ -235,7 +236,7 @@ PC3D_TARGET inline bool weigh(const Block& b, const uint32_t* may, int64_t count
   bool grown = false;
   for (int64_t h = 0; h < b.shape.heads; ++h)
     for (int v = 0; v < kVectors; ++v) {
-      float* logits = b.logits + h * kTile * kLanes + v * Simd::width;
+      float* logits = b.logits + h * kHeadStride + v * Simd::width;
       float *limit = b.limit + h * kLanes + v * Simd::width, *total = b.total + h * kLanes + v * Simd::width;
       Vector most = Simd::set(-Simd::infinity);
       for (int64_t m = 0; m < count; ++m) {
@@ -290,7 +291,7 @@ PC3D_TARGET inline void rescale(const Block& b) {
 template <int R>
 PC3D_TARGET inline void read_tile(const Block& b, int64_t h, int64_t c, const int32_t* keys, int64_t count) {
   float* to = b.read + (h * b.shape.channels + c) * kLanes;
-  const float *weight = b.logits + h * kTile * kLanes, *value = b.data.value + h * b.shape.channels + c;
+  const float *weight = b.logits + h * kHeadStride, *value = b.data.value + h * b.shape.channels + c;
   Vector sum[R][kVectors];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -328,10 +329,10 @@ PC3D_TARGET inline void add_weight_rows(const Block& b, int64_t count) {
   for (int64_t g = 0; g < b.shape.groups(); ++g)
     for (int64_t l = 0; l < kLanes; l += kGroup)
       for (int64_t m = 0; m < count; ++m) {
-        const float* from = b.logits + (g * kGroup * kTile + m) * kLanes + l;
+        const float* from = b.logits + g * kGroup * kHeadStride + m * kLanes + l;
         Heads weight[kGroup];
 #pragma GCC unroll 8
-        for (int h = 0; h < kGroup; ++h) weight[h] = Simd::load_heads(from + h * kTile * kLanes);
+        for (int h = 0; h < kGroup; ++h) weight[h] = Simd::load_heads(from + h * kHeadStride);
         Simd::transpose(weight);
         float* to = b.weight_rows + (g * kLanes + l) * row;
         const int32_t* x = b.column + m * 3 * kLanes + l;

@@ -105,6 +105,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "mesh_graph": lambda g: (_points(g), _faces(g)),
     "estimate_normals": lambda g: (_points(g), torch.randint(0, 40, (40, 8), generator=g)),
     "orient_normals": lambda g: (_points(g), _units(g), torch.randint(0, 40, (40, 6), generator=g), torch.zeros(3)),
+    "mask_boxes": lambda g: (torch.randn(5, 40, generator=g) - 1, _points(g)),
     "relation_bias": lambda g: (*_boxes(g), torch.randn(3, 8, generator=g), torch.randn(3, generator=g)),
     "relation_bias_grad": _relation_gradient,
     "relative_attention": _attention,

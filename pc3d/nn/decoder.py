@@ -62,7 +62,10 @@ class DecoderLayer(nn.Module):
         """Update query content (B*K, d); ``point`` (B*K, d) codes the query positions, ``queries.position`` is their sine."""
         content = queries.content
         scans = (len(queries.sizes), queries.sizes[0])
-        seen = self.self_attention(content.unflatten(0, scans), point.unflatten(0, scans), bias).flatten(0, 1)
+        if self.point_code is None or torch.is_grad_enabled():
+            seen = self.self_attention(content.unflatten(0, scans), point.unflatten(0, scans), bias).flatten(0, 1)
+        else:  # no query knows anything yet; training takes the long way, for a gradient that is zero but there
+            seen = self.self_attention.among_equals(content[:1])
         content = self.self_norm(content + self.dropout(seen))
         code = None if self.point_code is None else self.point_code(point)
         asking = Tokens(content, queries.position, queries.xyz, queries.sizes)
@@ -153,5 +156,6 @@ class Decoder(nn.Module):
     @torch.no_grad()
     def _block(self, mask_logits: Tensor) -> Tensor:
         """Superpoints (K, S) the next layer's queries may not look at; a query with an empty mask may look everywhere."""
-        blocked = mask_logits.sigmoid() < self.config.attn_mask_threshold
-        return blocked & ~blocked.all(dim=1, keepdim=True)
+        limit = mask_logits.new_tensor(self.config.attn_mask_threshold).logit()
+        empty = mask_logits.amax(dim=1, keepdim=True) < limit
+        return mask_logits < torch.where(empty, -torch.inf, limit)

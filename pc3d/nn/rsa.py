@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.nn.fourier import FourierEncoding
-from pc3d.ops import relation_bias
+from pc3d.ops import mask_boxes, relation_bias
 
 
 class RelationBias(nn.Module):
@@ -54,6 +54,11 @@ class RelationSelfAttention(nn.Module):
         result: Tensor = self.out(read.transpose(1, 2).flatten(2))
         return result
 
+    def among_equals(self, query: Tensor) -> Tensor:
+        """What each of many equal queries reads: whatever the weights, a mean of one value."""
+        result: Tensor = self.out(self.value(query))
+        return result
+
 
 @torch.no_grad()
 def query_boxes(mask_logits: Tensor, xyz: Tensor, min_size: float) -> Tensor:
@@ -62,12 +67,5 @@ def query_boxes(mask_logits: Tensor, xyz: Tensor, min_size: float) -> Tensor:
     The likeliest superpoint always belongs to its mask, so no box is empty. Sizes are at least ``min_size`` metres: the
     log-ratios of a box without extent are random numbers after the Fourier encoding.
     """
-    inside = mask_logits > 0
-    inside.scatter_(1, mask_logits.argmax(dim=1, keepdim=True), True)
-    outside = ~inside
-    corners = []
-    for axis in range(3):
-        column = xyz[:, axis].expand(inside.shape)
-        corners.append((column.masked_fill(outside, torch.inf).amin(1), column.masked_fill(outside, -torch.inf).amax(1)))
-    low, high = (torch.stack(side, dim=1) for side in zip(*corners))
+    low, high = mask_boxes(mask_logits, xyz).split(3, dim=1)
     return torch.cat([(low + high) / 2, (high - low).clamp(min=min_size)], dim=1)

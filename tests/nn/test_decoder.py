@@ -46,6 +46,13 @@ def test_training_shows_all_layers_and_evaluation_the_last() -> None:
     torch.testing.assert_close(training.layers[-1].masks[0], evaluation.layers[0].masks[0])
 
 
+def test_the_short_way_through_the_first_layer_is_the_long_one() -> None:
+    decoder, batch = make().eval(), (*scans([7, 9]), [7, 9])
+    with torch.no_grad():
+        short = decoder(*batch).layers[0]
+    torch.testing.assert_close(short.class_logits, decoder(*batch).layers[0].class_logits)
+
+
 def test_superpoints_are_refined_after_every_third_layer() -> None:
     memory = make()(*scans([7]), [7]).memory
     assert [state is before for before, state in pairwise(memory)] == [False, True, True, False]

@@ -46,6 +46,7 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "segment_sum": lambda: (rows(20), *GROUPS),
     "segment_max": lambda: (rows(20, torch.float64), *GROUPS),
     "segment_expand": lambda: (rows(6), *GROUPS),
+    "mask_boxes": lambda: (planes(4, 20).detach(), XYZ),
     "relation_bias": lambda: (BOXES, GAUSS, planes(3, 8), planes(3)),
     "relation_bias_grad": lambda: (planes(3, 20, 20).detach(), planes(3, 20, 20).detach(), BOXES, GAUSS),
     "relative_attention": lambda: (*(planes(*shape) for shape in ATTENTION), 0.4, None),
