@@ -4,6 +4,8 @@
 
 averaged over all pairs of one scan, then over scans; scans never meet. Summed over the states of the superpoint features:
 before the decoder and after each refinement.
+
+The pairs of a scan are taken in tiles of rows, which the backward pass computes anew: nothing of size S x S is ever made.
 """
 
 from __future__ import annotations
@@ -13,9 +15,12 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.utils.checkpoint import checkpoint
 
 from pc3d.config import LossConfig
 from pc3d.structures import Targets
+
+TILE = 256  # superpoints whose pairs with all others are in memory at once
 
 
 def contrastive_loss(memory: Sequence[list[Tensor]], targets: Sequence[Targets], config: LossConfig) -> Tensor:
@@ -43,13 +48,20 @@ def scan_loss(features: Tensor, instances: Tensor, unlabelled: str) -> Tensor:
     ``ignore``: two superpoints without an instance say nothing about each other; with any other they are unrelated.
     """
     unit = F.normalize(features, dim=1, eps=1e-8)
-    alike = ((1 + unit @ unit.T) / 2).clamp(0, 1)
-    same = instances[:, None] == instances[None]
+    alone = instances < 0 if unlabelled == "ignore" else torch.zeros_like(instances, dtype=torch.bool)
+    tiles = zip(*(rows.split(TILE) for rows in (unit, instances, alone)))
+    loss = sum(checkpoint(_tile_loss, *tile, unit, instances, alone, use_reentrant=False) for tile in tiles)
+    result: Tensor = loss / (len(alone)**2 - alone.sum()**2).clamp(min=1)
+    return result
+
+
+def _tile_loss(rows: Tensor, row_instances: Tensor, row_alone: Tensor, unit: Tensor, instances: Tensor,
+               alone: Tensor) -> Tensor:
+    """Sum of the cross-entropies of some superpoints with all of the scan; of two that are alone there is none."""
+    alike = ((1 + rows @ unit.T) / 2).clamp(0, 1)
+    same = row_instances[:, None] == instances[None]
     loss = F.binary_cross_entropy(alike, same.to(alike.dtype), reduction="none")
-    if unlabelled == "one_instance":
-        return loss.mean()
-    known = (instances[:, None] >= 0) | (instances[None] >= 0)
-    return (loss * known).sum() / known.sum().clamp(min=1)
+    return loss.masked_fill(row_alone[:, None] & alone[None], 0).sum()
 
 
 def _distinct(memory: Sequence[list[Tensor]]) -> list[tuple[list[Tensor], int]]:

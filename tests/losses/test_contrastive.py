@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from pc3d.config import LossConfig
+from pc3d.losses import contrastive
 from pc3d.losses.contrastive import contrastive_loss, scan_loss, state_loss
 from pc3d.structures import Targets
 
@@ -63,3 +64,27 @@ def test_zero_features_stay_finite() -> None:
     scan_loss(features, torch.tensor([0, 0, 1]), "ignore").backward()
     assert features.grad is not None
     assert features.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("unlabelled", ["ignore", "one_instance"])
+def test_tiles_are_exact_and_nothing_has_the_size_of_all_pairs(unlabelled: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(50, 4, generator=generator, dtype=torch.float64)
+    instances = torch.randint(-1, 5, (50,), generator=generator)
+    results, largest = {}, 0
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        nonlocal largest
+        largest = max(largest, tensor.numel())
+        return tensor
+
+    for tile in (50, 7):
+        monkeypatch.setattr(contrastive, "TILE", tile)
+        leaf, largest = features.clone().requires_grad_(), 0
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            loss = scan_loss(leaf, instances, unlabelled)
+        loss.backward()
+        results[tile] = (loss.detach(), leaf.grad)
+        assert largest <= features.numel()
+    for one, other in zip(results[50], results[7]):
+        torch.testing.assert_close(one, other, rtol=1e-13, atol=1e-15)
