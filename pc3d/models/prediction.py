@@ -23,28 +23,32 @@ def to_instances(output: Relation3DOutput, batch: PointBatch, scan_index: int, c
     logits = layer.masks[scan_index]
     sizes = torch.bincount(point_to_superpoint, minlength=logits.shape[1])
     masks = logits > 0
+    inside = masks.to(_exact(sizes))
+    num_points, num_superpoints = inside @ sizes.to(inside.dtype), inside.sum(dim=1)
     probability = layer.class_logits[scan_index].softmax(dim=1)[:, :-1]
-    confidence = probability.amax(dim=1) * masks.any(dim=1)
+    confidence = probability.amax(dim=1) * (num_superpoints > 0)
     weights = sizes if options.nms_area == "points" else torch.ones_like(sizes)
-    kept = nms(masks, confidence, weights, options.nms_iou)
+    kept = nms(inside, confidence, weights, options.nms_iou)
     class_score, pairs = probability[kept].flatten().topk(min(options.topk, len(kept) * probability.shape[1]))
     query, labels = kept[pairs // probability.shape[1]], pairs % probability.shape[1]
-    mask_score = mean_inside(logits, masks)[query]
+    mask_score = ((logits.sigmoid() * inside).sum(dim=1) / (num_superpoints + 1e-6))[query]
     score = class_score * mask_score
     if options.score_head:
         score = score * layer.scores[scan_index, query].clamp(0, 1)
-    rows = _worth_showing(score, (masks.to(logits.dtype) @ sizes.to(logits.dtype))[query], options)
+    rows = _worth_showing(score, num_points[query], options)
     shown = score[rows] if options.score_decimals is None else score[rows].round(decimals=options.score_decimals)
-    return Instances.from_masks(
-        _numpy(masks[query[rows]]), _numpy(labels[rows]), _numpy(shown), config.classes, _numpy(point_to_superpoint),
+    bits = np.packbits(_numpy(masks), axis=1, bitorder="little")
+    return Instances(
+        bits[_numpy(query[rows])], masks.shape[1], _numpy(labels[rows]), _numpy(shown.float()), config.classes,
+        _numpy(point_to_superpoint),
         evidence={"mask_score": _numpy(mask_score[rows]), "class_score": _numpy(class_score[rows])})
 
 
 def nms(masks: Tensor, scores: Tensor, weights: Tensor, max_iou: float) -> Tensor:
     """Greedy suppression of masks (K, S) by IoU, segments counted by weight (S,); returns the kept rows, best first."""
     order = scores.argsort(descending=True, stable=True)
-    rows = masks[order].to(torch.float64)
-    intersection = (rows * weights) @ rows.T
+    rows = masks[order].to(_exact(weights))
+    intersection = ((rows * weights) @ rows.T).double()
     area = intersection.diagonal()
     iou = intersection / (area[:, None] + area[None] - intersection + 1e-6)
     overlaps = _numpy(iou > max_iou)
@@ -55,10 +59,9 @@ def nms(masks: Tensor, scores: Tensor, weights: Tensor, max_iou: float) -> Tenso
     return order[torch.from_numpy(alive).to(order.device)]
 
 
-def mean_inside(logits: Tensor, masks: Tensor) -> Tensor:
-    """Mean probability (K,) over the superpoints inside each mask (K, S); 0 for an empty mask."""
-    inside = masks.to(logits.dtype)
-    return (logits.sigmoid() * inside).sum(1) / (inside.sum(1) + 1e-6)
+def _exact(weights: Tensor) -> torch.dtype:
+    """The fastest type in which any sum of these whole numbers is exact."""
+    return torch.float32 if int(weights.sum()) < 2**24 else torch.float64
 
 
 def _worth_showing(score: Tensor, num_points: Tensor, options: InferenceConfig) -> Tensor:

@@ -115,11 +115,23 @@ class Instances:
     def boxes(self, xyz: NDArray[np.floating]) -> NDArray[np.float64]:
         """Axis-aligned boxes (I, 2, 3) [min, max] of each instance's points; NaN for an empty one."""
         boxes = np.full((len(self), 2, 3), np.nan)
-        for row in range(len(self)):
-            points = xyz[self[row].point_masks[0]]
-            if len(points):
-                boxes[row] = points.min(axis=0), points.max(axis=0)
+        low, high = self._segment_corners(xyz)
+        for row, mask in enumerate(self.segment_masks & (self.segment_sizes > 0)):
+            if mask.any():
+                boxes[row] = low[mask].min(axis=0), high[mask].max(axis=0)
         return boxes
+
+    def _segment_corners(self, xyz: NDArray[np.floating]) -> tuple[NDArray[np.floating], NDArray[np.floating]]:
+        """Lowest and highest corner of each segment's points, both (S, 3); anything for an empty one."""
+        if self.point_to_superpoint is None:
+            return xyz, xyz
+        filled = self.segment_sizes > 0
+        starts = (np.cumsum(self.segment_sizes) - self.segment_sizes)[filled]
+        rows = xyz[np.argsort(self.point_to_superpoint, kind="stable")]
+        low, high = (np.zeros((self.num_segments, 3), dtype=xyz.dtype) for _ in range(2))
+        if len(rows):
+            low[filled], high[filled] = np.minimum.reduceat(rows, starts), np.maximum.reduceat(rows, starts)
+        return low, high
 
     def to_records(self, xyz: NDArray[np.floating]) -> list[dict[str, Any]]:
         """One json-ready record per instance: id, label, score, num_points, box (min and max corner, metres; None if empty)."""

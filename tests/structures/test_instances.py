@@ -103,3 +103,15 @@ def test_instances_that_make_no_sense_are_refused(changes: dict, message: str) -
     arguments = {"masks": np.zeros((2, 4)), "labels": [0, 1], "scores": [0.1, 0.2], "classes": CLASSES, **changes}
     with pytest.raises(DataError, match=message):
         Instances.from_masks(**arguments)
+
+
+def test_boxes_are_those_of_the_points_and_nan_for_an_instance_without_any() -> None:
+    rng = np.random.default_rng(0)
+    ids = rng.choice([0, 1, 3, 4], 30)  # superpoint 2 has no point
+    xyz = rng.standard_normal((30, 3))
+    masks = np.array([[1, 0, 1, 1, 0], [0, 0, 1, 0, 0], [0, 1, 0, 0, 1]], dtype=bool)
+    boxes = Instances.from_masks(masks, [0, 0, 0], [1, 1, 1], ["thing"], ids).boxes(xyz)
+    for row in (0, 2):
+        points = xyz[masks[row][ids]]
+        np.testing.assert_array_equal(boxes[row], [points.min(axis=0), points.max(axis=0)])
+    assert np.isnan(boxes[1]).all()
