@@ -1,0 +1,225 @@
+#include "lift_vote.h"
+
+#include "pc3d.h"
+#include "tasks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <tuple>
+#include <vector>
+
+#define PC3D_SIMD lift_plain
+#define PC3D_TARGET
+#include "lift_vote_kernel.h"
+#undef PC3D_SIMD
+#undef PC3D_TARGET
+#if defined(__x86_64__)
+#define PC3D_SIMD lift_avx2
+#define PC3D_TARGET __attribute__((target("avx2")))
+#include "lift_vote_kernel.h"
+#undef PC3D_SIMD
+#undef PC3D_TARGET
+#define PC3D_SIMD lift_avx512
+#define PC3D_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")))
+#include "lift_vote_kernel.h"
+#undef PC3D_SIMD
+#undef PC3D_TARGET
+#endif
+
+namespace pc3d {
+namespace {
+
+using namespace lift;
+
+constexpr int64_t kCamera = 13;
+constexpr int64_t kTasks = 16;  // shares of the blocks of one frame
+
+Project best_kernel() {
+#if defined(__x86_64__)
+  if (best_isa() >= Isa::avx512) return lift_avx512::project;
+  if (best_isa() == Isa::avx2) return lift_avx2::project;
+#endif
+  return lift_plain::project;
+}
+
+// Whether a bounding sphere may hold visible points: one behind a side of the frustum holds none.
+class Frustum {
+ public:
+  Frustum(const float* pose, const float* camera, float near) : pose_(pose), near_(near) {
+    for (int i = 0; i < 4; ++i) {
+      side_[i] = camera[6 + i];
+      norm_[i] = std::sqrt(1.f + side_[i] * side_[i]);
+    }
+  }
+
+  bool meets(const float* sphere) const {
+    const float r = sphere[3] * 1.0001f + 1e-4f, x = along(0, sphere), y = along(1, sphere), z = along(2, sphere);
+    return z + r > near_ && side_[0] * z - x <= r * norm_[0] && x - side_[1] * z <= r * norm_[1] &&
+           side_[2] * z - y <= r * norm_[2] && y - side_[3] * z <= r * norm_[3];
+  }
+
+ private:
+  float along(int row, const float* p) const {
+    const float* m = pose_ + 4 * row;
+    return m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3];
+  }
+
+  const float* pose_;
+  float near_, side_[4], norm_[4];
+};
+
+// Rows that one share of the blocks adds to the result.
+struct Rows {
+  std::vector<int32_t> seen, votes;
+  bool bad_id = false;  // threads must not throw
+};
+
+class Vote {
+ public:
+  Vote(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Test& test,
+       const View& depth_view, const Tensor& masks, const View& mask_view, bool same_view, int64_t num_masks)
+      : x_(data<float>(xyz)), num_points_(xyz.size(1)), starts_(data<int64_t>(starts)), owners_(data<int32_t>(owners)),
+        spheres_(data<float>(spheres)), blocks_(owners.size(0)), test_(test), depth_view_(depth_view), mask_view_(mask_view),
+        same_view_(same_view), masks_(reinterpret_cast<const uint16_t*>(data<int16_t>(masks))), layers_(masks.size(0)),
+        mask_pixels_(masks.size(1) * masks.size(2)), num_masks_(num_masks),
+        frustum_(test.pose, depth_view.camera, test.near), kernel_(best_kernel()) {}
+
+  // Blocks [begin, end), which do not cut a run.
+  void share(int64_t begin, int64_t end, Rows& rows) const {
+    std::vector<int32_t> counts(num_masks_ + 1), touched;
+    Projected projected;
+    int32_t visible = 0;
+    for (int64_t b = begin; b < end; ++b) {
+      if (frustum_.meets(spheres_ + 4 * b)) visible += add_block(b, projected, counts, touched, rows.bad_id);
+      if (b + 1 < end && owners_[b + 1] == owners_[b]) continue;
+      if (visible) rows.seen.insert(rows.seen.end(), {owners_[b], visible});
+      std::sort(touched.begin(), touched.end());
+      for (const int32_t id : touched) {
+        rows.votes.insert(rows.votes.end(), {owners_[b], id, counts[id]});
+        counts[id] = 0;
+      }
+      touched.clear();
+      visible = 0;
+    }
+  }
+
+ private:
+  int32_t add_block(int64_t b, Projected& p, std::vector<int32_t>& counts, std::vector<int32_t>& touched,
+                    bool& bad_id) const {
+    const float* x = x_ + starts_[b];
+    const int count = static_cast<int>(starts_[b + 1] - starts_[b]);
+    kernel_(x, x + num_points_, x + 2 * num_points_, count, test_, depth_view_, same_view_ ? nullptr : &mask_view_, p);
+    int32_t lanes[kBlock];
+    int32_t visible = 0;
+    for (int i = 0; i < count; ++i) {
+      lanes[visible] = i;
+      visible += p.visible[i];
+    }
+    const int32_t* pixel = same_view_ ? p.pixel : p.mask_pixel;
+    for (int64_t layer = 0; layer < layers_; ++layer) {
+      const uint16_t* ids = masks_ + layer * mask_pixels_;
+      for (int32_t k = 0; k < visible; ++k) {
+        const int32_t at = pixel[lanes[k]];
+        const int32_t id = at < 0 ? 0 : ids[at];
+        if (!id) continue;
+        if (id > num_masks_) {
+          bad_id = true;
+          continue;
+        }
+        if (!counts[id]++) touched.push_back(id);
+      }
+    }
+    return visible;
+  }
+
+  const float* x_;
+  int64_t num_points_;
+  const int64_t* starts_;
+  const int32_t* owners_;
+  const float* spheres_;
+  int64_t blocks_;
+  Test test_;
+  View depth_view_, mask_view_;
+  bool same_view_;
+  const uint16_t* masks_;
+  int64_t layers_, mask_pixels_, num_masks_;
+  Frustum frustum_;
+  Project kernel_;
+};
+
+View view_of(const Tensor& camera, const Tensor& lens, int64_t height, int64_t width) {
+  check(camera.numel() == kCamera && camera.scalar_type() == ScalarType::Float, "lift_vote: a camera must be float32 (13)");
+  check(lens.scalar_type() == ScalarType::Float && lens.dim() == 1 && lens.numel() != 1, "lift_vote: a lens must be float32 (T)");
+  const float* c = data<float>(camera);
+  check(c[4] == static_cast<float>(width) && c[5] == static_cast<float>(height), 
+        "lift_vote: a camera has another size than its image");
+  check(width * height < (int64_t{1} << 31), "lift_vote: an image is too large");
+  return {c, lens.numel() ? data<float>(lens) : nullptr, lens.numel()};
+}
+
+bool same(const View& a, const View& b) {
+  return std::equal(a.camera, a.camera + kCamera, b.camera) && a.steps == b.steps &&
+         (!a.lens || std::equal(a.lens, a.lens + a.steps, b.lens));
+}
+
+void check_blocks(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres) {
+  check(xyz.dim() == 2 && xyz.size(0) == 3 && xyz.scalar_type() == ScalarType::Float, "lift_vote: xyz must be float32 (3, N)");
+  const int64_t blocks = owners.numel();
+  check(owners.scalar_type() == ScalarType::Int && starts.scalar_type() == ScalarType::Long && starts.numel() == blocks + 1 &&
+            spheres.scalar_type() == ScalarType::Float && spheres.numel() == 4 * blocks,
+        "lift_vote: starts, owners and spheres do not fit");
+  const int64_t* start = data<int64_t>(starts);
+  check(start[0] == 0 && start[blocks] == xyz.size(1), "lift_vote: starts do not cover the points");
+  for (int64_t b = 0; b < blocks; ++b)
+    check(start[b] <= start[b + 1] && start[b + 1] - start[b] <= kBlock, "lift_vote: a block is out of order or too long");
+}
+
+// Cut the blocks into shares that do not cut a run.
+std::vector<int64_t> cut(const int32_t* owners, int64_t blocks) {
+  std::vector<int64_t> cuts{0};
+  for (int64_t share = 1; share <= kTasks; ++share) {
+    int64_t end = blocks * share / kTasks;
+    while (end > cuts.back() && end < blocks && owners[end] == owners[end - 1]) ++end;
+    if (end > cuts.back()) cuts.push_back(end);
+  }
+  return cuts;
+}
+
+Tensor gather(const Tensor& like, const std::vector<Rows>& shares, std::vector<int32_t> Rows::*column, int64_t width) {
+  int64_t total = 0;
+  for (const Rows& rows : shares) total += (rows.*column).size();
+  Tensor out = empty(like, {total / width, width}, ScalarType::Int);
+  int32_t* to = mutable_data<int32_t>(out);
+  for (const Rows& rows : shares) to = std::copy((rows.*column).begin(), (rows.*column).end(), to);
+  return out;
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> lift_vote(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres,
+                                     const Tensor& pose, const Tensor& depth, const Tensor& depth_camera,
+                                     const Tensor& depth_lens, const Tensor& masks, const Tensor& mask_camera,
+                                     const Tensor& mask_lens, int64_t num_masks, double near, double absolute, double relative) {
+  using torch::stable::contiguous;
+  const Tensor x = contiguous(xyz), s = contiguous(starts), o = contiguous(owners), b = contiguous(spheres),
+               t = contiguous(pose), d = contiguous(depth), dc = contiguous(depth_camera), dl = contiguous(depth_lens),
+               m = contiguous(masks), mc = contiguous(mask_camera), ml = contiguous(mask_lens);
+  check_blocks(x, s, o, b);
+  check(t.numel() == 12 && t.scalar_type() == ScalarType::Float, "lift_vote: pose must be float32 (3, 4)");
+  check(d.dim() == 2 && d.scalar_type() == ScalarType::Float, "lift_vote: depth must be float32 (H, W)");
+  check(m.dim() == 3 && m.scalar_type() == ScalarType::Short, "lift_vote: masks must be int16 (L, h, w)");
+  check(num_masks >= 0 && num_masks <= 65535, "lift_vote: num_masks must be 0 to 65535");
+  const View depth_view = view_of(dc, dl, d.size(0), d.size(1)), mask_view = view_of(mc, ml, m.size(1), m.size(2));
+  const Test test{data<float>(t), data<float>(d), static_cast<float>(near), static_cast<float>(absolute),
+                  static_cast<float>(relative)};
+  const Vote vote(x, s, o, b, test, depth_view, m, mask_view, same(depth_view, mask_view), num_masks);
+  const std::vector<int64_t> cuts = cut(data<int32_t>(o), o.numel());
+  std::vector<Rows> shares(cuts.size() - 1);
+  run_tasks(shares.size(), [&](int64_t i) { vote.share(cuts[i], cuts[i + 1], shares[i]); });
+  for (const Rows& rows : shares) check(!rows.bad_id, "lift_vote: a mask id is out of range");
+  return {gather(x, shares, &Rows::seen, 2), gather(x, shares, &Rows::votes, 3)};
+}
+
+}  // namespace pc3d
+
+STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) { m.impl("lift_vote", TORCH_BOX(&pc3d::lift_vote)); }

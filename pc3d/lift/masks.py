@@ -1,0 +1,104 @@
+"""The masks of one image: whole partitions of it, one over another, and what is known of each mask."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pc3d.errors import DataError, explain
+
+MAX_MASKS = 65535
+
+
+@dataclass(frozen=True, eq=False)
+class FrameMasks:
+    """K masks of one image, at any resolution: it covers the colour image from edge to edge.
+
+    ``ids`` (L, h, w) holds 1..K, 0 for none. Masks that do not overlap share a layer, so memory grows with the overlap
+    and not with K.
+    """
+
+    ids: NDArray[np.uint16]         # (L, h, w)
+    scores: NDArray[np.float32]     # (K,) how sure the 2D model is, in [0, 1]
+    labels: NDArray[np.int64]       # (K,) index into classes, -1 for none
+    classes: tuple[str, ...] = ()
+    tracks: NDArray[np.int64] | None = None  # (K,) the same number in other frames means the same object; -1 for none
+
+    def __post_init__(self) -> None:
+        if self.ids.ndim != 3 or self.ids.dtype != np.uint16:
+            raise DataError(explain("mask ids must be layers of uint16", got=f"{self.ids.dtype} {self.ids.shape}",
+                                    expected="(L, h, w)"))
+        count = len(self.scores)
+        if self.labels.shape != (count,) or (self.tracks is not None and self.tracks.shape != (count,)):
+            raise DataError(explain("every mask needs a label and, if any has, a track", got=f"{self.labels.shape} for {count}"))
+        if self.ids.size and int(self.ids.max()) > count:
+            raise DataError(explain("a mask id has no score", got=int(self.ids.max()), expected=f"up to {count}"))
+        if count and not (np.isfinite(self.scores).all() and self.scores.min() >= 0 and self.scores.max() <= 1):
+            raise DataError(explain("mask scores must be in [0, 1]", got=f"[{self.scores.min()}, {self.scores.max()}]"))
+        if count and (self.labels.min() < -1 or self.labels.max() >= len(self.classes)):
+            raise DataError(explain("a mask label has no class", got=int(self.labels.max()),
+                                    expected=f"-1 to {len(self.classes) - 1}"))
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @classmethod
+    def from_label_map(cls, label_map: NDArray[np.integer], scores: NDArray[np.floating] | None = None,
+                       labels: NDArray[np.integer] | None = None, classes: Sequence[str] = (), *,
+                       none: int = 0) -> FrameMasks:
+        """One mask of each number in an image (h, w) but ``none``; scores and labels in the order of the numbers."""
+        if label_map.ndim != 2:
+            raise DataError(explain("a label map is one plane of numbers", got=f"{label_map.dtype} {label_map.shape}"))
+        numbers, inverse = np.unique(label_map, return_inverse=True)
+        kept = numbers != none
+        count = int(kept.sum())
+        _check_count(count)
+        new_id = np.where(kept, np.cumsum(kept), 0).astype(np.uint16)
+        ids = new_id[inverse.reshape(-1)].reshape(1, *label_map.shape)
+        return cls(ids, np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+                   np.full(count, -1) if labels is None else np.asarray(labels, np.int64), tuple(classes))
+
+    @classmethod
+    def from_masks(cls, masks: NDArray[np.bool_], scores: NDArray[np.floating] | None = None,
+                   labels: NDArray[np.integer] | None = None, classes: Sequence[str] = (), *,
+                   tracks: NDArray[np.integer] | None = None, overlaps: bool = False) -> FrameMasks:
+        """Pack boolean masks (K, h, w): the smaller over the larger, or with ``overlaps`` every mask whole.
+
+        Small over large leaves over-split masks rather than merged ones ("Details Matter", ICCV 2025, section 3): what a
+        mask of a whole desk says of the lamp on it is less than what the lamp's own mask says.
+        """
+        masks = np.asarray(masks, dtype=bool)
+        if masks.ndim != 3:
+            raise DataError(explain("masks are planes of booleans", got=f"{masks.shape}", expected="(K, h, w)"))
+        count = len(masks)
+        _check_count(count)
+        areas = masks.reshape(count, -1).sum(axis=1)
+        layers: list[NDArray[np.uint16]] = [np.zeros(masks.shape[1:], np.uint16)]
+        for row in np.argsort(-areas, kind="stable"):
+            layer = layers[0] if not overlaps else next((one for one in layers if not one[masks[row]].any()), None)
+            if layer is None:
+                layers.append(np.zeros(masks.shape[1:], np.uint16))
+                layer = layers[-1]
+            layer[masks[row]] = row + 1
+        return cls(np.stack(layers), np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+                   np.full(count, -1) if labels is None else np.asarray(labels, np.int64), tuple(classes),
+                   None if tracks is None else np.asarray(tracks, np.int64))
+
+    @classmethod
+    def empty(cls, height: int = 1, width: int = 1) -> FrameMasks:
+        """No masks: the frame only says what is visible."""
+        return cls.from_label_map(np.zeros((height, width), np.uint16))
+
+    @property
+    def areas(self) -> NDArray[np.int64]:
+        """Pixels of each mask (K,)."""
+        return np.bincount(self.ids.reshape(-1), minlength=len(self) + 1)[1:]
+
+
+def _check_count(count: int) -> None:
+    if count > MAX_MASKS:
+        raise DataError(explain("too many masks in one image", got=count, expected=f"up to {MAX_MASKS}",
+                                do="Drop the small ones, or filter by score."))

@@ -1,0 +1,116 @@
+"""Which points of a scan a camera sees, and which masks they fall into, counted by superpoint."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from pc3d.errors import DataError, explain
+from pc3d.ops._checks import check_rows
+from pc3d.ops._library import define
+
+CAMERA_VALUES = 13   # fx fy cx+.5 cy+.5 width height x0 x1 y0 y1 r2_max p1 p2, as csrc/lift_vote.h has them
+MAX_BLOCK = 256      # points
+MAX_MASKS = 65535    # of one frame: ids are 16 bits
+
+
+def lift_vote(
+    xyz: Tensor,            # (3, N) float32
+    starts: Tensor,         # (B + 1,) int64
+    owners: Tensor,         # (B,) int32
+    spheres: Tensor,        # (B, 4) float32
+    pose: Tensor,           # (3, 4) float32
+    depth: Tensor,          # (H, W) float32
+    depth_camera: Tensor,   # (13,) float32
+    depth_lens: Tensor,     # (T,) float32
+    masks: Tensor,          # (L, h, w) int16
+    mask_camera: Tensor,    # (13,) float32
+    mask_lens: Tensor,      # (T,) float32
+    num_masks: int,
+    *,
+    near: float = 0.05,
+    absolute: float = 0.03,
+    relative: float = 0.02,
+) -> tuple[Tensor, Tensor]:
+    """Count the visible points of each run of blocks, and those of them in each mask of one frame.
+
+    Points lie in blocks of at most 256, rows ``starts[b]`` to ``starts[b + 1]``, inside ``spheres`` (x, y, z, radius);
+    neighbouring blocks of the same owner make a run. ``pose`` maps world to camera. A point is visible where the depth d > 0
+    of its pixel agrees with its z > near: ``|z - d| <= max(absolute, relative z)``, metres. Ids in ``masks`` are unsigned,
+    0 for none; each layer is a partition of the image. Cameras as ``pc3d.lift.view`` packs them.
+
+    Returns seen (A, 2) int32 (owner, visible points) and votes (B, 3) int32 (owner, id, points in the mask), in the order
+    of the runs, ids ascending. Raises DataError; a mask id above ``num_masks`` raises RuntimeError.
+    """
+    check_rows("lift_vote", "spheres", spheres, 4, torch.float32, len(owners))
+    for name, camera, size in (("depth", depth_camera, depth.shape), ("masks", mask_camera, masks.shape[1:])):
+        if camera.shape != (CAMERA_VALUES,) or camera[4:6].tolist() != [float(size[1]), float(size[0])]:
+            raise DataError(explain(f"the camera does not fit {name}", where="lift_vote", got=camera.tolist(),
+                                    expected=f"{CAMERA_VALUES} values, of an image of {tuple(size)}"))
+    if not 0 <= num_masks <= MAX_MASKS:
+        raise DataError(explain("too many masks in one frame", where="lift_vote", got=num_masks, expected=f"up to {MAX_MASKS}"))
+    return _op(xyz, starts, owners, spheres, pose, depth, depth_camera, depth_lens, masks, mask_camera, mask_lens, num_masks,
+               near, absolute, relative)
+
+
+def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pose: Tensor, depth: Tensor, depth_camera: Tensor,
+               depth_lens: Tensor, masks: Tensor, mask_camera: Tensor, mask_lens: Tensor, num_masks: int, near: float,
+               absolute: float, relative: float) -> tuple[Tensor, Tensor]:
+    cam = ((pose[:, 0:1] * xyz[0] + pose[:, 1:2] * xyz[1]) + pose[:, 2:3] * xyz[2]) + pose[:, 3:4]
+    ahead = cam[2] > _single(near, xyz)
+    inverse = 1 / torch.where(ahead, cam[2], 1)
+    x, y, z = cam[0] * inverse, cam[1] * inverse, cam[2]
+    pixel, inside = _pixels(x, y, ahead, depth_camera, depth_lens)
+    d = depth.reshape(-1)[pixel]
+    limit = torch.maximum(_single(relative, xyz) * z, _single(absolute, xyz))
+    visible = inside & (d > 0) & ((z - d).abs() <= limit)
+
+    run = torch.zeros(len(owners), dtype=torch.int64, device=xyz.device)
+    run[1:] = (owners[1:] != owners[:-1]).cumsum(0)
+    first = torch.nonzero(torch.diff(run, prepend=run.new_full((1,), -1))).flatten()
+    run_of_point = run.repeat_interleave(starts.diff())
+    seen, seen_counts = run_of_point[visible].unique(return_counts=True)
+
+    pixel, inside = _pixels(x, y, visible, mask_camera, mask_lens)
+    ids = torch.where(inside, masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).int()[:, pixel] & 0xFFFF, 0)
+    if int(ids.amax() if ids.numel() else 0) > num_masks:
+        raise RuntimeError("lift_vote: a mask id is out of range")
+    pairs, counts = (run_of_point * (MAX_MASKS + 1) + ids)[ids > 0].unique(return_counts=True)
+    votes = [owners[first[pairs // (MAX_MASKS + 1)]], pairs % (MAX_MASKS + 1), counts]
+    return torch.stack([owners[first[seen]], seen_counts], 1).int(), torch.stack(votes, 1).int()
+
+
+def _single(value: float, like: Tensor) -> Tensor:
+    """A number in the float32 of the kernel: products with a Python float would be rounded from double."""
+    return torch.tensor(value, dtype=torch.float32, device=like.device)
+
+
+def _pixels(x: Tensor, y: Tensor, ok: Tensor, camera: Tensor, lens: Tensor) -> tuple[Tensor, Tensor]:
+    """Pixel (N,) of ideal points, 0 where they are not in the image, and whether they are."""
+    fx, fy, cx, cy, width, height, *_, largest, p1, p2 = camera
+    if len(lens):
+        r2 = x * x + y * y
+        ok = ok & (r2 < largest)
+        at = torch.where(ok, r2 * ((len(lens) - 1) / largest), 0)
+        step = at.int().clamp(max=len(lens) - 2).long()
+        scale = lens[step] + (at - step) * (lens[step + 1] - lens[step])
+        xy = 2 * x * y
+        x, y = (scale * x + (p1 * xy + p2 * (r2 + 2 * x * x)), scale * y + (p1 * (r2 + 2 * y * y) + p2 * xy))
+    u, v = fx * x + cx, fy * y + cy
+    inside = (u >= 0) & (u < width) & (v >= 0) & (v < height) & ok
+    column, row = (torch.where(inside, value, 0).long() for value in (u, v))
+    return row * int(width) + column, inside
+
+
+def _fake(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pose: Tensor, depth: Tensor, depth_camera: Tensor,
+          depth_lens: Tensor, masks: Tensor, mask_camera: Tensor, mask_lens: Tensor, num_masks: int, near: float,
+          absolute: float, relative: float) -> tuple[Tensor, Tensor]:
+    seen, votes = (torch.library.get_ctx().new_dynamic_size() for _ in range(2))
+    return xyz.new_empty(seen, 2, dtype=torch.int32), xyz.new_empty(votes, 3, dtype=torch.int32)
+
+
+_op = define(
+    "lift_vote(Tensor xyz, Tensor starts, Tensor owners, Tensor spheres, Tensor pose, Tensor depth, Tensor depth_camera, "
+    "Tensor depth_lens, Tensor masks, Tensor mask_camera, Tensor mask_lens, int num_masks, float near, float absolute, "
+    "float relative) -> (Tensor, Tensor)",
+    reference=_reference, fake=_fake)
