@@ -98,6 +98,16 @@ def _attention(generator: torch.Generator) -> tuple[Any, ...]:
     return *rows, *torch.randn(3, 2, 4, 18, generator=generator), 0.4, (torch.arange(7) == 0).expand(5, 7)
 
 
+def _frame(generator: torch.Generator) -> tuple[Any, ...]:
+    """40 points in three blocks of two owners, half of them where the depth image says, and two layers of five masks."""
+    xyz = torch.rand(3, 40, generator=generator) - torch.tensor([[0.5], [0.5], [-1.0]])
+    spheres = torch.tensor([[0.0, 0.0, 1.5, 1.0]]).repeat(3, 1)
+    camera = torch.tensor([8.0, 8.0, 8.0, 6.0, 16.0, 12.0, -1.0, 1.0, -0.75, 0.75, 0.0, 0.0, 0.0])
+    masks = torch.randint(0, 6, (2, 12, 16), generator=generator).short()
+    return (xyz, torch.tensor([0, 15, 30, 40]), torch.tensor([4, 4, 1], dtype=torch.int32), spheres, torch.eye(4)[:3],
+            torch.full((12, 16), 1.5), camera, torch.zeros(0), masks, camera, torch.zeros(0), 5, 0.05, 0.25, 0.0)
+
+
 #: Op -> the arguments it is proven on.
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
@@ -120,6 +130,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "sparse_conv": _convolution,
     "sparse_conv_weight_grad": _weight_gradient,
     "felzenszwalb": lambda g: (_edges(g).int(), torch.rand(39, generator=g), 40, 0.3, 2, True),
+    "lift_vote": _frame,
 }
 
 

@@ -54,17 +54,22 @@ def segment(
 def print_summary(scan: Path, output: Path, records: list[dict], seconds: dict[str, float], *, num_points: int) -> None:
     """Say what was found, how long each stage took, and what to do next."""
     print(f"{scan}: {num_points:,} points, {len(records)} instances")
+    print_records(output, records)
+    if not records:
+        print("  Nothing was found. The network expects metres and z up, and knows the classes in instances.json;"
+              " a lower --min-score shows what it was less sure of.")
+    print(seconds_line(seconds))
+    print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
+
+
+def print_records(output: Path, records: list[dict]) -> None:
+    """Print the best instances as a table."""
     if records:
         best = sorted(records, key=lambda record: -record["score"])[:SHOWN]
         rows = [[str(r["id"]), r["label"], f"{r['score']:.2f}", f"{r['num_points']:,}", _size(r["box"])] for r in best]
         print(table(["id", "label", "score", "points", "size (m)"], rows))
         if len(records) > SHOWN:
             print(f"  ... and {len(records) - SHOWN} more in {output / 'instances.json'}")
-    else:
-        print("  Nothing was found. The network expects metres and z up, and knows the classes in instances.json;"
-              " a lower --min-score shows what it was less sure of.")
-    print(seconds_line(seconds))
-    print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
 
 
 def _size(box: dict | None) -> str:

@@ -1,1 +1,16 @@
-"""Posed images and 2D masks become 3D instances on the points of a scan."""
+"""Posed images and 2D masks become 3D instances on the points of a scan.
+
+    lifter = Lifter(cloud)                       # a cloud with superpoints
+    for frame in frames:
+        lifter.add(frame, segmenter(frame))      # or masks from anywhere
+    instances = lifter.instances()
+
+Frames only add counts: how many points of each superpoint a mask holds, and a frame sees. How masks are put together
+(``methods``) is settled over those counts alone, whenever instances are asked for.
+"""
+
+from pc3d.lift.config import LiftConfig
+from pc3d.lift.lifter import Lifter, lift
+from pc3d.lift.masks import FrameMasks
+
+__all__ = ["FrameMasks", "LiftConfig", "Lifter", "lift"]

@@ -33,7 +33,8 @@ class FrameMasks:
                                     expected="(L, h, w)"))
         count = len(self.scores)
         if self.labels.shape != (count,) or (self.tracks is not None and self.tracks.shape != (count,)):
-            raise DataError(explain("every mask needs a label and, if any has, a track", got=f"{self.labels.shape} for {count}"))
+            raise DataError(explain("every mask needs a label, and a track if any has one", expected=count,
+                                    got=f"{len(self.labels)} labels, {0 if self.tracks is None else len(self.tracks)} tracks"))
         if self.ids.size and int(self.ids.max()) > count:
             raise DataError(explain("a mask id has no score", got=int(self.ids.max()), expected=f"up to {count}"))
         if count and not (np.isfinite(self.scores).all() and self.scores.min() >= 0 and self.scores.max() <= 1):

@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from pc3d.errors import DataError, explain
@@ -28,6 +29,7 @@ class LiftScan:
     spheres: Tensor                 # (B, 4) float32
     sizes: NDArray[np.int64]        # (S,) points of each superpoint
     origin: NDArray[np.float64]     # (3,)
+    point_to_superpoint: NDArray[np.int64]  # (N,) in the order of the file
 
     @classmethod
     def from_cloud(cls, cloud: PointCloud) -> LiftScan:
@@ -44,7 +46,7 @@ class LiftScan:
         starts, owners = _blocks(ids[order])
         points = np.ascontiguousarray(xyz[order].T)
         return cls(torch.from_numpy(points), torch.from_numpy(starts), torch.from_numpy(owners.astype(np.int32)),
-                   torch.from_numpy(_spheres(points, starts)), sizes, cloud.origin)
+                   torch.from_numpy(_spheres(points, starts)), sizes, cloud.origin, ids)
 
     @cached_property
     def spacing(self) -> float:
@@ -54,6 +56,21 @@ class LiftScan:
         points = self.xyz.numpy().T
         some = points[np.random.default_rng(0).permutation(len(points))[:500]]
         return float(np.median(cKDTree(points).query(some, k=2)[0][:, 1]))
+
+    def links(self, distance: float) -> csr_matrix:
+        """Superpoints (S, S) that come near each other: surely within ``distance / 2``, never beyond 1.8 ``distance``."""
+        if distance not in self._links:
+            self._links[distance] = _link(self.xyz.numpy(), self.owner_of_point, len(self.sizes), distance / 2)
+        return self._links[distance]
+
+    @property
+    def owner_of_point(self) -> NDArray[np.int64]:
+        """Superpoint (N,) of the points in the order of ``xyz``."""
+        return np.repeat(self.owners.numpy().astype(np.int64), np.diff(self.starts.numpy()))
+
+    @cached_property
+    def _links(self) -> dict[float, csr_matrix]:
+        return {}
 
     def render_depth(self, camera: Camera, T_world_camera: NDArray[np.float64]) -> tuple[Camera, Tensor]:
         """Depth of the scan itself as the camera would see it, for frames without depth, and the camera it is of.
@@ -85,6 +102,26 @@ def _splat(pixel: NDArray[np.int64], z: NDArray[np.float64], level: NDArray[np.i
         fine = coarse.reshape(rows, columns).repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
         np.minimum(nearest, fine, out=nearest)
     return np.where(np.isfinite(nearest), nearest, np.float32(0))
+
+
+def _link(xyz: NDArray[np.float32], owner: NDArray[np.int64], count: int, side: float) -> csr_matrix:
+    """Pairs of superpoints with points in the same or touching cells of a grid."""
+    cell = np.floor((xyz.T - xyz.min(axis=1)) / side).astype(np.int64) + 1
+    height = int(cell[:, 2].max()) + 2
+    width = int(cell[:, 1].max()) + 2
+    keys, row = np.unique((cell[:, 0] * width + cell[:, 1]) * height + cell[:, 2], return_inverse=True)
+    pattern = np.unique(row.reshape(-1) * count + owner)
+    holds = csr_matrix((np.ones(len(pattern), np.int32), (pattern // count, pattern % count)), shape=(len(keys), count))
+    links = holds.T @ holds
+    for step in ((dx * width + dy) * height + dz for dx in (0, 1) for dy in (-1, 0, 1) for dz in (-1, 0, 1)):
+        if step <= 0:
+            continue                                # its opposite is taken
+        place = np.minimum(np.searchsorted(keys, keys + step), len(keys) - 1)
+        meets = keys[place] == keys + step
+        links = links + holds[meets].T @ holds[place[meets]]
+    links = (links + links.T).tocsr()
+    links.sort_indices()
+    return links
 
 
 def _morton(xyz: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -19,10 +19,10 @@ def pack_camera(camera: Camera) -> tuple[Tensor, Tensor]:
     x1, y1 = border.max(axis=0)
     values = [camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5, camera.width, camera.height, x0, x1, y0, y1]
     if camera.lens is None:
-        return torch.tensor([*values, 0.0, 0.0, 0.0]), torch.zeros(0)
+        return torch.tensor([*values, 0.0, 0.0, 0.0], dtype=torch.float32), torch.zeros(0)
     reach = min(camera.lens.max_radius, 1.05 * float(np.linalg.norm(border, axis=1).max()))
     table = camera.lens.scale(np.sqrt(np.linspace(0, reach**2, _LENS_STEPS)))
-    return torch.tensor([*values, reach**2, *camera.lens.p]), torch.from_numpy(table.astype(np.float32))
+    return torch.tensor([*values, reach**2, *camera.lens.p], dtype=torch.float32), torch.from_numpy(table.astype(np.float32))
 
 
 def _border(camera: Camera) -> NDArray[np.float64]:

@@ -6,14 +6,12 @@ from pc3d.ops.lift_vote import lift_vote
 from pc3d.ops.mask_boxes import mask_boxes
 from pc3d.ops.mesh_graph import mesh_graph
 from pc3d.ops.normals import estimate_normals, vertex_normals
-from pc3d.ops.normals import estimate_normals, mean_face_normals, vertex_normals
 from pc3d.ops.orient_normals import orient_normals
 from pc3d.ops.relation_bias import relation_bias
 from pc3d.ops.relative import relative_add, relative_read
 from pc3d.ops.relative_attention import AttentionSide, PositionTables, relative_attention
 from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_pool, segment_softmax
 
-__all__ = ["AttentionSide", "Groups", "PositionTables", "edge_weights", "estimate_normals", "felzenszwalb", "group_segments",
-           "knn", "lift_vote", "mask_boxes", "mean_face_normals", "mesh_graph", "orient_normals", "relation_bias",
-           "relative_add", "relative_attention", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
-           "vertex_normals"]
+__all__ = ["AttentionSide", "Groups", "PositionTables", "estimate_normals", "felzenszwalb", "group_segments", "knn",
+           "lift_vote", "mask_boxes", "mesh_graph", "orient_normals", "relation_bias", "relative_add", "relative_attention",
+           "relative_read", "segment_expand", "segment_pool", "segment_softmax", "vertex_normals"]

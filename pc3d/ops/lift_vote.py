@@ -40,7 +40,7 @@ def lift_vote(
     0 for none; each layer is a partition of the image. Cameras as ``pc3d.lift.view`` packs them.
 
     Returns seen (A, 2) int32 (owner, visible points) and votes (B, 3) int32 (owner, id, points in the mask), in the order
-    of the runs, ids ascending. Raises DataError; a mask id above ``num_masks`` raises RuntimeError.
+    of the runs, ids ascending. Raises DataError; a mask id above ``num_masks`` raises ValueError.
     """
     check_rows("lift_vote", "spheres", spheres, 4, torch.float32, len(owners))
     for name, camera, size in (("depth", depth_camera, depth.shape), ("masks", mask_camera, masks.shape[1:])):
@@ -74,7 +74,7 @@ def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pos
     pixel, inside = _pixels(x, y, visible, mask_camera, mask_lens)
     ids = torch.where(inside, masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).int()[:, pixel] & 0xFFFF, 0)
     if int(ids.amax() if ids.numel() else 0) > num_masks:
-        raise RuntimeError("lift_vote: a mask id is out of range")
+        raise ValueError("lift_vote: a mask id is out of range")
     pairs, counts = (run_of_point * (MAX_MASKS + 1) + ids)[ids > 0].unique(return_counts=True)
     votes = [owners[first[pairs // (MAX_MASKS + 1)]], pairs % (MAX_MASKS + 1), counts]
     return torch.stack([owners[first[seen]], seen_counts], 1).int(), torch.stack(votes, 1).int()

@@ -13,22 +13,28 @@ it a cabinet. Screens, clutter, rugs, walls, floor and ceiling are -1.
 """
 
 from pc3d.synth.classes import SCANNET_CLASSES
-from pc3d.synth.dataset import make_scene, write_dataset
+from pc3d.synth.dataset import make_scene, make_views, write_dataset
 from pc3d.synth.export_s3dis import export_s3dis
 from pc3d.synth.export_scannet import export_scannet
+from pc3d.synth.mask_noise import MaskNoise, noisy_masks
 from pc3d.synth.rooms import RECIPES, Room, make_room
-from pc3d.synth.scanner import ScannerConfig, scan_room, virtual_frames
+from pc3d.synth.scanner import ScannerConfig, View, scan_room, scan_views, virtual_frames
 
 __all__ = [
     "RECIPES",
     "SCANNET_CLASSES",
+    "MaskNoise",
     "Room",
     "ScannerConfig",
+    "View",
     "export_s3dis",
     "export_scannet",
     "make_room",
     "make_scene",
+    "make_views",
+    "noisy_masks",
     "scan_room",
+    "scan_views",
     "virtual_frames",
     "write_dataset",
 ]

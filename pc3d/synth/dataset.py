@@ -17,7 +17,7 @@ from pc3d.synth.classes import SCANNET_CLASSES
 from pc3d.synth.export_s3dis import export_s3dis, room_folder
 from pc3d.synth.export_scannet import export_scannet, finish_scannet, scene_folder
 from pc3d.synth.rooms import make_room
-from pc3d.synth.scanner import ScannerConfig, scan_room
+from pc3d.synth.scanner import ScannerConfig, View, scan_room, scan_views
 
 SPLITS = ("train", "val", "test")
 
@@ -43,6 +43,16 @@ def make_scene(seed: int, *, split: str = "train", config: ScannerConfig | None 
     rng = np.random.default_rng([seed, SPLITS.index(split)])
     room = make_room(rng, kind=KINDS[seed % len(KINDS)], validation=split != "train")
     return compute_superpoints(scan_room(room, rng, config))
+
+
+def make_views(seed: int, *, split: str = "train", config: ScannerConfig | None = None) -> tuple[PointCloud, list[View]]:
+    """The same scene with the frames it was scanned from, and the truth of their pixels."""
+    from pc3d.superpoints import compute_superpoints
+
+    rng = np.random.default_rng([seed, SPLITS.index(split)])
+    room = make_room(rng, kind=KINDS[seed % len(KINDS)], validation=split != "train")
+    mesh, views = scan_views(room, rng, config)
+    return compute_superpoints(mesh), views
 
 
 def write_dataset(

@@ -5,8 +5,8 @@ Noise follows published Kinect models: axial noise growing with z squared (Nguye
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -37,20 +37,44 @@ class ScannerConfig:
     min_instance_points: int = 100
 
 
+@dataclass(frozen=True, eq=False)
+class View:
+    """One frame and what it truly shows: class and instance of each pixel (H, W), -1 for none."""
+
+    frame: Frame
+    labels: NDArray[np.int64]
+    instances: NDArray[np.int64]
+
+
 def scan_room(room: Room, rng: np.random.Generator, config: ScannerConfig | None = None) -> PointCloud:
     """Scan a room into a mesh with colours, normals, labels (index into SCANNET_CLASSES, -1 none) and instances (-1 none).
 
     Instances are numbered 0, 1, ... over those of which at least ``min_instance_points`` vertices were seen.
     Raises BackendError without Open3D.
     """
-    config = config or ScannerConfig()
     caster = Caster(room)
-    frames = virtual_frames(room, rng, config, caster)
+    return _fuse(room, caster, virtual_frames(room, rng, config, caster), config or ScannerConfig())[0]
+
+
+def scan_views(room: Room, rng: np.random.Generator, config: ScannerConfig | None = None) -> tuple[PointCloud, list[View]]:
+    """Scan a room as ``scan_room`` does and keep the views too, their instances numbered as in the mesh."""
+    caster = Caster(room)
+    views = list(virtual_views(room, rng, config, caster))
+    mesh, number = _fuse(room, caster, (view.frame for view in views), config or ScannerConfig())
+    numbered = [replace(view, instances=number[view.instances], labels=np.where(number[view.instances] < 0, -1, view.labels))
+                for view in views]
+    return mesh, numbered
+
+
+def _fuse(room: Room, caster: Caster, frames: Iterable[Frame], config: ScannerConfig) -> tuple[PointCloud, NDArray[np.int64]]:
+    """The labelled mesh, and the number in it of each of the room's instances (-1: seen too little; last: none)."""
     mesh = fuse(frames, config.voxel_size, depth_min=config.depth_min, depth_max=config.depth_max, min_views=3)
     local = (mesh.xyz - room.T_world_room[:3, 3]) @ room.T_world_room[:3, :3]
-    labels, instances = caster.labels_at(local.astype(np.float32), config.max_label_distance)
-    labels, instances = renumber(labels, instances, config.min_instance_points)
-    return mesh.replace(labels=labels, instances=instances, metadata={**mesh.metadata, "room": room.kind})
+    labels, old = caster.labels_at(local.astype(np.float32), config.max_label_distance)
+    labels, instances = renumber(labels, old, config.min_instance_points)
+    number = np.full(int(room.face_instances.max(initial=-1)) + 2, -1, np.int64)
+    number[old[old >= 0]] = instances[old >= 0]
+    return mesh.replace(labels=labels, instances=instances, metadata={**mesh.metadata, "room": room.kind}), number
 
 
 def renumber(
@@ -159,6 +183,13 @@ def virtual_frames(
     room: Room, rng: np.random.Generator, config: ScannerConfig | None = None, caster: Caster | None = None
 ) -> Iterator[Frame]:
     """Yield the frames of one scan of ``room``: noisy depth, shaded colour, and the pose a tracker would report."""
+    return (view.frame for view in virtual_views(room, rng, config, caster))
+
+
+def virtual_views(
+    room: Room, rng: np.random.Generator, config: ScannerConfig | None = None, caster: Caster | None = None
+) -> Iterator[View]:
+    """Yield the frames of one scan with the truth of every pixel, by the room's own numbers of instances."""
     config = config or ScannerConfig()
     caster = caster or Caster(room)
     focal = config.width / 2 / np.tan(np.radians(config.field_of_view) / 2)
@@ -175,7 +206,10 @@ def virtual_frames(
         rgb = shader.shade(points, normal, face, rng).reshape(*shape, 3)
         measured = measure(depth.reshape(shape), facing.reshape(shape), shader.dropout(face).reshape(shape), rng, config)
         reported = room.T_world_room @ drift @ pose @ _wobble(rng, 0.5 * config.noise)
-        yield _as_frame(f"{index:04d}", camera, reported, rgb, measured)
+        hit = np.where(face >= 0, face, 0)
+        labels, instances = (np.where(face >= 0, column[hit], -1).reshape(shape).astype(np.int64)
+                             for column in (room.face_labels, room.face_instances))
+        yield View(_as_frame(f"{index:04d}", camera, reported, rgb, measured), labels, instances)
 
 
 def _as_frame(

@@ -83,6 +83,10 @@ class Scene:
     frames: list[Frame]
     seen: list[NDArray[np.int64]]
 
+    def look(self, name: str, eye, target) -> Frame:
+        """One more frame."""
+        return make_frame(name, look_at(np.array(eye, float), np.array(target, float)))[0]
+
 
 def make_frame(name: str, pose: NDArray[np.float64], camera: Camera = CAMERA) -> tuple[Frame, NDArray[np.int64]]:
     depth, seen = cast(camera, pose)

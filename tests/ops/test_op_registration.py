@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 import pc3d.ops
+from pc3d.cli.op_checks import CHECKS
 from pc3d.ops import group_segments
 from pc3d.ops._library import REFERENCES
 from pc3d.ops.sparse_map import kernel_map, pack_keys
@@ -58,6 +59,7 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "sparse_conv_weight_grad": lambda: (rows(len(KEYS)), planes(len(KEYS), 4), *pairs()),
     "felzenszwalb": lambda: (FACES[:, :2].int().contiguous(), torch.rand(6), 20, 0.1, 2, True),
     "knn": lambda: (XYZ, 4),
+    "lift_vote": lambda: CHECKS["lift_vote"](torch.Generator().manual_seed(0)),
     "vertex_normals": lambda: (XYZ, FACES),
     "mesh_graph": lambda: (XYZ, FACES),
     "estimate_normals": lambda: (XYZ, NEIGHBORS),

@@ -1,0 +1,97 @@
+"""``pc3d lift``: masks of posed images become 3D instances of a scan."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pc3d.cli.console import output_folder, print_json, seconds_line, status
+from pc3d.cli.segment import print_records
+from pc3d.progress import track
+
+if TYPE_CHECKING:
+    from pc3d.lift import Lifter
+    from pc3d.structures import Instances
+
+EXAMPLES = """
+pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
+pc3d lift scene0000_00_vh_clean_2.ply scene0000_00.sens -o out --segmenter masks:scene0000_00_2d-instance-filt.zip --every 10
+pc3d lift scan.ply frames/ -o out --segmenter masks:masks/ --method consensus --png
+pc3d frames check frames/ scan.ply && pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
+"""
+
+
+def lift(
+    scan: Annotated[Path, typer.Argument(metavar="SCAN", help="Scan: .ply .las .laz .npz .npy .xyz .txt, in metres.")],
+    frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder or file of posed images.")],
+    output: Annotated[Path, typer.Option("-o", "--output", help="Folder for instances.ply, .json and .npz.")],
+    *,
+    segmenter: Annotated[str, typer.Option(help="Where masks come from, e.g. masks:DIR.")],
+    method: Annotated[str, typer.Option(help="hierarchical, consensus, region, or sequential (naive).")] = "hierarchical",
+    every: Annotated[int, typer.Option(min=1, help="Use every n-th frame.")] = 1,
+    convention: Annotated[str, typer.Option(help="How to read poses and depth: w2c, opengl, depth=NUMBER.")] = "",
+    alignment: Annotated[str, typer.Option(help="Frames to scan: auto, none, axis, or a file with a 4x4 matrix.")] = "auto",
+    layout: Annotated[str, typer.Option(help="Layout of the frames: auto, or its name.")] = "auto",
+    min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = 0.05,
+    device: Annotated[str, typer.Option(help="Where a 2D model runs: auto, cpu, cuda or cuda:N.")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="Folder where masks of a 2D model are kept.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print what was found as json instead of a table.")] = False,
+    png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
+) -> Instances:
+    """Lift 2D masks of posed images onto a scan; row i of the output belongs to point i of the scan."""
+    output_folder(output)
+    seconds: dict[str, float] = {}
+    start = time.perf_counter()
+    with status(f"reading {scan.name} and {frames.name}"):
+        from pc3d import io, superpoints
+        from pc3d import lift as room
+        from pc3d.lift import conventions
+        from pc3d.lift.segmenters import make_segmenter
+
+        cloud = io.read(scan)
+        prepared = cloud if cloud.superpoints is not None else superpoints.compute_superpoints(cloud)
+        known = conventions.find_alignments(cloud, scan)
+        transform = conventions.resolve_alignment(alignment, known)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)    # the summary says what was skipped
+            found = io.read_frames(frames, layout)
+        reading = conventions.Convention.parse(convention)
+        source = make_segmenter(segmenter, device, cache)
+    seconds["reading"] = time.perf_counter() - start
+    start = time.perf_counter()
+    chosen = found[::every]
+    meant = (reading.apply(frame, transform) for frame in track(chosen, "lifting frames"))
+    instances, lifter = room.lift(prepared, meant, source, method=method)
+    instances = instances[instances.scores >= min_score]
+    seconds["lifting"] = time.perf_counter() - start
+    io.write_result(output, cloud, instances)
+    if png:
+        from pc3d import viz
+
+        viz.write_png(output / "instances.png", viz.draw_panels(cloud, instances))
+    lifter.skipped.update(found.skipped)
+    records = instances.to_records(cloud.world_xyz)
+    if as_json:
+        used = len(lifter.votes().frame_names)
+        print_json({"scan": scan, "num_points": len(cloud), "frames": used, "skipped": lifter.skipped, "method": method,
+                    "seconds": seconds, "output": output, "instances": records})
+    else:
+        print_summary(scan, lifter, num_points=len(cloud))
+        print_records(output, records)
+        print(seconds_line(seconds))
+        print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
+    return instances
+
+
+def print_summary(scan: Path, lifter: Lifter, *, num_points: int) -> None:
+    """Say what was counted, and what was left out and why."""
+    from pc3d.io.frames import count_reasons
+
+    votes = lifter.votes()
+    print(f"{scan}: {num_points:,} points; {votes.num_frames} frames, {votes.num_masks:,} masks")
+    if lifter.skipped:
+        print(f"  left out: {count_reasons(lifter.skipped)}")

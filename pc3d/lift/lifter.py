@@ -1,0 +1,169 @@
+"""The lifter: frames and their masks in, one after another; instances out, whenever they are wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from itertools import islice
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pc3d import ops
+from pc3d.errors import ConfigError, DataError, FileError, Pc3dError, explain
+from pc3d.lift.config import LiftConfig
+from pc3d.lift.masks import FrameMasks
+from pc3d.lift.methods import GROUPERS, associate
+from pc3d.lift.scan import LiftScan
+from pc3d.lift.view import pack_camera, pack_pose
+from pc3d.lift.votes import Votes, from_rows
+from pc3d.structures import Camera, Frame, Instances, PointCloud
+
+if TYPE_CHECKING:
+    from pc3d.lift.segmenters import Segmenter
+
+_AHEAD = 4  # frames that are read while one is counted
+_RENDERED_TOLERANCE = 2.5  # point spacings: of a surface at a slant, a pixel as wide as the spacing holds the nearest point
+
+
+class Lifter:
+    """Collects the votes of frames on the superpoints of a scan.
+
+    Counts of frames add up, so frames given one by one, with instances asked for in between, end as they would all at once.
+    Frames must be in the scan's coordinates (``Frame.moved``, ``Convention.apply``).
+    """
+
+    def __init__(self, cloud: PointCloud, config: LiftConfig | None = None) -> None:
+        self.cloud = cloud
+        self.config = config or LiftConfig()
+        self.scan = LiftScan.from_cloud(cloud)
+        self.skipped: dict[str, str] = {}       # frame -> why it does not count
+        self._frames: list[str] = []
+        self._seen: list[tuple] = []
+        self._votes: list[tuple] = []
+        self._masks: list[FrameMasks] = []
+        self._cameras: dict[Camera, tuple[torch.Tensor, torch.Tensor]] = {}
+
+    def add(self, frame: Frame, masks: FrameMasks, depth: NDArray[np.float32] | None = None) -> None:
+        """Count one frame; ``depth`` saves reading it again. Without depth the scan itself says what is hidden.
+
+        A frame that sees nothing of the scan, or whose depth cannot be read, is noted in ``skipped``.
+        """
+        if self._masks and masks.classes != self.classes and masks.classes and self.classes:
+            raise DataError(explain("all frames must name the same classes", where=f"frame {frame.name}",
+                                    got=masks.classes, expected=self.classes))
+        try:
+            camera, image, tolerance = self._depth(frame, depth)
+        except FileError as error:
+            self.skipped[frame.name] = f"unreadable depth: {type(error).__name__}"
+            return
+        seen, votes = self._count(frame, masks, camera, image, tolerance)
+        if not len(seen):
+            self.skipped[frame.name] = "sees nothing of the scan"
+            return
+        row, first = len(self._frames), sum(map(len, self._masks))
+        self._seen.append((np.full(len(seen), row), seen[:, 0], seen[:, 1]))
+        self._votes.append((first + votes[:, 1] - 1, votes[:, 0], votes[:, 2]))
+        self._masks.append(masks)
+        self._frames.append(frame.name)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names of the masks so far."""
+        return next((masks.classes for masks in self._masks if masks.classes), ())
+
+    def votes(self) -> Votes:
+        """All counts so far."""
+        masks, num_superpoints = self._masks, len(self.scan.sizes)
+        counts = [len(one) for one in masks]
+        scores = np.concatenate([np.zeros(0, np.float32), *(one.scores for one in masks)])
+        labels = np.concatenate([np.zeros(0, np.int64), *(one.labels for one in masks)])
+        tracks = np.concatenate([np.zeros(0, np.int64), *(np.full(len(one), -1) if one.tracks is None else one.tracks
+                                                          for one in masks)])
+        return Votes(from_rows(self._votes, (sum(counts), num_superpoints)),
+                     from_rows(self._seen, (len(masks), num_superpoints)),
+                     np.repeat(np.arange(len(masks)), counts), scores, labels, tracks, self.scan.sizes, self.classes,
+                     tuple(self._frames))
+
+    def instances(self, method: str = "hierarchical") -> Instances:
+        """Associate all masks so far: hierarchical, consensus, region, or sequential (the naive baseline)."""
+        if method not in GROUPERS:
+            raise ConfigError(explain("unknown way to associate masks", got=repr(method), expected=", ".join(GROUPERS)))
+        return associate(self.votes(), self.scan, self.config, method)
+
+    def _depth(self, frame: Frame, depth: NDArray[np.float32] | None) -> tuple[Camera, torch.Tensor, float]:
+        """Camera and image of the depth, and how far a point may be from it."""
+        if depth is None and not frame.has_depth:
+            camera, rendered = self.scan.render_depth(frame.camera, frame.T_world_camera)
+            return camera, rendered, max(self.config.depth_tolerance, _RENDERED_TOLERANCE * self.scan.spacing)
+        image = frame.depth if depth is None else depth
+        return (frame.depth_camera, torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)),
+                self.config.depth_tolerance)
+
+    def _count(self, frame: Frame, masks: FrameMasks, camera: Camera, depth: torch.Tensor,
+               tolerance: float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        scan, config = self.scan, self.config
+        height, width = masks.ids.shape[1:]
+        mask_camera = frame.camera.resized(width, height)
+        seen, votes = ops.lift_vote(
+            scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(frame.T_world_camera, scan.origin), depth,
+            *self._packed(camera), torch.from_numpy(masks.ids.view(np.int16)), *self._packed(mask_camera), len(masks),
+            near=config.min_depth, absolute=tolerance, relative=config.depth_tolerance_rel)
+        return seen.numpy(), votes.numpy()
+
+    def _packed(self, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
+        if camera not in self._cameras:
+            self._cameras[camera] = pack_camera(camera)
+        return self._cameras[camera]
+
+
+def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, method: str = "hierarchical",
+         config: LiftConfig | None = None) -> tuple[Instances, Lifter]:
+    """Lift the masks that a segmenter finds in frames onto a scan with superpoints.
+
+    Depth of the next frames is read while one is segmented and counted. Frames that cannot be used are listed in
+    ``Lifter.skipped``. Raises DataError when no frame sees the scan.
+    """
+    lifter = Lifter(cloud, config)
+    for frame, depth in read_ahead(frames):
+        if isinstance(depth, Pc3dError):
+            lifter.skipped[frame.name] = "unreadable depth"
+            continue
+        try:
+            masks = segmenter(frame)
+        except FileError as error:
+            lifter.skipped[frame.name] = f"no masks: {_reason(error)}"
+            continue
+        lifter.add(frame, masks, depth)
+    if not lifter._frames:
+        raise DataError(explain("no frame sees the scan", got=dict(islice(lifter.skipped.items(), 3)) or "no frames",
+                                do="`pc3d frames check FRAMES SCAN` tries the usual conventions of poses and depth."))
+    return lifter.instances(method), lifter
+
+
+def _reason(error: Exception) -> str:
+    """What was wrong, without the place: frames with the same fault are counted together."""
+    text = str(error).split(": ", 1)
+    return (text[1] if len(text) > 1 else text[0]).split(";")[0].split(". ")[0]
+
+
+def read_ahead(frames: Iterable[Frame], workers: int = 2) -> Iterator[tuple[Frame, NDArray[np.float32] | Pc3dError | None]]:
+    """Yield frames with their depth (None: there is none; or the error of reading it), a few of them read in advance."""
+    waiting: list[tuple[Frame, Future]] = []
+    with ThreadPoolExecutor(workers) as pool:
+        for frame in frames:
+            waiting.append((frame, pool.submit(_read_depth, frame)))
+            if len(waiting) > _AHEAD:
+                first, future = waiting.pop(0)
+                yield first, future.result()
+        for first, future in waiting:
+            yield first, future.result()
+
+
+def _read_depth(frame: Frame) -> NDArray[np.float32] | Pc3dError | None:
+    try:
+        return frame.depth if frame.has_depth else None
+    except FileError as error:
+        return error

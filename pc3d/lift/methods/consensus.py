@@ -1,0 +1,124 @@
+"""View consensus (MaskClustering, CVPR 2024) over superpoints: masks that other frames put into one mask are one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from pc3d.lift.config import LiftConfig
+from pc3d.lift.methods.groups import Groups
+from pc3d.lift.scan import LiftScan
+from pc3d.lift.votes import Votes, keep, lookup
+
+_PERCENTILES = range(95, -1, -5)
+
+
+@dataclass(frozen=True, eq=False)
+class Testimony:
+    """What every frame says of every mask: which of its own masks holds it whole, if one does."""
+
+    contained: csr_matrix               # (M, M) bool: row lies in column
+    observed: csr_matrix                # (M, F) bool: frames where it lies in one mask
+    spoke: NDArray[np.int64]            # (M,) frames that saw enough of it, whether they hold it whole or split it
+    undersegmented: NDArray[np.bool_]   # (M,) split too often: it holds several objects
+
+
+def consensus(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
+    """Group masks by the rate of frames that support their union, from the best observed pairs to the least."""
+    heard = testimony(votes, config)
+    group_of_mask, observed = cluster(heard, config)
+    return Groups(group_of_mask, observed, agreement(group_of_mask, heard, observed.shape[0]))
+
+
+def testimony(votes: Votes, config: LiftConfig) -> Testimony:
+    """Ask every frame about every mask; a frame that splits a mask says nothing of what belongs with it.
+
+    Under-segmented masks are no evidence: they neither ask nor hold.
+    """
+    members = votes.members(config)
+    own = np.asarray(members.multiply(votes.counts).sum(axis=1)).reshape(-1)
+    seen = (members @ votes.visible.T).tocsr()           # (M, F) points of the mask's superpoints that a frame sees
+    shared = (members @ votes.counts.T).tocsr()          # (M, M) those that lie in a mask of that frame
+    row = np.repeat(np.arange(votes.num_masks), np.diff(shared.indptr))
+    frame = votes.frame_of_mask[shared.indices]
+    labelled = csr_matrix((shared.data, (row, frame)), shape=seen.shape)  # summed over the masks of a frame
+    speaks = _speaks(seen, labelled, own, config)
+    total = np.minimum(lookup(labelled.tocsr(), row, frame), lookup(seen, row, frame))   # overlapping masks label twice
+    holds = (shared.data >= config.contained_share * total) & lookup(speaks, row, frame).astype(bool)
+    contained, spoke = keep(shared, holds), np.diff(speaks.indptr)
+    whole = np.diff(_frames_of(contained, votes).indptr)
+    bad = (spoke - whole > config.undersegment_share * spoke) | (spoke == 0)
+    row = np.repeat(np.arange(votes.num_masks), np.diff(contained.indptr))
+    contained = keep(contained, ~bad[contained.indices] & ~bad[row])
+    return Testimony(contained, _frames_of(contained, votes), spoke, bad)
+
+
+def _frames_of(contained: csr_matrix, votes: Votes) -> csr_matrix:
+    """Frames (M, F) with a mask that holds each mask."""
+    count = votes.num_masks
+    frames = csr_matrix((np.ones(count, np.int32), votes.frame_of_mask, np.arange(count + 1)), shape=(count, votes.num_frames))
+    return _any(contained.astype(np.int32) @ frames)
+
+
+def _speaks(seen: csr_matrix, labelled: csr_matrix, own: NDArray[np.int64], config: LiftConfig) -> csr_matrix:
+    """Frames (M, F) that see enough of a mask, most of it labelled: an unlabelled surface says nothing."""
+    seen.sort_indices()
+    row = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
+    enough = (seen.data >= config.observed_share * own[row]) & (own[row] >= config.min_mask_points)
+    known = lookup(labelled, row, seen.indices) >= 0.5 * seen.data
+    return keep(seen, enough & known)
+
+
+def cluster(heard: Testimony, config: LiftConfig) -> tuple[NDArray[np.int64], csr_matrix]:
+    """Merge masks in rounds of falling thresholds on how many frames observe both: groups (M,) and their frames (G, F)."""
+    node = np.flatnonzero(~heard.undersegmented)
+    group_of_mask = np.full(len(heard.undersegmented), -1, np.int64)
+    group_of_mask[node] = np.arange(len(node))
+    observed, contained = heard.observed[node].astype(np.int32), heard.contained[node].astype(np.int32)
+    for threshold in _thresholds(observed, contained):
+        pairs = (contained @ contained.T).tocoo()
+        both = _common(observed, pairs.row, pairs.col)
+        edge = (both >= threshold) & (pairs.data >= config.consensus_rate * both) & (pairs.row < pairs.col)
+        if not edge.any():
+            continue
+        graph = csr_matrix((np.ones(int(edge.sum()), bool), (pairs.row[edge], pairs.col[edge])), shape=pairs.shape)
+        count, part = connected_components(graph, directed=False)
+        merge = csr_matrix((np.ones(len(part), np.int32), (part, np.arange(len(part)))), shape=(count, len(part)))
+        observed, contained = _any(merge @ observed), _any(merge @ contained)
+        group_of_mask[group_of_mask >= 0] = part[group_of_mask[group_of_mask >= 0]]
+    return group_of_mask, observed
+
+
+def _thresholds(observed: csr_matrix, contained: csr_matrix) -> list[float]:
+    """Percentiles 95, 90, ..., 0 of the positive numbers of common observers, not below 1."""
+    pairs = (contained @ contained.T).tocoo()
+    apart = pairs.row < pairs.col
+    both = _common(observed, pairs.row[apart], pairs.col[apart])
+    both = both[both > 0]
+    if not len(both):
+        return []
+    levels = [max(float(level), 1.0) for level in np.percentile(both, list(_PERCENTILES))]
+    return list(dict.fromkeys(levels))
+
+
+def _common(observed: csr_matrix, first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Frames that observe both of each pair: bits of rows, counted."""
+    bits = np.packbits(observed.toarray().astype(bool), axis=1)
+    return np.bitwise_count(bits[first] & bits[second]).sum(axis=1, dtype=np.int64)
+
+
+def _any(matrix: csr_matrix) -> csr_matrix:
+    matrix = matrix.tocsr()
+    matrix.data = np.minimum(matrix.data, 1)
+    return matrix
+
+
+def agreement(group_of_mask: NDArray[np.int64], heard: Testimony, count: int) -> NDArray[np.float64]:
+    """Mean over a group's masks of the share of speaking frames that hold the mask whole (G,)."""
+    member = group_of_mask >= 0
+    share = np.diff(heard.observed.indptr)[member] / np.maximum(heard.spoke[member], 1)
+    return np.bincount(group_of_mask[member], share, count) / np.maximum(np.bincount(group_of_mask[member], minlength=count), 1)

@@ -1,0 +1,77 @@
+"""What all frames say about a scan: how many points of each superpoint every mask holds, and every frame sees. All sparse."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+from pc3d.lift.config import LiftConfig
+
+
+@dataclass(frozen=True, eq=False)
+class Votes:
+    """Counts of M masks in F frames over S superpoints; adding a frame only adds rows."""
+
+    counts: csr_matrix              # (M, S) int32 visible points of a superpoint inside a mask
+    visible: csr_matrix             # (F, S) int32 visible points of a superpoint in a frame
+    frame_of_mask: NDArray[np.int64]    # (M,)
+    scores: NDArray[np.float32]     # (M,) of the 2D model
+    labels: NDArray[np.int64]       # (M,) index into classes, -1 for none
+    tracks: NDArray[np.int64]       # (M,) -1 for none
+    sizes: NDArray[np.int64]        # (S,) points of a superpoint
+    classes: tuple[str, ...]
+    frame_names: tuple[str, ...]
+
+    @property
+    def num_masks(self) -> int:
+        """M."""
+        return len(self.scores)
+
+    @property
+    def num_frames(self) -> int:
+        """F."""
+        return len(self.frame_names)
+
+    @cached_property
+    def visible_to_mask(self) -> NDArray[np.int32]:
+        """Visible points, in the mask's frame, of the superpoint of each entry of ``counts``."""
+        rows = np.repeat(self.frame_of_mask, np.diff(self.counts.indptr))
+        return lookup(self.visible, rows, self.counts.indices)
+
+    def members(self, config: LiftConfig) -> csr_matrix:
+        """Which superpoints a mask holds (M, S) bool: enough of them seen, and enough of what is seen inside."""
+        counts, seen = self.counts, self.visible_to_mask
+        held = (counts.data >= config.member_share * seen) & (seen >= config.member_visible * self.sizes[counts.indices])
+        return keep(counts, held, dtype=np.int32)
+
+
+def lookup(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
+    """Entries of a sparse matrix with sorted, unique columns, 0 where there is none."""
+    width = matrix.shape[1]
+    keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * width + matrix.indices
+    wanted = np.asarray(rows, dtype=np.int64) * width + columns
+    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
+    if not len(keys):
+        return np.zeros(len(wanted), matrix.dtype)
+    return np.where(keys[place] == wanted, matrix.data[place], 0)
+
+
+def keep(matrix: csr_matrix, entries: NDArray[np.bool_], *, dtype: Any = bool) -> csr_matrix:
+    """The pattern of the chosen entries of a sparse matrix, as ones."""
+    chosen = np.concatenate([[0], np.cumsum(entries)])
+    return csr_matrix((np.ones(int(chosen[-1]), dtype), matrix.indices[entries], chosen[matrix.indptr]), shape=matrix.shape)
+
+
+def from_rows(blocks: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], shape: tuple[int, int]) -> csr_matrix:
+    """A sparse matrix (int32) from blocks of (row, column, count), rows ascending from block to block."""
+    if not blocks:
+        return csr_matrix(shape, dtype=np.int32)
+    row, column, count = (np.concatenate(parts) for parts in zip(*blocks))
+    order = np.lexsort((column, row))
+    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
+    return csr_matrix((count[order].astype(np.int32), column[order], starts), shape=shape)

@@ -1,0 +1,102 @@
+"""``pc3d lift``: a scan, a folder of frames and a folder of masks in; painted points, a table and what was skipped out."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from pc3d import io
+from pc3d.cli import main
+from pc3d.structures import PointCloud
+
+Image = pytest.importorskip("PIL.Image")
+WIDTH, HEIGHT, FOCAL = 64, 48, 50.0
+
+
+def plate_at(x, y) -> np.ndarray:
+    """0 and 1 on the plates, -1 elsewhere."""
+    inside = (np.abs(np.abs(x) - 0.6) < 0.3) & (np.abs(y) < 0.3)
+    return np.where(inside, (x > 0).astype(int), -1)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A wall 2 m ahead with two raised plates on it, seen by six cameras that move sideways; frame 4 has no depth image."""
+    x, y = (axis.ravel() for axis in np.meshgrid(np.arange(-1.5, 1.5, 0.03), np.arange(-1.0, 1.0, 0.03), indexing="ij"))
+    plate = plate_at(x, y)
+    xyz = np.stack([x, y, np.where(plate >= 0, 1.8, 2.0)], axis=1).astype(np.float32)
+    superpoints = np.unique(np.stack([plate, np.floor(x / 0.5), np.floor(y / 0.5)], 1), axis=0, return_inverse=True)[1]
+    io.write(PointCloud(xyz=xyz, superpoints=superpoints.reshape(-1)), tmp_path / "scan.ply")
+    v, u = np.mgrid[:HEIGHT, :WIDTH]
+    poses = []
+    for i in range(6):
+        pose = np.eye(4)
+        pose[0, 3] = 0.1 * (i - 2.5)
+        at = (u - 31.5) / FOCAL * 1.8 + pose[0, 3], (v - 23.5) / FOCAL * 1.8
+        mask = plate_at(*at) + 1
+        images = {"frames/color": np.zeros((HEIGHT, WIDTH, 3), np.uint8), "masks": mask.astype(np.uint8),
+                  "frames/depth": np.where(mask > 0, 1800, 2000).astype(np.uint16)}
+        for kind, image in images.items():
+            (tmp_path / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(tmp_path / kind / f"{i}.png")
+        (tmp_path / f"masks/{i}.json").write_text(json.dumps([{"id": 1, "label": "picture"}, {"id": 2, "label": "window"}]))
+        poses.append(pose)
+    (tmp_path / "frames/depth/4.png").unlink()
+    np.savetxt(tmp_path / "frames/K.txt", [[FOCAL, 0, 31.5], [0, FOCAL, 23.5], [0, 0, 1]])
+    np.savetxt(tmp_path / "frames/poses.txt", np.reshape(poses, (6, 16)))
+    return tmp_path
+
+
+def run(folder, *more) -> int:
+    return main(["lift", str(folder / "scan.ply"), str(folder / "frames"), "-o", str(folder / "out"),
+                 "--segmenter", f"masks:{folder / 'masks'}", *more])
+
+
+@pytest.mark.parametrize("method", ["hierarchical", "consensus", "region"])
+def test_two_plates_are_found_on_the_points_of_the_file(folder, method, capsys):
+    assert run(folder, "--method", method, "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert sorted(record["label"] for record in report["instances"]) == ["picture", "window"]
+    assert report["frames"] == 5
+    assert report["skipped"] == {"4": "no depth image"}
+    cloud, instances = io.read_result(folder / "out")
+    scan = io.read(folder / "scan.ply")
+    assert np.array_equal(cloud.xyz, scan.xyz)
+    for row, mask in enumerate(instances.point_masks):
+        side = 0.6 if instances.classes[instances.labels[row]] == "window" else -0.6
+        inside = (np.abs(scan.xyz[:, 0] - side) < 0.3) & (np.abs(scan.xyz[:, 1]) < 0.3)
+        assert (mask & inside).sum() / (mask | inside).sum() > 0.9
+    assert set(instances.evidence) >= {"num_frames", "num_masks", "num_votes", "best_frames", "label_votes"}
+
+
+def test_the_summary_says_what_was_counted_and_left_out(folder, capsys):
+    assert run(folder, "--every", "2", "--png") == 0
+    text = capsys.readouterr().out
+    assert "3 frames, 6 masks" in text
+    assert "left out: 1 (no depth image)" in text
+    assert "window" in text
+    assert (folder / "out/instances.png").stat().st_size > 1000
+
+
+def test_wrong_conventions_are_met_with_the_check_and_right_ones_are_applied(folder, capsys):
+    poses = np.loadtxt(folder / "frames/poses.txt").reshape(6, 4, 4)
+    poses[:, 2, 3] = 5.0                                        # far behind the wall
+    np.savetxt(folder / "frames/poses.txt", poses.reshape(6, 16))
+    assert run(folder) == 3
+    assert "no frame sees the scan" in capsys.readouterr().err
+    poses[:, 2, 3] = 0
+    np.savetxt(folder / "frames/poses.txt", (np.linalg.inv(poses) @ np.diag([1.0, -1, -1, 1])).reshape(6, 16))
+    for path in (folder / "frames/depth").iterdir():
+        Image.fromarray((np.asarray(Image.open(path)) * 5).astype(np.uint16)).save(path)
+    assert run(folder, "--convention", "opengl,depth=0.2", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["instances"]) == 2
+
+
+def test_words_that_mean_nothing_are_usage_or_config_errors(folder, capsys):
+    assert run(folder, "--method", "magic") == 4
+    assert run(folder, "--alignment", "nowhere.txt") == 4
+    assert run(folder, "--convention", "left-handed") == 4
+    assert run(folder, "--segmenter", "cat:x") == 4
+    assert "unknown source of masks" in capsys.readouterr().err

@@ -1,0 +1,131 @@
+"""Masks from disk: label maps, COCO run lengths plain and packed, arrays; in folders and zips; faults named with their file."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pc3d.errors import ConfigError, FileError, FormatError
+from pc3d.lift.segmenters import MaskFolder, make_segmenter
+from pc3d.lift.segmenters.disk import decode_rle
+
+Image = pytest.importorskip("PIL.Image")
+
+MAP = np.zeros((6, 8), np.uint16)
+MAP[1:4, 1:3], MAP[3:, 5:] = 4, 300
+
+
+def frame(name="0001"):
+    return SimpleNamespace(name=name)
+
+
+def run_lengths(mask) -> list[int]:
+    flat = mask.T.ravel().astype(int)
+    edges = np.flatnonzero(np.diff(flat, prepend=0)).tolist()
+    return np.diff([0, *edges, len(flat)]).tolist()
+
+
+def packed(counts) -> str:
+    """COCO's text of run lengths."""
+    text = ""
+    for i, count in enumerate(counts):
+        value = count - (counts[i - 2] if i > 2 else 0)
+        more = True
+        while more:
+            bits = value & 31
+            value >>= 5
+            more = value != (-1 if bits & 16 else 0)
+            text += chr((bits | 32 * more) + 48)
+    return text
+
+
+def record(number, *, as_text=False, **more) -> dict:
+    counts = run_lengths(number == MAP)
+    return {"segmentation": {"size": [6, 8], "counts": packed(counts) if as_text else counts}, **more}
+
+
+def check(masks):
+    assert np.array_equal(masks.ids[0] == 1, MAP == 4)
+    assert np.array_equal(masks.ids[0] == 2, MAP == 300)
+
+
+def test_a_label_map_of_16_bits_with_what_is_known_of_it(tmp_path):
+    Image.fromarray(MAP).save(tmp_path / "0001.png")
+    check(MaskFolder(tmp_path)(frame()))
+    (tmp_path / "0001.json").write_text(json.dumps([{"id": 300, "score": 0.5, "label": "chair", "track": 9}]))
+    masks = MaskFolder(tmp_path)(frame())
+    check(masks)
+    assert masks.classes == ("chair",)
+    assert masks.labels.tolist() == [-1, 0]
+    assert masks.scores.tolist() == [1.0, 0.5]
+    assert masks.tracks.tolist() == [-1, 9]
+
+
+@pytest.mark.parametrize("as_text", [False, True])
+def test_coco_run_lengths_as_sam_writes_them(tmp_path, as_text):
+    records = [record(4, as_text=as_text, predicted_iou=0.9), record(300, as_text=as_text, predicted_iou=1.01)]
+    (tmp_path / "0001.json").write_text(json.dumps(records))
+    masks = MaskFolder(tmp_path)(frame())
+    check(masks)
+    np.testing.assert_allclose(masks.scores, [0.9, 1.0])
+
+
+def test_packed_run_lengths_are_those_of_coco():
+    """Letters from COCO's own tool for a 5x7 mask with a 2x3 block."""
+    mask = np.zeros((5, 7), bool)
+    mask[1:3, 2:5] = True
+    assert np.array_equal(decode_rle({"size": [5, 7], "counts": packed(run_lengths(mask))}), mask)
+    assert packed([11, 2, 3, 2, 3, 2, 12]) == ";230009"
+
+
+def test_arrays_of_masks_or_ids(tmp_path):
+    masks = np.stack([MAP == 4, MAP == 300])
+    np.savez(tmp_path / "0001.npz", masks=masks, scores=np.array([0.3, 0.4]), tracks=np.array([1, 2]))
+    masks = MaskFolder(tmp_path)(frame())
+    check(masks)
+    assert masks.tracks.tolist() == [1, 2]
+    np.savez(tmp_path / "0001.npz", ids=MAP)
+    check(MaskFolder(tmp_path)(frame()))
+
+
+def test_a_zip_as_scannet_ships_it(tmp_path):
+    Image.fromarray(MAP.astype(np.uint8)).save(tmp_path / "1.png")
+    with zipfile.ZipFile(tmp_path / "scene_2d-instance-filt.zip", "w") as archive:
+        archive.write(tmp_path / "1.png", "instance-filt/1.png")
+    masks = make_segmenter(f"masks:{tmp_path / 'scene_2d-instance-filt.zip'}")(frame("1"))
+    assert len(masks) == 2
+
+
+FAULTS = {
+    "no file for the frame": (lambda p: Image.fromarray(MAP).save(p / "0002.png"), FileError, "0001: no masks for the"),
+    "no json": (lambda p: (p / "0001.json").write_text("{"), FormatError, "0001.json: the file is no json"),
+    "no list": (lambda p: (p / "0001.json").write_text("{}"), FormatError, "no list of masks"),
+    "short runs": (lambda p: (p / "0001.json").write_text('[{"segmentation": {"size": [6, 8], "counts": [3]}}]'), FormatError,
+                   "do not fill the image; got 3; expected 48"),
+    "no runs": (lambda p: (p / "0001.json").write_text('[{"segmentation": 3}]'), FormatError, "no COCO run lengths"),
+    "no image": (lambda p: (p / "0001.png").write_bytes(b"x"), FormatError, "the label map cannot be read"),
+    "colours": (lambda p: Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(p / "0001.png"), FormatError, "one channel"),
+    "other arrays": (lambda p: np.savez(p / "0001.npz", a=MAP), FormatError, "no masks in the archive"),
+    "no archive": (lambda p: (p / "0001.npz").write_bytes(b"PK"), FormatError, "archive cannot be read"),
+}
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_broken_file_is_refused_with_its_name(name, tmp_path):
+    write, error, words = FAULTS[name]
+    write(tmp_path)
+    with pytest.raises(error, match=words):
+        MaskFolder(tmp_path)(frame())
+
+
+def test_sources_that_are_none_are_refused(tmp_path):
+    with pytest.raises(FileError, match="there are no masks; expected <frame>"):
+        MaskFolder(tmp_path)
+    with pytest.raises(FileError, match="no such folder of masks"):
+        MaskFolder(tmp_path / "x")
+    with pytest.raises(ConfigError, match="unknown source of masks; got 'dog:x'"):
+        make_segmenter("dog:x")

@@ -1,0 +1,114 @@
+"""lift_vote counts what its torch reference counts, with every instruction set, number of threads, lens and size."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from pc3d.errors import DataError
+from pc3d.lift.scan import LiftScan
+from pc3d.lift.view import pack_camera, pack_pose
+from pc3d.ops import lift_vote
+from pc3d.ops._library import has_kernel
+from pc3d.ops.lift_vote import _reference
+from pc3d.structures import Camera, Lens, PointCloud
+
+PLAIN = Camera(64, 48, 50.0, 52.0, 31.0, 22.5)
+CAMERAS = {"one camera": (PLAIN, PLAIN), "masks of another size": (PLAIN, PLAIN.resized(40, 30)),
+           "a bent lens": (Camera(64, 48, 50.0, 52.0, 31.0, 22.5, Lens((-0.25, 0.05), (0.01, -0.02))), PLAIN),
+           "two fisheyes": (Camera(64, 48, 30.0, 30.0, 31.0, 22.5, Lens((0.02, -0.01), fisheye=True)),
+                            Camera(90, 90, 40.0, 40.0, 44.0, 45.0, Lens((0.1,), fisheye=True)))}
+
+
+def arguments(cameras, seed=0, count=9000, layers=2):
+    """Points on a wavy sheet in superpoints of very different sizes, seen at an angle, with holes in the depth."""
+    rng = np.random.default_rng(seed)
+    xy = rng.uniform(-2, 2, (count, 2))
+    xyz = np.column_stack([xy, 2 + 0.3 * np.sin(3 * xy[:, 0])]).astype(np.float32)
+    ids = np.unique(np.minimum(rng.geometric(0.02, count), 60), return_inverse=True)[1]
+    scan = LiftScan.from_cloud(PointCloud(xyz=xyz, superpoints=ids))
+    pose = np.eye(4)
+    pose[:3, :3] = [[np.cos(0.2), 0, np.sin(0.2)], [0, 1, 0], [-np.sin(0.2), 0, np.cos(0.2)]]
+    depth_camera, mask_camera = cameras
+    v, u = np.mgrid[:depth_camera.height, :depth_camera.width]
+    depth = (2.2 + 0.01 * u + 0.1 * np.sin(v / 5)).astype(np.float32) * (rng.random(u.shape) > 0.1)
+    masks = rng.integers(0, 8, (layers, mask_camera.height, mask_camera.width)).astype(np.int16)
+    packed = [*pack_camera(depth_camera), torch.from_numpy(masks), *pack_camera(mask_camera)]
+    return (scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(pose, scan.origin),
+            torch.from_numpy(depth.astype(np.float32)), *packed, 7)
+
+
+TEST = {"near": 0.05, "absolute": 0.25, "relative": 0.05}
+
+
+@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
+@pytest.mark.parametrize("name", CAMERAS)
+def test_every_kernel_counts_as_the_reference(name, isa, monkeypatch):
+    assert has_kernel("lift_vote")
+    given = arguments(CAMERAS[name])
+    expected = _reference(*given, *TEST.values())
+    assert expected[0][:, 1].sum() > 300
+    assert expected[1][:, 2].sum() > 300
+    monkeypatch.setenv("PC3D_ISA", isa)
+    threads = torch.get_num_threads()
+    for count in (1, 2, 5):
+        torch.set_num_threads(count)
+        got = lift_vote(*given, **TEST)
+        assert torch.equal(got[0], expected[0])
+        assert torch.equal(got[1], expected[1])
+    torch.set_num_threads(threads)
+
+
+def test_counts_are_those_of_plain_arithmetic():
+    """Every point again in float64: projected, tested and looked up one by one."""
+    given = arguments((PLAIN, PLAIN), layers=1)
+    xyz, starts, owners, _, pose, depth, _, _, masks, _, _, _ = given
+    owner = np.repeat(owners.numpy(), np.diff(starts.numpy()))
+    x, y, z = pose[:, :3].double().numpy() @ xyz.double().numpy() + pose[:, 3:].double().numpy()
+    u, v = np.rint(50 * x / z + 31).astype(int), np.rint(52 * y / z + 22.5).astype(int)
+    seen, votes = {}, {}
+    for i in np.flatnonzero((u >= 0) & (u < 64) & (v >= 0) & (v < 48)):
+        d = float(depth[v[i], u[i]])
+        if d > 0 and abs(z[i] - d) <= max(0.25, 0.05 * z[i]):
+            seen[owner[i]] = seen.get(owner[i], 0) + 1
+            if (mask := int(masks[0, v[i], u[i]])):
+                votes[owner[i], mask] = votes.get((owner[i], mask), 0) + 1
+    got_seen, got_votes = lift_vote(*given, **TEST)
+    assert {int(s): int(n) for s, n in got_seen} == seen
+    assert {(int(s), int(m)): int(n) for s, m, n in got_votes} == votes
+
+
+def test_culling_loses_no_point():
+    given = arguments((PLAIN, PLAIN))
+    everywhere = list(given)
+    everywhere[3] = given[3].clone()
+    everywhere[3][:, 3] = 1e3
+    assert torch.equal(lift_vote(*given, **TEST)[0], lift_vote(*everywhere, **TEST)[0])
+
+
+def test_ids_use_all_16_bits_and_no_more():
+    given = list(arguments((PLAIN, PLAIN), layers=1))
+    given[8] = torch.full_like(given[8], -1)          # 65535
+    given[11] = 65535
+    assert lift_vote(*given, **TEST)[1][:, 1].unique().tolist() == [65535]
+    given[11] = 65534
+    with pytest.raises(ValueError, match="a mask id is out of range"):
+        lift_vote(*given, **TEST)
+    given[11] = 65536
+    with pytest.raises(DataError, match="too many masks in one frame; got 65536"):
+        lift_vote(*given, **TEST)
+
+
+def test_nothing_in_view_and_no_masks_give_empty_counts():
+    given = list(arguments((PLAIN, PLAIN), layers=0))
+    assert lift_vote(*given, **TEST)[1].shape == (0, 3)
+    given[4] = pack_pose(np.diag([1.0, -1, -1, 1]), np.zeros(3))
+    assert lift_vote(*given, **TEST)[0].shape == (0, 2)
+
+
+def test_a_camera_of_another_size_is_refused():
+    given = list(arguments((PLAIN, PLAIN)))
+    given[5] = given[5][:-1]
+    with pytest.raises(DataError, match="the camera does not fit depth"):
+        lift_vote(*given, **TEST)
