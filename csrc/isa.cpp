@@ -3,8 +3,27 @@
 #include <cstdlib>
 #include <cstring>
 
+#if defined(__x86_64__) && defined(__linux__)
+#include <cpuid.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+
 namespace pc3d {
 namespace {
+
+// Matrix units for bfloat16. Their large registers are the process's own only after it has asked the kernel for them.
+bool use_amx() {
+#if defined(__x86_64__) && defined(__linux__)
+  unsigned a, b, c, d;
+  if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return false;
+  const bool bf16 = d >> 22 & 1, tile = d >> 24 & 1;
+  constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+  return bf16 && tile && !syscall(SYS_arch_prctl, request_permission, tile_data);
+#else
+  return false;
+#endif
+}
 
 Isa detect() {
 #if defined(__x86_64__)
@@ -12,7 +31,9 @@ Isa detect() {
   const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
   const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
                       __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512dq");
-  if (avx512 && __builtin_cpu_supports("avx512bf16")) return Isa::avx512bf16;
+  const bool bf16 = avx512 && __builtin_cpu_supports("avx512bf16");
+  if (bf16 && use_amx()) return Isa::amx;
+  if (bf16) return Isa::avx512bf16;
   if (avx512) return Isa::avx512;
   if (avx2) return Isa::avx2;
 #endif
@@ -20,12 +41,12 @@ Isa detect() {
 }
 
 Isa wanted() {
-  const char* names[] = {"plain", "avx2", "avx512", "avx512bf16"};
+  const char* names[] = {"plain", "avx2", "avx512", "avx512bf16", "amx"};
   const char* name = std::getenv("PC3D_ISA");
   if (name)
-    for (int i = 0; i < 4; ++i)
+    for (int i = 0; i < 5; ++i)
       if (!std::strcmp(name, names[i])) return static_cast<Isa>(i);
-  return Isa::avx512bf16;
+  return Isa::amx;
 }
 
 }  // namespace

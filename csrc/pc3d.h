@@ -39,8 +39,8 @@ inline Tensor zeros(const Tensor& like, std::initializer_list<int64_t> sizes, Sc
   return torch::stable::new_zeros(like, sizes, dtype);
 }
 
-// Instruction sets that kernels choose from at run time. PC3D_ISA=plain|avx2|avx512|avx512bf16 lowers the choice.
-enum class Isa { plain = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3 };
+// Instruction sets that kernels choose from at run time. PC3D_ISA=plain|avx2|avx512|avx512bf16|amx lowers the choice.
+enum class Isa { plain = 0, avx2 = 1, avx512 = 2, avx512bf16 = 3, amx = 4 };
 Isa best_isa();
 
 }  // namespace pc3d

@@ -1,156 +1,102 @@
 // The innermost products of the sparse convolution, written once for every instruction set.
 //
-// Include after defining PC3D_SIMD, a namespace of its own, PC3D_TARGET, the target attribute, and in that namespace a
-// struct Simd: T, Vector, width, max_vectors, load, load_part, store, store_part, broadcast, multiply_add, and the rows
-// (rows_for) and channels (channels_for) of a register tile that is so many vectors wide. Nothing of the standard library
-// is called here: code made for one instruction set can then never be picked by the linker for another.
+// Include like sparse_conv_finish.h. Simd brings besides: `step`, the channels that one multiply_add takes; Weight, that many
+// for each sum; weight, broadcast, broadcast_last (of a rest below `step`), multiply_add; max_vectors, and the rows of a
+// register tile that is so many vectors wide, rows_for.
 
-#include "sparse_conv.h"
+#include "sparse_conv_finish.h"
 
 namespace pc3d {
 namespace PC3D_SIMD {
 
-using Scalar = Simd::T;
-constexpr int kWidth = Simd::width;
+constexpr int kStep = Simd::step;
 
-// The last vector of a row may be partly padding: Part loads and stores only its `lanes` real channels.
-template <bool Part>
-PC3D_TARGET inline Simd::Vector load_last(const Scalar* p, int lanes) {
-  if constexpr (Part) return Simd::load_part(p, lanes);
-  return Simd::load(p);
-}
-template <bool Part>
-PC3D_TARGET inline void store_last(Scalar* p, Simd::Vector v, int lanes) {
-  if constexpr (Part) Simd::store_part(p, v, lanes);
-  else Simd::store(p, v);
+// Channels of one input as the weights count them: in whole steps, a rest padded.
+inline int64_t padded_channels(int64_t channels) { return (channels + kStep - 1) / kStep * kStep; }
+
+inline int64_t tap_bytes(const Inputs<Scalar>& x, int64_t vectors) {
+  int64_t channels = 0;
+  for (int i = 0; i < x.count; ++i) channels += padded_channels(x.channels[i]);
+  return channels * vectors * kWidth * static_cast<int64_t>(sizeof(Scalar));
 }
 
-// R rows of y, V vectors wide, in registers: y[r] += sum over c of x[r][c] w[c].
-template <int R, int V, bool Part>
-PC3D_TARGET inline void multiply_tile(const Scalar* x, int64_t channels, const Scalar* w, Scalar* y, int64_t y_stride,
-                                      int lanes, const int32_t* in, const int32_t* out) {
-  const Scalar* a[R];
-  Simd::Vector sum[R][V];
+// Weights as (channels / step, vectors * width, step), inputs one after another, padded with zeros.
+inline void pack(const TapWeight<Scalar>& weight, const Inputs<Scalar>& x, int64_t vectors, void* packed) {
+  Scalar* to = static_cast<Scalar*>(packed);
+  const Scalar* from = weight.w;
+  for (int i = 0; i < x.count; from += x.channels[i++] * weight.in_step)
+    for (int64_t c = 0; c < padded_channels(x.channels[i]); c += kStep)
+      for (int64_t j = 0; j < vectors * kWidth; ++j)
+        for (int64_t s = c; s < c + kStep; ++s)
+          *to++ = j < weight.columns && s < x.channels[i] ? from[j * weight.out_step + s * weight.in_step] : Scalar{};
+}
+
+// R sums, V vectors wide, in registers: sums[r] += sum over c of x[r][c] w[c].
+template <int R, int V>
+PC3D_TARGET inline void multiply_tile(const Inputs<Scalar>& x, const Scalar* w, SumType* sums, const int32_t* in,
+                                      const int32_t* out) {
+  Vector sum[R][V];
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-    a[r] = x + in[r] * channels;
-    const Scalar* row = y + out[r] * y_stride;
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < V - 1; ++v) sum[r][v] = Simd::load(row + v * kWidth);
-    sum[r][V - 1] = load_last<Part>(row + (V - 1) * kWidth, lanes);
-  }
-  for (int64_t c = 0; c < channels; ++c, w += V * kWidth) {
-    Simd::Vector b[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) b[v] = Simd::load(w + v * kWidth);
+    for (int v = 0; v < V; ++v) sum[r][v] = Simd::load_sum(sums + (int64_t(out[r]) * V + v) * kWidth);
+  for (int i = 0; i < x.count; ++i) {
+    const Scalar* a[R];
 #pragma GCC unroll 16
-    for (int r = 0; r < R; ++r) {
-      const Simd::Vector value = Simd::broadcast(a[r] + c);
+    for (int r = 0; r < R; ++r) a[r] = x.rows[i] + in[r] * x.channels[i];
+    const int64_t whole = x.channels[i] / kStep * kStep;
+    for (int64_t c = 0; c < whole; c += kStep, w += V * kWidth * kStep) {
+      Simd::Weight b[V];
 #pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[r][v] = Simd::multiply_add(value, b[v], sum[r][v]);
+      for (int v = 0; v < V; ++v) b[v] = Simd::weight(w + v * kWidth * kStep);
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r) {
+        const Simd::Weight value = Simd::broadcast(a[r] + c);
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v) sum[r][v] = Simd::multiply_add(value, b[v], sum[r][v]);
+      }
+    }
+    if (kStep > 1 && whole < x.channels[i]) {
+#pragma GCC unroll 16
+      for (int r = 0; r < R; ++r)
+#pragma GCC unroll 8
+        for (int v = 0; v < V; ++v)
+          sum[r][v] = Simd::multiply_add(Simd::broadcast_last(a[r] + whole), Simd::weight(w + v * kWidth * kStep), sum[r][v]);
+      w += V * kWidth * kStep;
     }
   }
 #pragma GCC unroll 16
-  for (int r = 0; r < R; ++r) {
-    Scalar* row = y + out[r] * y_stride;
+  for (int r = 0; r < R; ++r)
 #pragma GCC unroll 8
-    for (int v = 0; v < V - 1; ++v) Simd::store(row + v * kWidth, sum[r][v]);
-    store_last<Part>(row + (V - 1) * kWidth, sum[r][V - 1], lanes);
-  }
+    for (int v = 0; v < V; ++v) Simd::store_sum(sums + (int64_t(out[r]) * V + v) * kWidth, sum[r][v]);
 }
 
 // The last `count` < R + 1 pairs, in one tile of just that many rows.
-template <int R, int V, bool Part>
-PC3D_TARGET void multiply_rest(const Scalar* x, int64_t channels, const Scalar* w, Scalar* y, int64_t y_stride, int lanes,
-                               const int32_t* in, const int32_t* out, int64_t count) {
+template <int R, int V>
+PC3D_TARGET void multiply_rest(const Inputs<Scalar>& x, const Scalar* w, SumType* sums, const int32_t* in, const int32_t* out,
+                               int64_t count) {
   if constexpr (R > 0) {
-    if (count == R) multiply_tile<R, V, Part>(x, channels, w, y, y_stride, lanes, in, out);
-    else multiply_rest<R - 1, V, Part>(x, channels, w, y, y_stride, lanes, in, out, count);
+    if (count == R) multiply_tile<R, V>(x, w, sums, in, out);
+    else multiply_rest<R - 1, V>(x, w, sums, in, out, count);
   }
 }
 
-template <int V, bool Part>
-PC3D_TARGET void multiply_panel(const Scalar* x, int64_t channels, const Scalar* w, Scalar* y, int64_t y_stride, int lanes,
+template <int V>
+PC3D_TARGET void multiply_panel(const Inputs<Scalar>& x, const void* w, int64_t vectors, SumType* sums, int64_t first,
                                 const Pairs& pairs) {
-  constexpr int rows = Simd::rows_for(V);
-  int64_t i = 0;
-  for (; i + rows <= pairs.count; i += rows)
-    multiply_tile<rows, V, Part>(x, channels, w, y, y_stride, lanes, pairs.in + i, pairs.out + i);
-  multiply_rest<rows - 1, V, Part>(x, channels, w, y, y_stride, lanes, pairs.in + i, pairs.out + i, pairs.count - i);
-}
-
-template <int V>
-PC3D_TARGET void multiply_columns(const Scalar* x, int64_t channels, const Scalar* w, Scalar* y, int64_t y_stride,
-                                  int64_t columns, const Pairs& pairs) {
   if constexpr (V > 0) {
-    const int lanes = static_cast<int>(columns - (V - 1) * kWidth);
-    if (lanes <= 0) multiply_columns<V - 1>(x, channels, w, y, y_stride, columns, pairs);
-    else if (lanes == kWidth) multiply_panel<V, false>(x, channels, w, y, y_stride, lanes, pairs);
-    else multiply_panel<V, true>(x, channels, w, y, y_stride, lanes, pairs);
+    if (vectors < V) return multiply_panel<V - 1>(x, w, vectors, sums, first, pairs);
+    constexpr int rows = Simd::rows_for(V);
+    const Scalar* weight = static_cast<const Scalar*>(w);
+    sums -= first * V * kWidth;
+    int64_t i = 0;
+    for (; i + rows <= pairs.count; i += rows) multiply_tile<rows, V>(x, weight, sums, pairs.in + i, pairs.out + i);
+    multiply_rest<rows - 1, V>(x, weight, sums, pairs.in + i, pairs.out + i, pairs.count - i);
   }
 }
 
-// C channels of x against V vectors of g, in registers: d[c] += sum over pairs of x[in][c] g[out].
-template <int C, int V, bool Part>
-PC3D_TARGET inline void outer_tile(const Scalar* x, int64_t channels, const Scalar* g, int64_t g_stride, int lanes, Scalar* d,
-                                   int64_t d_stride, const Pairs& pairs) {
-  Simd::Vector sum[C][V];
-#pragma GCC unroll 16
-  for (int c = 0; c < C; ++c)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) sum[c][v] = Simd::load(d + c * d_stride + v * kWidth);
-  for (int64_t i = 0; i < pairs.count; ++i) {
-    const Scalar* a = x + pairs.in[i] * channels;
-    const Scalar* row = g + pairs.out[i] * g_stride;
-    Simd::Vector b[V];
-#pragma GCC unroll 8
-    for (int v = 0; v < V - 1; ++v) b[v] = Simd::load(row + v * kWidth);
-    b[V - 1] = load_last<Part>(row + (V - 1) * kWidth, lanes);
-#pragma GCC unroll 16
-    for (int c = 0; c < C; ++c) {
-      const Simd::Vector value = Simd::broadcast(a + c);
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) sum[c][v] = Simd::multiply_add(value, b[v], sum[c][v]);
-    }
-  }
-#pragma GCC unroll 16
-  for (int c = 0; c < C; ++c)
-#pragma GCC unroll 8
-    for (int v = 0; v < V; ++v) Simd::store(d + c * d_stride + v * kWidth, sum[c][v]);
-}
-
-template <int C, int V, bool Part>
-PC3D_TARGET void outer_rest(const Scalar* x, int64_t channels, const Scalar* g, int64_t g_stride, int lanes, Scalar* d,
-                            int64_t d_stride, const Pairs& pairs, int64_t count) {
-  if constexpr (C > 0) {
-    if (count == C) outer_tile<C, V, Part>(x, channels, g, g_stride, lanes, d, d_stride, pairs);
-    else outer_rest<C - 1, V, Part>(x, channels, g, g_stride, lanes, d, d_stride, pairs, count);
-  }
-}
-
-template <int V, bool Part>
-PC3D_TARGET void outer_panel(const Scalar* x, int64_t channels, const Scalar* g, int64_t g_stride, int lanes, Scalar* d,
-                             int64_t d_stride, const Pairs& pairs) {
-  constexpr int tile = Simd::channels_for(V);
-  int64_t c = 0;
-  for (; c + tile <= channels; c += tile)
-    outer_tile<tile, V, Part>(x + c, channels, g, g_stride, lanes, d + c * d_stride, d_stride, pairs);
-  outer_rest<tile - 1, V, Part>(x + c, channels, g, g_stride, lanes, d + c * d_stride, d_stride, pairs, channels - c);
-}
-
-template <int V>
-PC3D_TARGET void outer_columns(const Scalar* x, int64_t channels, const Scalar* g, int64_t g_stride, int64_t columns, Scalar* d,
-                               int64_t d_stride, const Pairs& pairs) {
-  if constexpr (V > 0) {
-    const int lanes = static_cast<int>(columns - (V - 1) * kWidth);
-    if (lanes <= 0) outer_columns<V - 1>(x, channels, g, g_stride, columns, d, d_stride, pairs);
-    else if (lanes == kWidth) outer_panel<V, false>(x, channels, g, g_stride, lanes, d, d_stride, pairs);
-    else outer_panel<V, true>(x, channels, g, g_stride, lanes, d, d_stride, pairs);
-  }
-}
-
-constexpr ConvKernels<Scalar> kernels = {kWidth, Simd::max_vectors, multiply_columns<Simd::max_vectors>,
-                                         outer_columns<Simd::max_vectors>};
+constexpr ConvKernels<Scalar> conv_kernels = {
+    kWidth, Simd::max_vectors, nullptr, tap_bytes, pack, multiply_panel<Simd::max_vectors>, finish};
 
 }  // namespace PC3D_SIMD
 }  // namespace pc3d

@@ -29,7 +29,7 @@ OPTIONAL = {
     "laspy": ("io", ".las and .laz files"),
     "spconv": ("cuda", "a second engine for sparse convolution"),
 }
-ISA_NAMES = ("plain", "avx2", "avx512", "avx512bf16")
+ISA_NAMES = ("plain", "avx2", "avx512", "avx512bf16", "amx")
 
 
 def doctor(*, as_json: Annotated[bool, typer.Option("--json", help="Print the report as json.")] = False) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pc3d.errors import DataError, explain
-from pc3d.ops._library import define
+from pc3d.ops._library import define, has_kernel
 from pc3d.ops.sparse_map import KernelMap
 
 
@@ -21,10 +22,34 @@ def sparse_conv(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     Raises DataError when rows, channels, taps or dtypes do not fit together.
     """
     _check(x, weight, pairs)
-    if x.device.type == "cpu" and x.dtype not in (torch.float32, torch.float64):
+    if x.device.type == "cpu" and x.dtype == torch.float16:  # no processor multiplies it
         return sparse_conv(x.float(), weight.float(), pairs).to(x.dtype)
     result: Tensor = _conv_op(x, weight, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out)
     return result
+
+
+def sparse_conv_norm_relu(
+    xs: Sequence[Tensor], weight: Tensor, pairs: KernelMap, *, packed: Tensor | None = None, residual: Tensor | None = None,
+    norms: Sequence[tuple[Tensor, Tensor]] = (), raw: bool = True,
+) -> list[Tensor]:
+    """Convolve, add, normalise and activate in one pass over the outputs; for inference, without gradients.
+
+    With ``x`` the matrices ``xs`` side by side: ``y = sparse_conv(x, weight, pairs) + residual``. Returns y, if ``raw``, and
+    then ``relu(scale * y + shift)`` for each (scale, shift) of ``norms``, vectors (Cout,) of float32 (float64 for float64).
+    ``packed`` is pack_weight of the same weight, to spare its packing.
+    """
+    scales, shifts = [scale for scale, _ in norms], [shift for _, shift in norms]
+    result: list[Tensor] = _norm_relu_op(list(xs), weight, packed, pairs.in_rows, pairs.out_rows, pairs.tap_offsets,
+                                         pairs.num_out, residual, scales, shifts, raw)
+    return result
+
+
+def pack_weight(weight: Tensor, widths: Sequence[int]) -> Tensor | None:
+    """A weight (Cout, K, Cin) as this machine's kernels read it, for inputs of these widths; None without kernels."""
+    if not has_kernel("sparse_conv_norm_relu", weight.device.type.upper()):
+        return None
+    packed: Tensor = torch.ops.pc3d.native_pack_weight(weight, list(widths))
+    return packed
 
 
 def _check(x: Tensor, weight: Tensor, pairs: KernelMap) -> None:
@@ -54,6 +79,24 @@ def _conv_reference(x: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor
 def _summable(x: Tensor) -> Tensor:
     """Half types as float32, in which their sums are taken."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+def _norm_relu_reference(
+    xs: list[Tensor], weight: Tensor, packed: Tensor | None, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor,
+    num_out: int, residual: Tensor | None, scales: list[Tensor], shifts: list[Tensor], raw: bool,
+) -> list[Tensor]:
+    y = _conv_op(_summable(torch.cat(xs, 1)), _summable(weight), in_rows, out_rows, tap_offsets, num_out)
+    if residual is not None:
+        y = y + residual
+    activated = [torch.relu(scale * y + shift) for scale, shift in zip(scales, shifts)]
+    return [t.to(weight.dtype) for t in ([y] if raw else []) + activated]
+
+
+def _norm_relu_fake(
+    xs: list[Tensor], weight: Tensor, packed: Tensor | None, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor,
+    num_out: int, residual: Tensor | None, scales: list[Tensor], shifts: list[Tensor], raw: bool,
+) -> list[Tensor]:
+    return [xs[0].new_empty(num_out, weight.shape[0]) for _ in range(raw + len(scales))]
 
 
 def _conv_fake(x: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor, num_out: int) -> Tensor:
@@ -102,4 +145,9 @@ _conv_op = define(
 _weight_grad_op = define(
     "sparse_conv_weight_grad(Tensor x, Tensor grad, Tensor in_rows, Tensor out_rows, Tensor tap_offsets) -> Tensor",
     reference=_weight_grad_reference, fake=_weight_grad_fake, backward=_weight_grad_backward, setup_context=_weight_grad_setup,
+)
+_norm_relu_op = define(
+    "sparse_conv_norm_relu(Tensor[] xs, Tensor weight, Tensor? packed, Tensor in_rows, Tensor out_rows, Tensor tap_offsets,"
+    " SymInt num_out, Tensor? residual, Tensor[] scales, Tensor[] shifts, bool raw) -> Tensor[]",
+    reference=_norm_relu_reference, fake=_norm_relu_fake,
 )

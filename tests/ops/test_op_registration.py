@@ -58,6 +58,8 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "sparse_conv": lambda: (rows(len(KEYS)), planes(4, 27, 3), *pairs(), len(KEYS)),
     "sparse_conv_weight_grad": lambda: (rows(len(KEYS)), planes(len(KEYS), 4), *pairs()),
     "felzenszwalb": lambda: (FACES[:, :2].int().contiguous(), torch.rand(6), 20, 0.1, 2, True),
+    "sparse_conv_norm_relu": lambda: ([torch.ones(len(KEYS), 2), torch.ones(len(KEYS), 1)], planes(4, 27, 3).detach(), None,
+                                      *pairs(), len(KEYS), None, [torch.ones(4)], [torch.zeros(4)], True),
     "knn": lambda: (XYZ, 4),
     "lift_vote": lambda: CHECKS["lift_vote"](torch.Generator().manual_seed(0)),
     "vertex_normals": lambda: (XYZ, FACES),

@@ -12,7 +12,7 @@ from pc3d.errors import DataError
 from pc3d.ops import sparse_conv as conv_module
 from pc3d.ops import sparse_map as map_module
 from pc3d.ops._library import has_kernel
-from pc3d.ops.sparse_conv import sparse_conv
+from pc3d.ops.sparse_conv import pack_weight, sparse_conv, sparse_conv_norm_relu
 from pc3d.ops.sparse_map import KernelMap, coarse_keys, conv_shape, kernel_map, pack_keys, unpack_keys
 
 CUBE = {"kernel_size": (3, 3, 3), "stride": (1, 1, 1), "padding": (1, 1, 1)}
@@ -80,30 +80,92 @@ def test_rows_of_a_tap_ascend() -> None:
         assert bool((pairs.out_rows[begin:end].diff() > 0).all())
 
 
-@pytest.mark.skipif(not has_kernel("sparse_conv"), reason="the native library was not built")
-@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
-@pytest.mark.parametrize("channels", [(7, 13), (13, 23), (32, 32), (9, 80), (48, 160)], ids=str)
+needs_kernels = pytest.mark.skipif(not has_kernel("sparse_conv"), reason="the native library was not built")
+ISAS = ["plain", "avx2", "avx512", "avx512bf16", "amx"]     # of these a machine runs what it has, at most
+PRECISIONS = [(torch.float64, 1e-14), (torch.float32, 3e-6), (torch.bfloat16, 5e-3)]
+CHANNELS = [(7, 13), (13, 23), (32, 32), (9, 80), (48, 160), (200, 40)]
+
+
+@needs_kernels
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("channels", CHANNELS, ids=str)
 @pytest.mark.parametrize("geometry", [CUBE, DOWN], ids=["cube", "down"])
 def test_every_instruction_set_gives_the_reference(isa: str, channels: tuple[int, int], geometry: dict,
                                                    monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PC3D_ISA", isa)
-    for dtype, tolerance in ((torch.float32, 3e-6), (torch.float64, 1e-14)):
+    for dtype, tolerance in PRECISIONS:
         x, weight, *pairs, num_out = op_arguments(a_map(700, geometry), *channels, dtype)
         grad = normal(num_out, channels[1], dtype=dtype)
         y = conv_module._conv_op(x, weight, *pairs, num_out)
+        assert y.dtype == dtype
         assert close(y, conv_module._conv_reference(x.double(), weight.double(), *pairs, num_out), tolerance)
         dw = conv_module._weight_grad_op(x, grad, *pairs)
+        assert dw.dtype == dtype
         assert close(dw, conv_module._weight_grad_reference(x.double(), grad.double(), *pairs), tolerance)
+
+
+@needs_kernels
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("widths", [(13,), (7, 13), (32, 32), (48, 33)], ids=str)
+@pytest.mark.parametrize("with_residual", [True, False])
+def test_one_pass_gives_what_its_steps_give(isa: str, widths: tuple[int, ...], with_residual: bool,
+                                            monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PC3D_ISA", isa)
+    pairs, out = a_map(700), 45
+    for dtype, tolerance in PRECISIONS:
+        xs = [normal(pairs.num_in, width, dtype=dtype) for width in widths]
+        weight, residual = normal(out, 27, sum(widths), dtype=dtype), normal(pairs.num_out, out, dtype=dtype)
+        sums = torch.promote_types(dtype, torch.float32)
+        norms = [tuple(t) for t in normal(2, 2, out, dtype=sums)]
+        added = residual if with_residual else None
+        expected = conv_module._norm_relu_reference(
+            [x.double() for x in xs], weight.double(), None, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out,
+            None if added is None else added.double(), [s.double() for s, _ in norms], [s.double() for _, s in norms], True)
+        packed = pack_weight(weight, widths)
+        for wanted in (True, False):
+            got = sparse_conv_norm_relu(xs, weight, pairs, packed=packed, residual=added, norms=norms, raw=wanted)
+            assert len(got) == 2 + wanted
+            assert all(y.dtype == dtype and close(y, e, tolerance) for y, e in zip(got, expected[not wanted:]))
+        assert all(map(torch.equal, got, sparse_conv_norm_relu(xs, weight, pairs, residual=added, norms=norms, raw=False)))
+
+
+@needs_kernels
+def test_float32_keeps_its_digits_for_large_and_small_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PC3D_ISA", "amx")
+    pairs = a_map(300)
+    for scale in (1e-25, 1e-6, 1e6, 1e25):
+        x, weight = (t.float() for t in op_arguments(pairs, 40, 8)[:2])
+        y = sparse_conv(x * scale, weight, pairs)
+        assert close(y, sparse_conv(x.double() * scale, weight.double(), pairs), 3e-6)
+
+
+@needs_kernels
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_what_is_not_finite_stays_so_in_its_neighbourhood(isa: str, dtype: torch.dtype,
+                                                          monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PC3D_ISA", isa)
+    pairs = a_map(300)
+    x, weight = (t.to(dtype) for t in op_arguments(pairs, 9, 7)[:2])
+    x[5, 3], x[170, 8] = torch.nan, torch.inf
+    y = sparse_conv(x, weight, pairs)
+    reached = torch.zeros(pairs.num_out, dtype=torch.bool)
+    reached[pairs.out_rows[(pairs.in_rows == 5) | (pairs.in_rows == 170)].long()] = True
+    assert torch.equal(~y.isfinite().all(1), reached)
 
 
 def close(value: Tensor, expected: Tensor, tolerance: float) -> bool:
     return bool((value - expected).abs().max() <= tolerance * expected.abs().max())
 
 
-def test_results_are_the_same_bits_for_any_number_of_threads() -> None:
+@pytest.mark.parametrize("isa", ["avx2", "amx"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+def test_results_are_the_same_bits_for_any_number_of_threads(isa: str, dtype: torch.dtype,
+                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PC3D_ISA", isa)
     keys = some_keys(20_000, (40, 40, 40))  # several blocks of outputs, and several chunks of the weight gradient
     pairs, before, results = kernel_map(keys, keys, **CUBE), torch.get_num_threads(), []
-    x, weight, grad = (normal(*s, dtype=torch.float32) for s in ((len(keys), 16), (48, 27, 16), (len(keys), 48)))
+    x, weight, grad = (normal(*s).to(dtype) for s in ((len(keys), 16), (48, 27, 16), (len(keys), 48)))
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
@@ -134,12 +196,14 @@ def test_a_swapped_map_is_the_transposed_convolution() -> None:
     assert forward.item() == pytest.approx(backward.item(), rel=1e-12)
 
 
-def test_half_types_are_computed_in_float32() -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_half_types_are_summed_in_float32_and_rounded_once(dtype: torch.dtype) -> None:
     pairs = a_map()
-    x, weight = (t.bfloat16() for t in op_arguments(pairs, 8, 8)[:2])
+    x, weight = (t.to(dtype) for t in op_arguments(pairs, 8, 8)[:2])
     y = sparse_conv(x, weight, pairs)
-    assert y.dtype == torch.bfloat16
-    assert torch.equal(y, sparse_conv(x.float(), weight.float(), pairs).bfloat16())
+    assert y.dtype == dtype
+    exact = sparse_conv(x.double(), weight.double(), pairs)
+    assert bool(((y - exact).abs() <= 0.51 * torch.finfo(dtype).eps * exact.abs() + 1e-5).all())
 
 
 def test_what_does_not_fit_is_named() -> None:
@@ -165,7 +229,7 @@ def test_keys_that_are_not_sorted_and_unique_are_refused(bad: Tensor) -> None:
         coarse_keys(bad, **DOWN, shape=SHAPE)
 
 
-@pytest.mark.skipif(not has_kernel("sparse_conv"), reason="the native library was not built")
+@needs_kernels
 def test_a_map_of_other_voxels_is_refused_before_it_reads_memory() -> None:
     pairs = a_map()
     x, weight = op_arguments(pairs, 3, 4)[:2]
