@@ -70,6 +70,12 @@ def _convolution(generator: torch.Generator) -> tuple[Any, ...]:
     return torch.randn(count, 5, generator=generator), weight, *pairs, count
 
 
+def _convolution_in_one_pass(generator: torch.Generator) -> tuple[Any, ...]:
+    x, weight, *pairs, count = _convolution(generator)
+    residual, norms = torch.randn(count, 7, generator=generator), torch.randn(2, 2, 7, generator=generator)
+    return [x[:, :2].contiguous(), x[:, 2:].contiguous()], weight, None, *pairs, count, residual, [*norms[0]], [*norms[1]], True
+
+
 def _weight_gradient(generator: torch.Generator) -> tuple[Any, ...]:
     count, *pairs = _pairs(generator)
     return torch.randn(count, 5, generator=generator), torch.randn(count, 7, generator=generator), *pairs
@@ -128,6 +134,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "sparse_kernel_map": lambda g: (*[_keys(g)] * 2, [3, 3, 3], [1, 1, 1], [1, 1, 1]),
     "sparse_coarse_keys": lambda g: (_keys(g), [2, 2, 2], [2, 2, 2], [0, 0, 0], [3, 3, 3]),
     "sparse_conv": _convolution,
+    "sparse_conv_norm_relu": _convolution_in_one_pass,
     "sparse_conv_weight_grad": _weight_gradient,
     "felzenszwalb": lambda g: (_edges(g).int(), torch.rand(39, generator=g), 40, 0.3, 2, True),
     "lift_vote": _frame,
