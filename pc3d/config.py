@@ -102,6 +102,7 @@ class InferenceConfig(Config):
     nms_area: Literal["points", "superpoints"] = "points"
     score_head: bool = False                             # multiply by the predicted mask IoU, as MAFT. Paper: no
     score_decimals: int | None = None                    # paper: 1
+    precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the network's products; fp16 is for GPUs
 
 
 class ModelConfig(Config):

@@ -30,6 +30,7 @@ def segment(
     *,
     model: Annotated[str, typer.Option(help="Name of a packaged network, or a .safetensors file.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    precision: Annotated[str | None, typer.Option(help="fp32 or bf16; not given: what the network's config says.")] = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = MIN_SCORE,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as json instead of a table.")] = False,
     png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
@@ -39,7 +40,7 @@ def segment(
     with status(f"segmenting {scan.name}"):
         from pc3d import engine, viz
 
-        found = engine.segment(scan, output, model=model, device=device, min_score=min_score)
+        found = engine.segment(scan, output, model=model, device=device, precision=precision, min_score=min_score)
         if png:  # what was kept is drawn, whatever it scored
             viz.write_png(output / "instances.png", viz.draw_panels(found.cloud, found.instances))
     records = found.instances.to_records(found.cloud.world_xyz)

@@ -10,6 +10,7 @@ import torch
 
 from pc3d.data import collate, make_sample
 from pc3d.engine.device import choose_device
+from pc3d.engine.precision import forward_in, type_of
 from pc3d.engine.stopwatch import Stopwatch
 from pc3d.io import read, write_result
 from pc3d.models import Relation3D, load_model, to_instances
@@ -30,14 +31,17 @@ class Segmentation:
 class Segmenter:
     """A loaded network that segments scans; load once, call many times."""
 
-    def __init__(self, model: Relation3D, device: str = "auto") -> None:
+    def __init__(self, model: Relation3D, device: str = "auto", precision: str | None = None) -> None:
+        """``precision`` fp32 or bf16; None is what the network's own config says. Raises ConfigError for another."""
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
+        self.dtype = type_of(model.config.inference.precision if precision is None else precision)
 
     @classmethod
-    def from_pretrained(cls, name_or_path: str | Path = DEFAULT_MODEL, device: str = "auto") -> Segmenter:
+    def from_pretrained(cls, name_or_path: str | Path = DEFAULT_MODEL, device: str = "auto",
+                        precision: str | None = None) -> Segmenter:
         """Load a network that ships with pc3d by name, or one of your own by path."""
-        return cls(load_model(name_or_path), device)
+        return cls(load_model(name_or_path), device, precision)
 
     @torch.inference_mode()
     def __call__(self, cloud: PointCloud) -> Segmentation:
@@ -54,7 +58,7 @@ class Segmenter:
             sample = make_sample(prepared.replace(labels=None, instances=None), self.model.config)
             batch = collate([sample], self.model.config.backbone).to(self.device)
         with watch.stage("network"):
-            output = self.model(batch)
+            output = forward_in(self.model, batch, self.dtype)
         with watch.stage("instances"):
             instances = to_instances(output, batch, 0, self.model.config)
         return Segmentation(prepared, instances, watch.seconds)
@@ -77,7 +81,7 @@ def confident(instances: Instances, min_score: float = MIN_SCORE) -> Instances:
 
 
 def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, model: str | Path = DEFAULT_MODEL,
-            device: str = "auto", min_score: float = MIN_SCORE) -> Segmentation:
+            device: str = "auto", precision: str | None = None, min_score: float = MIN_SCORE) -> Segmentation:
     """Find the confident instances of a scan file (or cloud); with ``output``, write them as .ply, .json and .npz there.
 
     The seconds of the result also hold reading the scan and loading the network.
@@ -86,7 +90,7 @@ def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, 
     with watch.stage("reading"):
         cloud = scan if isinstance(scan, PointCloud) else read(scan)
     with watch.stage("loading"):
-        segmenter = Segmenter.from_pretrained(model, device)
+        segmenter = Segmenter.from_pretrained(model, device, precision)
     found = segmenter(cloud)
     found = replace(found, instances=confident(found.instances, min_score), seconds=watch.seconds | found.seconds)
     if output is not None:

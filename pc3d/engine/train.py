@@ -24,6 +24,7 @@ from pc3d.engine.evaluate import score_scans
 from pc3d.engine.guard import Guard
 from pc3d.engine.logging import Logger, StepLine
 from pc3d.engine.optimizer import averaged, follow, make_optimizer, set_rate
+from pc3d.engine.precision import TYPES, forward_in
 from pc3d.engine.run import open_data, open_run
 from pc3d.engine.schedule import learning_rate
 from pc3d.engine.state import newest_state, random_state, save_state, set_random_state
@@ -32,9 +33,7 @@ from pc3d.losses import Criterion, LossSizes
 from pc3d.metrics import merge_folds
 from pc3d.models import Relation3D, build, load_into, save_model
 from pc3d.nn.norm import synchronise_norms
-from pc3d.structures import LayerOutput, PointBatch, Relation3DOutput
-
-TYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from pc3d.structures import PointBatch
 
 
 def train(config: ExperimentConfig, *, resume: bool = False) -> Path:
@@ -253,21 +252,8 @@ class TrainedNetwork(nn.Module):
 
     def forward(self, batch: PointBatch, sizes: LossSizes) -> dict[str, Tensor]:
         assert batch.targets is not None
-        with torch.autocast(batch.xyz.device.type, self.dtype, enabled=self.dtype != torch.float32):
-            output = self.model(batch)
-        if self.dtype != torch.float32:
-            output = in_float32(output)
-        losses: dict[str, Tensor] = self.criterion(output, batch.targets, sizes)
+        losses: dict[str, Tensor] = self.criterion(forward_in(self.model, batch, self.dtype), batch.targets, sizes)
         return losses
-
-
-def in_float32(output: Relation3DOutput) -> Relation3DOutput:
-    """The output of a network under autocast, ready for losses; states that were one object stay one."""
-    layers = [LayerOutput(layer.class_logits.float(), layer.scores.float(), layer.centers.float(),
-                          [mask.float() for mask in layer.masks]) for layer in output.layers]
-    states = {id(state): [scan.float() for scan in state] for state in output.memory}
-    semantic = None if output.semantic is None else output.semantic.float()
-    return Relation3DOutput(layers, [states[id(state)] for state in output.memory], semantic)
 
 
 def spread(network: TrainedNetwork, group: Processes) -> nn.Module:

@@ -23,7 +23,8 @@ class FourierEncoding(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., in) to (..., out); no gradient reaches x."""
-        phase = (x @ self.gauss_B).mul_(2 * math.pi)
+        with torch.autocast(x.device.type, enabled=False):  # phases of many turns: half types would leave noise
+            phase = (x.to(self.gauss_B.dtype) @ self.gauss_B).mul_(2 * math.pi)
         encoded = torch.cat([phase, phase], dim=-1)
         half = phase.shape[-1]
         encoded[..., :half].sin_()

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from pc3d.data import collate, make_sample
 from pc3d.engine import Segmenter, confident, segment
 from pc3d.engine.device import choose_device
-from pc3d.errors import BackendError, DataError, FileError
+from pc3d.engine.precision import forward_in
+from pc3d.errors import BackendError, ConfigError, DataError, FileError
 from pc3d.io import read_result, write
 from pc3d.models import build
 from pc3d.structures import Instances, PointCloud
@@ -48,6 +50,27 @@ def test_far_from_the_origin_gives_the_same_instances(segmenter):
 def test_tiny_scans_give_instances_on_their_rows(segmenter, points, spread):
     cloud = PointCloud(xyz=np.random.default_rng(0).random((points, 3)) * spread)
     assert segmenter(cloud).instances.point_masks.shape[1] == points
+
+
+def test_bf16_finds_about_the_same_and_says_it_in_float32(segmenter):
+    cloud, model = compute_superpoints(make_scan(3)), segmenter.model
+    half = Segmenter(model, "cpu", "bf16")
+    batch = collate([make_sample(cloud, model.config)], model.config.backbone)
+    with torch.inference_mode():
+        exact, rounded = forward_in(model, batch, torch.float32), forward_in(model, batch, half.dtype)
+    last = [output.layers[-1].class_logits for output in (exact, rounded)]
+    for one, other in (last, (exact.memory[0][0], rounded.memory[0][0])):
+        assert other.dtype == torch.float32
+        assert 0 < (one - other).abs().max() < 0.05 * one.abs().max()
+    assert half(cloud).instances.point_masks.shape[1] == len(cloud)
+
+
+def test_precision_comes_from_the_config_or_from_the_caller_and_must_be_known(config):
+    model = build(config.model.with_overrides(["inference.precision=bf16"]))
+    assert Segmenter(model, "cpu").dtype == torch.bfloat16
+    assert Segmenter(model, "cpu", "fp32").dtype == torch.float32
+    with pytest.raises(ConfigError, match="unknown precision; got 'int3'"):
+        Segmenter(model, "cpu", "int3")
 
 
 def test_an_empty_scan_is_refused(segmenter):
