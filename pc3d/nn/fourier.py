@@ -23,8 +23,9 @@ class FourierEncoding(nn.Module):
     @torch.no_grad()
     def forward(self, x: Tensor) -> Tensor:
         """Map x (..., in) to (..., out); no gradient reaches x."""
-        with torch.autocast(x.device.type, enabled=False):  # phases of many turns: half types would leave noise
-            phase = (x.to(self.gauss_B.dtype) @ self.gauss_B).mul_(2 * math.pi)
+        # Not a matrix product, which autocast would take in half precision: phases of many turns would be noise.
+        turns = torch.stack([x[..., i, None] * row for i, row in enumerate(self.gauss_B)]).sum(dim=0)
+        phase = turns.mul_(2 * math.pi)
         encoded = torch.cat([phase, phase], dim=-1)
         half = phase.shape[-1]
         encoded[..., :half].sin_()
