@@ -23,6 +23,13 @@ class OnDevice {
   }
   cudaStream_t stream() const { return stream_; }
 
+  // Copies numbers to the host when all work before is done: the only place where an op waits for the GPU.
+  void read(const int64_t* from, int64_t* to, int64_t count) const {
+    cudaError_t error = cudaMemcpyAsync(to, from, count * sizeof(int64_t), cudaMemcpyDeviceToHost, stream_);
+    if (error == cudaSuccess) error = cudaStreamSynchronize(stream_);
+    if (error != cudaSuccess) throw std::runtime_error(std::string("pc3d: ") + cudaGetErrorString(error));
+  }
+
  private:
   torch::stable::accelerator::DeviceGuard guard_;
   cudaStream_t stream_ = nullptr;

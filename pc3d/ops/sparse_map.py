@@ -31,7 +31,7 @@ class KernelMap:
 
     in_rows: Tensor      # (P,) int32, ascending within a tap
     out_rows: Tensor     # (P,) int32, ascending within a tap
-    tap_offsets: Tensor  # (K+1,) int64, on the CPU
+    tap_offsets: Tensor  # (K+1,) int64
     num_in: int
     num_out: int
 
@@ -102,7 +102,7 @@ def _kernel_map_reference(
     for tap in _taps(kernel_size):
         shift = coords.new_tensor([0, *(t - p for t, p in zip(tap, padding))])
         found.append(_match(pack_keys(coords * scale + shift), in_keys))
-    counts = torch.tensor([0, *(len(out) for out, _ in found)])
+    counts = torch.tensor([0, *(len(out) for out, _ in found)], device=out_keys.device)
     out_rows = torch.cat([out for out, _ in found])
     in_rows = torch.cat([row for _, row in found])
     return in_rows.int(), out_rows.int(), counts.cumsum(0)
@@ -123,7 +123,7 @@ def _kernel_map_fake(
     num_pairs = torch.library.get_ctx().new_dynamic_size()
     rows = out_keys.new_empty(num_pairs, dtype=torch.int32)
     num_taps = kernel_size[0] * kernel_size[1] * kernel_size[2]
-    return rows, torch.empty_like(rows), torch.empty(num_taps + 1, dtype=torch.int64)
+    return rows, torch.empty_like(rows), out_keys.new_empty(num_taps + 1)
 
 
 def _coarse_keys_reference(

@@ -1,0 +1,7 @@
+#include "cuda_block.cuh"
+
+namespace pc3d::tiles {
+
+PC3D_TILES_OF(TensorKind<BFloat16Math>)
+
+}  // namespace pc3d::tiles
