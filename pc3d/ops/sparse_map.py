@@ -7,8 +7,9 @@ A voxel is one 64-bit key (scan, x, y, z), so rows in key order are in (scan, x,
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import product
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -34,6 +35,9 @@ class KernelMap:
     tap_offsets: Tensor  # (K+1,) int64
     num_in: int
     num_out: int
+    mirrored: bool = False  # tap k from i to o is tap K-1-k from o to i
+    is_swap: bool = False
+    tiles: dict[bool, Any] = field(default_factory=dict)  # of this map and its swap, by is_swap; see sparse_tiles
 
     @property
     def num_taps(self) -> int:
@@ -42,7 +46,8 @@ class KernelMap:
 
     def swapped(self) -> KernelMap:
         """The map of the inverse (transposed) convolution."""
-        return KernelMap(self.out_rows, self.in_rows, self.tap_offsets, self.num_out, self.num_in)
+        return KernelMap(self.out_rows, self.in_rows, self.tap_offsets, self.num_out, self.num_in, self.mirrored,
+                         not self.is_swap, self.tiles)
 
 
 def pack_keys(coords: Tensor) -> Tensor:
@@ -65,7 +70,8 @@ def kernel_map(out_keys: Tensor, in_keys: Tensor, *, kernel_size: Triple, stride
     Args: sorted unique keys, (M,) of the outputs and (N,) of the inputs. Taps count z fastest, as in [out, kx, ky, kz, in].
     """
     in_rows, out_rows, tap_offsets = _kernel_map_op(out_keys, in_keys, list(kernel_size), list(stride), list(padding))
-    return KernelMap(in_rows, out_rows, tap_offsets, len(in_keys), len(out_keys))
+    mirrored = out_keys is in_keys and stride == (1, 1, 1) and all(k == 2 * p + 1 for k, p in zip(kernel_size, padding))
+    return KernelMap(in_rows, out_rows, tap_offsets, len(in_keys), len(out_keys), mirrored)
 
 
 def coarse_keys(keys: Tensor, *, kernel_size: Triple, stride: Triple, padding: Triple, shape: Triple) -> Tensor:

@@ -36,7 +36,8 @@ def tiles_of(pairs: KernelMap) -> Tiles:
     made = pairs.tiles
     if pairs.is_swap not in made:
         other = made.get(not pairs.is_swap)
-        made[pairs.is_swap] = _mirror(other, pairs.num_taps) if pairs.mirrored and other else make_tiles(pairs)
+        size = 128 if pairs.num_out >= LARGE_MAP else 64
+        made[pairs.is_swap] = _mirror(other, pairs.num_taps) if pairs.mirrored and other else make_tiles(pairs, size)
     tiles: Tiles = made[pairs.is_swap]
     return tiles
 
@@ -46,9 +47,8 @@ def _mirror(tiles: Tiles, num_taps: int) -> Tiles:
     return tiles._replace(steps=torch.stack([num_taps - 1 - taps, groups], 1))
 
 
-def make_tiles(pairs: KernelMap) -> Tiles:
-    """Group the outputs of a map into tiles of 64, or of 128 where there are many."""
-    size = 128 if pairs.num_out >= LARGE_MAP else 64
+def make_tiles(pairs: KernelMap, size: int) -> Tiles:
+    """Group the outputs of a map into tiles of ``size`` = 64 or 128."""
     num_tiles = -(-pairs.num_out // size)
     outputs = pairs.out_rows.long()
     taps = torch.repeat_interleave(pairs.tap_offsets.diff(), output_size=len(outputs))
@@ -93,7 +93,7 @@ def sparse_conv_tiled(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     Products are exact in float32 and float64; float32 goes through tf32 where torch allows it for matrix products
     (``torch.set_float32_matmul_precision``). Half types are added up in float32. Differentiable twice.
     """
-    result: Tensor = _Convolve.apply(x, weight, pairs, torch.get_float32_matmul_precision() != "highest")
+    result: Tensor = _Convolve.apply(x, weight, pairs, torch.backends.cuda.matmul.fp32_precision == "tf32")
     return result
 
 

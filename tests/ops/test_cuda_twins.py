@@ -8,9 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from pc3d.ops import sparse_conv as conv_module
 from pc3d.ops import sparse_map as map_module
 from pc3d.ops._library import native_error
-from pc3d.ops.sparse_map import conv_shape, pack_keys
+from pc3d.ops.sparse_map import KernelMap, coarse_keys, conv_shape, kernel_map, pack_keys
+from pc3d.ops.sparse_tiles import make_tiles
 
 pytestmark = pytest.mark.skipif(native_error() is not None, reason="the native library was not built")
 CUBE, DOWN = [[3] * 3, [1] * 3, [1] * 3], [[2] * 3, [2] * 3, [0] * 3]  # kernel size, stride, padding
@@ -63,3 +65,40 @@ def test_keys_that_are_not_sorted_and_unique_are_refused(bad: Tensor) -> None:
             torch.ops.pc3d.twin_sparse_kernel_map(out, into, *CUBE)
     with pytest.raises((RuntimeError, ValueError), match="sorted and unique"):
         torch.ops.pc3d.twin_sparse_coarse_keys(bad, *DOWN, list(GRID))
+
+
+def a_map(count: int, geometry: list[list[int]]) -> KernelMap:
+    keys = some_keys(count)
+    kernel, stride, padding = (tuple(sizes) for sizes in geometry)
+    sizes = {"kernel_size": kernel, "stride": stride, "padding": padding}
+    coarse = keys if stride == (1, 1, 1) else coarse_keys(keys, **sizes, shape=tuple(coarse_shape(geometry)))
+    return kernel_map(coarse, keys, **sizes)
+
+
+def close(value: Tensor, expected: Tensor, dtype: torch.dtype, *, tf32: bool = False) -> bool:
+    """Within rounding of what float64 says of the same numbers."""
+    tolerance = {torch.float64: 1e-13, torch.float32: 2e-3 if tf32 else 4e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}[dtype]
+    assert value.dtype == dtype and value.shape == expected.shape
+    return value.numel() == 0 or bool((value.double() - expected).abs().max() <= tolerance * expected.abs().max())
+
+
+MAPS = {"cube": (300, CUBE), "down": (900, DOWN), "flat": (200, GEOMETRIES[3]), "strided": (300, GEOMETRIES[4]),
+        "one voxel": (1, CUBE), "no voxel": (0, CUBE)}
+KINDS = [(torch.float16, False), (torch.bfloat16, False), (torch.float32, True), (torch.float32, False), (torch.float64, False)]
+
+
+@pytest.mark.parametrize(("dtype", "tf32"), KINDS, ids=str)
+@pytest.mark.parametrize(("name", "channels"), [
+    ("cube", (7, 13)), ("cube", (32, 40)), ("cube", (70, 23)), ("down", (23, 70)), ("flat", (9, 5)), ("strided", (16, 32)),
+    ("one voxel", (8, 8)), ("no voxel", (8, 8))], ids=str)
+def test_convolutions_are_those_of_the_reference(name: str, channels: tuple[int, int], dtype: torch.dtype, tf32: bool) -> None:
+    for pairs, size in ((a_map(*MAPS[name]), 64), (a_map(*MAPS[name]).swapped(), 128)):
+        x, weight = normal(pairs.num_in, channels[0]).to(dtype), normal(channels[1], pairs.num_taps, channels[0], seed=1).to(dtype)
+        grad = normal(pairs.num_out, channels[1], seed=2).to(dtype)
+        rows = pairs.in_rows, pairs.out_rows, pairs.tap_offsets
+        y, late = (torch.ops.pc3d.twin_sparse_conv_tiled(x, weight, *make_tiles(pairs, size), pairs.num_out, tf32, late)
+                   for late in (False, True))
+        assert close(y, conv_module._conv_reference(x.double(), weight.double(), *rows, pairs.num_out), dtype, tf32=tf32)
+        dw, late_dw = (torch.ops.pc3d.twin_sparse_conv_tiled_weight_grad(x, grad, *rows, tf32, late) for late in (False, True))
+        assert close(dw, conv_module._weight_grad_reference(x.double(), grad.double(), *rows), dtype, tf32=tf32)
+        assert torch.equal(y, late) and torch.equal(dw, late_dw)  # nothing hangs on when copies land or who is first
