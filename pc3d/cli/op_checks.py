@@ -81,6 +81,15 @@ def _weight_gradient(generator: torch.Generator) -> tuple[Any, ...]:
     return torch.randn(count, 5, generator=generator), torch.randn(count, 7, generator=generator), *pairs
 
 
+def _tiled_convolution(generator: torch.Generator) -> tuple[Any, ...]:
+    """The same in tiles of 64 outputs, without tf32."""
+    from pc3d.ops.sparse_map import KernelMap
+    from pc3d.ops.sparse_tiles import make_tiles
+
+    x, weight, in_rows, out_rows, tap_offsets, count = _convolution(generator)
+    return x, weight, *make_tiles(KernelMap(in_rows, out_rows, tap_offsets, count, count), 64), count, False
+
+
 def _segments(generator: torch.Generator) -> tuple[Tensor, ...]:
     """Rows and how they group into segments, one of them empty."""
     from pc3d.ops.segment import group_segments
@@ -136,6 +145,8 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "sparse_conv": _convolution,
     "sparse_conv_norm_relu": _convolution_in_one_pass,
     "sparse_conv_weight_grad": _weight_gradient,
+    "sparse_conv_tiled": _tiled_convolution,
+    "sparse_conv_tiled_weight_grad": lambda g: (*_weight_gradient(g), False),
     "felzenszwalb": lambda g: (_edges(g).int(), torch.rand(39, generator=g), 40, 0.3, 2, True),
     "lift_vote": _frame,
 }

@@ -12,6 +12,7 @@ from torch import Tensor
 from pc3d.errors import DataError, explain
 from pc3d.ops._library import define, has_kernel
 from pc3d.ops.sparse_map import KernelMap
+from pc3d.ops.sparse_tiles import runs_in_tiles, sparse_conv_tiled
 
 
 def sparse_conv(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
@@ -22,6 +23,8 @@ def sparse_conv(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     Raises DataError when rows, channels, taps or dtypes do not fit together.
     """
     _check(x, weight, pairs)
+    if runs_in_tiles(x):
+        return sparse_conv_tiled(x, weight, pairs)
     if x.device.type == "cpu" and x.dtype == torch.float16:  # no processor multiplies it
         return sparse_conv(x.float(), weight.float(), pairs).to(x.dtype)
     result: Tensor = _conv_op(x, weight, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out)

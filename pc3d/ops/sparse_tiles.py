@@ -49,6 +49,7 @@ def _mirror(tiles: Tiles, num_taps: int) -> Tiles:
 
 def make_tiles(pairs: KernelMap, size: int) -> Tiles:
     """Group the outputs of a map into tiles of ``size`` = 64 or 128."""
+    _check_rows(pairs)
     num_tiles = -(-pairs.num_out // size)
     outputs = pairs.out_rows.long()
     taps = torch.repeat_interleave(pairs.tap_offsets.diff(), output_size=len(outputs))
@@ -70,6 +71,16 @@ def make_tiles(pairs: KernelMap, size: int) -> Tiles:
     groups = (in_rows.view(-1, size // GROUP_ROWS, GROUP_ROWS) >= 0).any(2)
     bits = (groups << torch.arange(size // GROUP_ROWS, device=order.device)).sum(1)
     return Tiles(out_rows, step_offsets, torch.stack([slots % pairs.num_taps, bits], 1).int(), in_rows)
+
+
+def _check_rows(pairs: KernelMap) -> None:
+    """Kernels read memory where a map says: look once, when its tiles are made."""
+    if len(pairs.in_rows) == 0:
+        return
+    ends = torch.stack([torch.stack(pairs.in_rows.aminmax()), torch.stack(pairs.out_rows.aminmax())]).tolist()
+    for name, (low, high), count in zip(("in_rows", "out_rows"), ends, (pairs.num_in, pairs.num_out)):
+        if low < 0 or high >= count:
+            raise DataError(explain("rows are out of range", where=name, got=f"{low} to {high}", expected=f"0 to {count - 1}"))
 
 
 def _like_neighbours(outputs: Tensor, taps: Tensor, pairs: KernelMap) -> Tensor:
@@ -152,7 +163,9 @@ def _tiled_fake(x: Tensor, weight: Tensor, out_rows: Tensor, step_offsets: Tenso
     return x.new_empty(num_out, weight.shape[0])
 
 
-def _weight_grad_reference(x: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor, tf32: bool) -> Tensor:
+def _weight_grad_reference(
+    x: Tensor, grad: Tensor, in_rows: Tensor, out_rows: Tensor, tap_offsets: Tensor, tf32: bool,
+) -> Tensor:
     wide = torch.promote_types(x.dtype, torch.float32)
     bounds = tap_offsets.tolist()
     taps = [grad[out_rows[begin:end]].to(wide).t() @ x[in_rows[begin:end]].to(wide) for begin, end in pairwise(bounds)]

@@ -12,7 +12,7 @@ from pc3d.ops import sparse_conv as conv_module
 from pc3d.ops import sparse_map as map_module
 from pc3d.ops._library import native_error
 from pc3d.ops.sparse_map import KernelMap, coarse_keys, conv_shape, kernel_map, pack_keys
-from pc3d.ops.sparse_tiles import make_tiles
+from pc3d.ops.sparse_tiles import make_tiles, tiles_of
 
 pytestmark = pytest.mark.skipif(native_error() is not None, reason="the native library was not built")
 CUBE, DOWN = [[3] * 3, [1] * 3, [1] * 3], [[2] * 3, [2] * 3, [0] * 3]  # kernel size, stride, padding
@@ -78,7 +78,8 @@ def a_map(count: int, geometry: list[list[int]]) -> KernelMap:
 def close(value: Tensor, expected: Tensor, dtype: torch.dtype, *, tf32: bool = False) -> bool:
     """Within rounding of what float64 says of the same numbers."""
     tolerance = {torch.float64: 1e-13, torch.float32: 2e-3 if tf32 else 4e-6, torch.float16: 1e-3, torch.bfloat16: 8e-3}[dtype]
-    assert value.dtype == dtype and value.shape == expected.shape
+    assert value.dtype == dtype
+    assert value.shape == expected.shape
     return value.numel() == 0 or bool((value.double() - expected).abs().max() <= tolerance * expected.abs().max())
 
 
@@ -93,7 +94,8 @@ KINDS = [(torch.float16, False), (torch.bfloat16, False), (torch.float32, True),
     ("one voxel", (8, 8)), ("no voxel", (8, 8))], ids=str)
 def test_convolutions_are_those_of_the_reference(name: str, channels: tuple[int, int], dtype: torch.dtype, tf32: bool) -> None:
     for pairs, size in ((a_map(*MAPS[name]), 64), (a_map(*MAPS[name]).swapped(), 128)):
-        x, weight = normal(pairs.num_in, channels[0]).to(dtype), normal(channels[1], pairs.num_taps, channels[0], seed=1).to(dtype)
+        x = normal(pairs.num_in, channels[0]).to(dtype)
+        weight = normal(channels[1], pairs.num_taps, channels[0], seed=1).to(dtype)
         grad = normal(pairs.num_out, channels[1], seed=2).to(dtype)
         rows = pairs.in_rows, pairs.out_rows, pairs.tap_offsets
         y, late = (torch.ops.pc3d.twin_sparse_conv_tiled(x, weight, *make_tiles(pairs, size), pairs.num_out, tf32, late)
@@ -101,4 +103,58 @@ def test_convolutions_are_those_of_the_reference(name: str, channels: tuple[int,
         assert close(y, conv_module._conv_reference(x.double(), weight.double(), *rows, pairs.num_out), dtype, tf32=tf32)
         dw, late_dw = (torch.ops.pc3d.twin_sparse_conv_tiled_weight_grad(x, grad, *rows, tf32, late) for late in (False, True))
         assert close(dw, conv_module._weight_grad_reference(x.double(), grad.double(), *rows), dtype, tf32=tf32)
-        assert torch.equal(y, late) and torch.equal(dw, late_dw)  # nothing hangs on when copies land or who is first
+        assert torch.equal(y, late)  # nothing hangs on when copies land or who is first
+        assert torch.equal(dw, late_dw)
+
+
+def test_what_a_map_of_many_taps_and_the_sides_of_tiles_come_to() -> None:
+    """Masks fold where a kernel has more taps than bits, and any grouping gives the same sums."""
+    pairs = a_map(150, [[5, 5, 5], [1] * 3, [2] * 3])
+    x, weight = normal(pairs.num_in, 6), normal(4, 125, 6, seed=1)
+    expected = conv_module._conv_reference(x, weight, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out)
+    for tiles in (make_tiles(pairs, 64), tiles_of(pairs)):
+        assert close(torch.ops.pc3d.twin_sparse_conv_tiled(x, weight, *tiles, 150, False, True), expected, torch.float64)
+
+
+def test_nothing_of_what_shared_memory_held_reaches_a_result_and_nan_stays() -> None:
+    pairs = a_map(200, CUBE)
+    for dtype in (torch.float16, torch.bfloat16, torch.float32):
+        x, weight = normal(200, 24).to(dtype), normal(8, 27, 24, seed=1).to(dtype)
+        x[17] = torch.nan
+        y = torch.ops.pc3d.twin_sparse_conv_tiled(x, weight, *tiles_of(pairs), 200, True, False)
+        touched = pairs.out_rows[pairs.in_rows == 17].long().unique()
+        assert torch.equal(y.isnan().any(1).nonzero().squeeze(1), touched)
+        assert bool(y[touched].isnan().all())
+
+
+def test_many_blocks_share_the_steps_of_few_tiles_and_add_in_order() -> None:
+    pairs = a_map(300, CUBE)
+    x, weight = normal(300, 200).half(), normal(40, 27, 200, seed=1).half()  # 5 tiles with 27 * 7 steps each
+    y = torch.ops.pc3d.twin_sparse_conv_tiled(x, weight, *tiles_of(pairs), 300, False, True)
+    rows = pairs.in_rows, pairs.out_rows, pairs.tap_offsets
+    assert close(y, conv_module._conv_reference(x.double(), weight.double(), *rows, 300), torch.float16)
+
+
+def test_numbers_on_odd_addresses_are_moved() -> None:
+    pairs = a_map(60, CUBE)
+    flat = normal(60 * 8 + 1).float()
+    x, weight = flat[1:].view(60, 8), normal(8, 27, 8, seed=1).float().transpose(0, 2)
+    rows = pairs.in_rows, pairs.out_rows, pairs.tap_offsets
+    y = torch.ops.pc3d.twin_sparse_conv_tiled(x, weight, *tiles_of(pairs), 60, False, False)
+    assert close(y, conv_module._conv_reference(x.double(), weight.double(), *rows, 60), torch.float32)
+
+
+@pytest.mark.parametrize("bad", ["x", "weight", "tiles", "long rows"])
+def test_the_op_refuses_what_does_not_fit(bad: str) -> None:
+    pairs = a_map(60, CUBE)
+    x, weight, tiles = normal(60, 8), normal(8, 27, 8), tiles_of(pairs)
+    if bad == "x":
+        x = x[:, 1:]
+    elif bad == "weight":
+        weight = weight.float()
+    elif bad == "tiles":
+        tiles = tiles._replace(out_rows=tiles.out_rows[1:])
+    else:
+        tiles = tiles._replace(in_rows=tiles.in_rows.long())
+    with pytest.raises((RuntimeError, ValueError), match="sparse_conv_tiled"):
+        torch.ops.pc3d.twin_sparse_conv_tiled(x, weight, *tiles, 60, False, False)

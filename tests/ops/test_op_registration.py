@@ -57,6 +57,8 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "sparse_coarse_keys": lambda: (KEYS, [2, 2, 2], [2, 2, 2], [0, 0, 0], [2, 1, 2]),
     "sparse_conv": lambda: (rows(len(KEYS)), planes(4, 27, 3), *pairs(), len(KEYS)),
     "sparse_conv_weight_grad": lambda: (rows(len(KEYS)), planes(len(KEYS), 4), *pairs()),
+    "sparse_conv_tiled": lambda: CHECKS["sparse_conv_tiled"](torch.Generator().manual_seed(0)),
+    "sparse_conv_tiled_weight_grad": lambda: CHECKS["sparse_conv_tiled_weight_grad"](torch.Generator().manual_seed(0)),
     "felzenszwalb": lambda: (FACES[:, :2].int().contiguous(), torch.rand(6), 20, 0.1, 2, True),
     "sparse_conv_norm_relu": lambda: CHECKS["sparse_conv_norm_relu"](torch.Generator().manual_seed(0)),
     "knn": lambda: (XYZ, 4),
