@@ -1,18 +1,23 @@
-"""``pc3d convert``: a released Relation3D checkpoint to a pc3d model."""
+"""``pc3d convert``: released checkpoints to pc3d models."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pc3d.cli.console import output_file
 from pc3d.errors import ConfigError, explain
 
+if TYPE_CHECKING:
+    from pc3d.models.convert import ConversionReport
+
 EXAMPLES = """
 pc3d convert relation3d_scannetv2.pth -o relation3d_scannetv2.safetensors --config configs/relation3d_scannetv2.yaml
 pc3d convert mine.pth -o mine.safetensors --classes chair,table,sofa
+pc3d convert sstnet_pretrain.pth -o start.safetensors --config configs/relation3d_scannetv2.yaml
+pc3d train configs/relation3d_scannetv2.yaml train.init=start.safetensors
 """
 
 
@@ -21,20 +26,21 @@ def convert(
     output: Annotated[Path, typer.Option("-o", "--output", help="Model to write (.safetensors, with a .json beside it).")],
     *,
     classes: Annotated[str, typer.Option(help="Class names in the order of the checkpoint, separated by commas.")] = "",
-    config: Annotated[Path | None, typer.Option(help="Config whose model.classes name the classes.")] = None,
-) -> Path:
-    """Convert released Relation3D weights; the result segments with the paper's settings."""
+    config: Annotated[Path | None, typer.Option(help="Config whose model takes the weights, as far as they fit.")] = None,
+) -> ConversionReport:
+    """Convert weights of Relation3D, MAFT, SPFormer or an SSTNet backbone, and tell the fate of each tensor; a whole
+    Relation3D segments with the paper's settings, of the others the parts that fit are there to train from."""
     output_file(output, (".safetensors",))
-    names = tuple(name.strip() for name in classes.split(",") if name.strip())
-    if not names and config is not None:
-        from pc3d.config import load_config
+    from pc3d.config import load_config
+    from pc3d.models import convert_checkpoint
 
-        names = load_config(config).model.classes
+    model = None if config is None else load_config(config).model
+    names = tuple(name.strip() for name in classes.split(",") if name.strip()) or (model.classes if model else ())
     if not names:
         raise ConfigError(explain("the class names are needed: a checkpoint holds only their number", where=checkpoint,
                                   do="Give --classes chair,table,... or a --config with model.classes."))
-    from pc3d.models import convert_checkpoint
-
-    report = convert_checkpoint(checkpoint, output, names)
-    print(f"wrote {output}: {len(report.converted)} tensors, {len(report.ignored)} unused ones left out")
-    return output
+    model = None if model is None else model.model_copy(update={"classes": names})
+    report = convert_checkpoint(checkpoint, output, names, model)
+    print("\n".join(report.lines()))
+    print(f"wrote {output}")
+    return report

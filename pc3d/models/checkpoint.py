@@ -60,13 +60,22 @@ def load_model(name_or_path: str | Path, device: str = "cpu") -> Relation3D:
     return model.to(device).eval()
 
 
+#: What a network knows of its classes and nothing else.
+CLASS_HEADS = ("decoder.heads.classes.2.", "semantic.")
+
+
 def load_into(model: Relation3D, name_or_path: str | Path) -> tuple[str, ...]:
     """Start a network from the weights of another, all of them; return where their configs differ, one text per key.
 
+    When it is for other classes, what tells them apart stays fresh.
     Raises FileError if there is no such network, CheckpointError naming the tensors that do not fit and the differences.
     """
     path, config, tensors = _read_model(name_or_path)
     found = tuple(f"{key}: {ours!r}, in the weights {theirs!r}" for key, ours, theirs in differences(model.config, config))
+    if model.config.classes != config.classes:
+        fresh = {name: tensor for name, tensor in model.state_dict().items() if name.startswith(CLASS_HEADS)}
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith(CLASS_HEADS)} | fresh
+        found += (f"classes are others: {', '.join(fresh)} stay fresh",)
     try:
         load_weights(model, tensors, where=path)
     except CheckpointError as error:

@@ -1,4 +1,4 @@
-"""Released Relation3D weights to ours and back, one to one.
+"""Released weights to ours: Relation3D whole, and the parts of its relatives that it can start from.
 
 Two tensors change shape on the way. spconv 2.x multiplies a 1x1 convolution by its [out, 1, 1, 1, in] buffer read as
 [in, out], without transposing; ours holds the matrix that was meant. The 1x1 convolution of RSA is a linear layer here.
@@ -11,12 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from pc3d.config import BackboneConfig, DecoderConfig, ModelConfig, paper_settings
 from pc3d.errors import CheckpointError, explain
-from pc3d.models.checkpoint import load_weights, read_foreign, save_model
-from pc3d.models.relation3d import build
+from pc3d.models.checkpoint import read_foreign, save_model
+from pc3d.models.layouts import LAYOUTS, OURS, find_layouts
+from pc3d.models.relation3d import Relation3D, build
 
 #: Released prefix, ours.
 PARTS = (
@@ -70,33 +72,137 @@ LAYER_PARTS = (
     ("norm3.", "ffn_norm."),
 )
 
-#: Released tensors that never reach an output (checked: their gradients are zero), and settings kept as buffers.
+#: Released tensors that never reach an output of Relation3D (checked: their gradients are zero), and settings kept as buffers.
 DEAD = ("coords_linear.", "decoder.x_mask.", "decoder.decoder.layers_cross.0.norm1.",
         "decoder.decoder.layers_cross.0.ca_qpos_proj.", "decoder.decoder.layers_cross.1.", "criterion.")
 
 
+#: Families of checkpoints, told by a tensor that only they have, and the parts that Relation3D shares with each.
+BACKBONE = ("input_conv.", "unet.", "output_layer.")
+FAMILIES = (
+    ("Relation3D", "pooling_linear.0.weight", ("",)),
+    ("MAFT", "decoder.decoder.layers.0.relative_pos_query_table", ("",)),
+    ("SPFormer", "decoder.query.weight", BACKBONE),
+    ("SSTNet backbone", "unet.blocks.block0.conv_branch.0.weight", BACKBONE),
+)
+
+
 @dataclass(frozen=True)
 class ConversionReport:
-    """What became of a released checkpoint."""
+    """What became of a checkpoint: the fate of each of its tensors, and ours that it has nothing for."""
 
+    family: str
     config: ModelConfig
-    converted: tuple[str, ...]  # released names
-    ignored: tuple[str, ...]    # released names without effect on any output
+    loaded: tuple[str, ...]               # released names taken as they are
+    adapted: tuple[tuple[str, str], ...]  # released name, what was changed
+    ignored: tuple[tuple[str, str], ...]  # released name, why
+    missing: tuple[str, ...]              # our names, which keep fresh weights
+
+    def lines(self) -> list[str]:
+        """One line for each tensor, and their number last."""
+        count = ", ".join(f"{len(getattr(self, kind))} {kind}" for kind in ("loaded", "adapted", "ignored", "missing"))
+        return [*(f"loaded   {name}" for name in self.loaded), *(f"adapted  {name}: {how}" for name, how in self.adapted),
+                *(f"ignored  {name}: {why}" for name, why in self.ignored),
+                *(f"missing  {name}: fresh weights" for name in self.missing), f"{self.family} checkpoint: {count}"]
 
 
-def convert_checkpoint(src: str | Path, dst: str | Path, classes: tuple[str, ...]) -> ConversionReport:
-    """Convert a released Relation3D checkpoint into a pc3d model at ``dst``, with the paper's settings.
+def convert_checkpoint(src: str | Path, dst: str | Path, classes: tuple[str, ...] = (),
+                       model: ModelConfig | None = None) -> ConversionReport:
+    """Convert released weights into a pc3d model at ``dst``.
 
-    ``classes`` are the names behind the class indices. Raises CheckpointError for a file that is not such a checkpoint.
+    Without ``model`` the file must be a whole Relation3D checkpoint; the network is read off its shapes and gets the
+    paper's settings and ``classes``. With ``model`` that network takes what fits it, from Relation3D, MAFT, SPFormer or an
+    SSTNet backbone; the rest stays fresh, to be trained from there. Raises CheckpointError where nothing of the backbone fits.
     """
     released = find_state_dict(read_foreign(src), where=src)
-    ours = from_released(released)
-    config = read_config(released, classes, where=src)
-    model = build(config)
-    load_weights(model, ours, where=src)
-    save_model(model, dst)
-    ignored = tuple(name for name in released if name.startswith(DEAD))
-    return ConversionReport(config, tuple(name for name in released if name not in ignored), ignored)
+    family, shared = _family(released, where=src)
+    if model is None and family != "Relation3D":
+        raise CheckpointError(explain(f"a {family} checkpoint is only a part of a Relation3D network", where=src,
+                                      do="Name the network that it is to start: --config CONFIG."))
+    config = model or read_config(released, classes, where=src)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build(config)
+    report = _adopt(network, released, shared, family)
+    if model is None and report.missing:
+        raise CheckpointError(explain("this checkpoint lacks tensors of the network", where=src, got=", ".join(report.missing)))
+    taken = (*report.loaded, *dict(report.adapted))
+    if not any(name.startswith(BACKBONE) and released[name].dim() == 5 for name in taken):
+        raise CheckpointError(explain("no kernel of the backbone fits the network", where=src,
+                                      got="; ".join(f"{name}: {why}" for name, why in report.ignored[:3]),
+                                      do="Check model.size and model.backbone of the config."))
+    save_model(network, dst)
+    return report
+
+
+def _family(released: Mapping[str, Tensor], *, where: object) -> tuple[str, tuple[str, ...]]:
+    """Which family a checkpoint is of, and the prefixes of what it shares with Relation3D."""
+    for family, mark, shared in FAMILIES:
+        if mark in released:
+            return family, shared
+    raise CheckpointError(explain("not a checkpoint that pc3d knows", where=where, got=", ".join(list(released)[:4]),
+                                  expected=f"one of {', '.join(name for name, _, _ in FAMILIES)}"))
+
+
+def _adopt(network: Relation3D, released: Mapping[str, Tensor], shared: tuple[str, ...], family: str) -> ConversionReport:
+    """Give a network what fits of a checkpoint, and say what became of each tensor."""
+    ours = network.state_dict()
+    wanted = {name: _released_shape(our_name(name), ours) for name in released if our_name(name) in ours}
+    layouts = find_layouts(released, wanted)
+    loaded: list[str] = []
+    adapted: dict[str, str] = {}
+    ignored: dict[str, str] = {}
+    filled = set()
+    for name, tensor in released.items():
+        if name.startswith(DEAD):
+            ignored[name] = "Relation3D does not use it"
+        elif not name.startswith(shared):
+            ignored[name] = f"belongs to {family} alone"
+        elif name not in wanted:
+            ignored[name] = "no such tensor in this network"
+        else:
+            target = our_name(name)
+            fitting, how = _fit(target, tensor, ours[target], layouts.get(name))
+            if fitting is None:
+                ignored[name] = how
+                continue
+            ours[target].copy_(fitting)
+            filled.add(target)
+            if how:
+                adapted[name] = how
+            else:
+                loaded.append(name)
+    missing = tuple(name for name in ours if name not in filled)
+    return ConversionReport(family, network.config, tuple(loaded), tuple(adapted.items()), tuple(ignored.items()), missing)
+
+
+def _fit(ours: str, tensor: Tensor, like: Tensor, layout: str | None) -> tuple[Tensor | None, str]:
+    """A released tensor as ours and what was changed, "" for nothing; or None and why it does not fit."""
+    changes = []
+    if layout is not None and layout != OURS:
+        tensor = tensor.permute(LAYOUTS[layout])
+        changes.append(f"from {layout}")
+    if layout == OURS or tensor.dim() != 5:
+        turned = _from_released(ours, tensor)
+        if turned is not tensor and tensor.dim() == 5:
+            changes.append("1x1 buffer read as [in, out]")
+        tensor = turned
+    if tensor.shape == like.shape:
+        return tensor, ", ".join(changes)
+    was = f"{tuple(tensor.shape)} for {tuple(like.shape)}"
+    if ours == "backbone.input_conv.0.weight" and tensor.shape[:-1] == like.shape[:-1]:
+        fitting, count = like.clone(), min(tensor.shape[-1], like.shape[-1])
+        fitting[..., :count] = tensor[..., :count]
+        return fitting, ", ".join([*changes, f"the {count} shared input channels of {was}"])
+    if ours == "decoder.reference_points" and tensor.shape[1:] == like.shape[1:]:
+        fitting, count = like.clone(), min(len(tensor), len(like))
+        fitting[:count] = tensor[:count]
+        return fitting, f"the {count} shared queries of {was}"
+    return None, f"has another shape, {was}"
+
+
+def _released_shape(ours: str, state: Mapping[str, Tensor]) -> tuple[int, ...]:
+    return tuple(_to_released(ours, state[ours]).shape)
 
 
 def find_state_dict(checkpoint: Any, *, where: object) -> dict[str, Tensor]:
@@ -143,7 +249,8 @@ def read_config(released: Mapping[str, Tensor], classes: tuple[str, ...], *, whe
             num_heads=table[0], d_ffn=shape["decoder.decoder.layers.0.linear1.weight"][0], grid_length=table[2] // 6)
         backbone = BackboneConfig(channels=channels, block_reps=len([
             name for name in shape if name.startswith("unet.blocks.") and name.endswith("conv_branch.0.bias")]))
-        num_inputs, num_classes = shape["input_conv.0.weight"][-1], shape["decoder.out_cls.2.weight"][0] - 1
+        num_inputs = released["input_conv.0.weight"].numel() // (27 * channels[0])  # in whatever layout
+        num_classes = shape["decoder.out_cls.2.weight"][0] - 1
     except (KeyError, IndexError) as error:
         raise CheckpointError(explain("not a Relation3D checkpoint", where=where, got=f"no tensor {error}")) from error
     if len(classes) != num_classes:

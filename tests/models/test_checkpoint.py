@@ -130,11 +130,22 @@ def test_a_packaged_network_that_is_missing_says_what_to_do(tmp_path: Path, monk
 def test_a_network_starts_from_the_weights_of_another_and_says_where_their_configs_differ(tmp_path: Path) -> None:
     old = make(0)
     save_model(old, tmp_path / "old")
-    new = build(CONFIG.with_overrides(["classes=[sofa, bed]", "loss.dice=2.0"]))
-    differences = load_into(new, tmp_path / "old.safetensors")
+    new = build(CONFIG.with_overrides(["loss.dice=2.0"]))
+    assert load_into(new, tmp_path / "old.safetensors") == ("loss.dice: 2.0, in the weights 1.0",)
     assert same(old, new)
-    assert new.config.classes == ("sofa", "bed")
-    assert differences == ("classes: ('sofa', 'bed'), in the weights ('chair', 'table')", "loss.dice: 2.0, in the weights 1.0")
+
+
+def test_a_network_for_other_classes_learns_them_anew(tmp_path: Path) -> None:
+    old = make(0)
+    save_model(old, tmp_path / "old")
+    new = build(CONFIG.with_overrides(["classes=[sofa, bed, lamp]"]))
+    fresh = new.state_dict()["decoder.heads.classes.2.weight"].clone()
+    told = load_into(new, tmp_path / "old.safetensors")
+    assert told[0] == "classes: ('sofa', 'bed', 'lamp'), in the weights ('chair', 'table')"
+    assert "decoder.heads.classes.2.weight, decoder.heads.classes.2.bias stay fresh" in told[1]
+    state = new.state_dict()
+    assert torch.equal(state["decoder.heads.classes.2.weight"], fresh)
+    assert all(torch.equal(state[name], tensor) for name, tensor in old.state_dict().items() if "classes.2" not in name)
 
 
 def test_weights_of_another_architecture_are_refused_with_both_kinds_of_differences(tmp_path: Path) -> None:
