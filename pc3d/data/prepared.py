@@ -120,7 +120,7 @@ def read_scene(folder: Path) -> PointCloud:
         columns[name] = _load(folder / f"{name}.npy", name, record["points"])
     if "normals" in columns:
         normals = columns["normals"].astype(np.float32)
-        length = np.linalg.norm(normals, axis=1, keepdims=True)
+        length = np.sqrt(np.einsum("ni,ni->n", normals, normals))[:, None]  # np.linalg.norm takes twice as long
         columns["normals"] = normals / np.where(length > 0, length, np.float32(1))
     return PointCloud(origin=np.array(record["origin"]), metadata={"file": str(folder)}, **columns)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,16 @@ from pc3d.config import AugmentConfig, ModelConfig
 from pc3d.data.targets import make_targets
 from pc3d.errors import DataError, explain
 from pc3d.structures import PointCloud, Targets
-from pc3d.transforms import elastic_distortion, point_features, random_crop, random_linear, voxelize
+from pc3d.structures.ids import dense_ids
+from pc3d.transforms import (
+    column_mean,
+    column_range,
+    elastic_distortion,
+    point_features,
+    random_crop,
+    random_linear,
+    voxelize,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,8 +38,10 @@ class Sample:
 
 def center(cloud: PointCloud) -> PointCloud:
     """Move the mean of the points to zero; ``origin`` keeps world coordinates as they were."""
-    mean = cloud.xyz.mean(axis=0, dtype=np.float64) if len(cloud) else np.zeros(3)
-    return cloud.replace(xyz=(cloud.xyz - mean).astype(np.float32), origin=cloud.origin + mean)
+    if len(cloud) == 0:
+        return cloud
+    mean = column_mean(cloud.xyz).astype(np.float32)
+    return cloud.replace(xyz=cloud.xyz - mean, origin=cloud.origin + mean)
 
 
 def make_sample(cloud: PointCloud, model: ModelConfig, *, augment: AugmentConfig | None = None, max_points: int | None = None,
@@ -40,34 +52,46 @@ def make_sample(cloud: PointCloud, model: ModelConfig, *, augment: AugmentConfig
     """
     if cloud.superpoints is None:
         raise DataError(explain("the scan has no superpoints", do="Call pc3d.superpoints.compute_superpoints(cloud) first."))
-    dense = np.unique(cloud.superpoints, return_inverse=True)[1].reshape(-1)  # ids in a file may have gaps
-    cloud = center(cloud.replace(superpoints=dense))
+    cloud = center(cloud.replace(superpoints=dense_ids(cloud.superpoints)[1]))  # ids in a file may have gaps
     if augment is None:
-        positions = cloud.xyz / model.backbone.voxel_size
-        return _finish(cloud, model, positions, (0.0, 0.0, 0.0), with_targets=cloud.instances is not None)
+        return _finish(cloud, model, _from_zero(_in_voxels(cloud, model)), with_targets=cloud.instances is not None)
     rng = rng or np.random.default_rng()
     cloud = _drop_columns(_drop_points(cloud, augment.keep_points, rng), augment, rng)
     cloud = random_linear(cloud, rng, jitter=augment.jitter, flip=augment.flip, rotate=augment.rotate, scale=augment.scale)
-    positions = cloud.xyz / model.backbone.voxel_size
+    color_shift = (augment.color_shift * rng.standard_normal(3)).tolist()
+    positions = _in_voxels(cloud, model)
     for granularity, magnitude in augment.elastic:
         positions = elastic_distortion(positions, granularity, magnitude, rng)
+    positions = _from_zero(positions)
     if max_points is not None and len(cloud) > max_points:
-        keep = random_crop(positions, max_points, rng)
+        positions, keep = random_crop(positions, max_points, rng)
         cloud, positions = cloud[keep], positions[keep]
-    return _finish(cloud, model, positions, tuple(augment.color_shift * rng.standard_normal(3)), with_targets=True)
+    return _finish(cloud, model, positions, color_shift, with_targets=True)
 
 
 def _drop_points(cloud: PointCloud, keep: tuple[float, float], rng: np.random.Generator) -> PointCloud:
+    if keep == (1.0, 1.0):
+        return cloud
     stays = rng.random(len(cloud)) < rng.uniform(*keep)
     return cloud if stays.all() or not stays.any() else cloud[stays]
 
 
 def _drop_columns(cloud: PointCloud, augment: AugmentConfig, rng: np.random.Generator) -> PointCloud:
-    without_color, without_normals = rng.random() < augment.drop_color, rng.random() < augment.drop_normals
+    without_color = augment.drop_color > 0 and rng.random() < augment.drop_color
+    without_normals = augment.drop_normals > 0 and rng.random() < augment.drop_normals
     return cloud.replace(rgb=None if without_color else cloud.rgb, normals=None if without_normals else cloud.normals)
 
 
-def _finish(cloud: PointCloud, model: ModelConfig, positions: NDArray[np.float32], color_shift: tuple[float, ...], *,
+def _in_voxels(cloud: PointCloud, model: ModelConfig) -> NDArray[np.float32]:
+    return cloud.xyz * np.float32(1 / model.backbone.voxel_size)
+
+
+def _from_zero(positions: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Positions (N, 3) with the least of each axis at 0."""
+    return positions - column_range(positions)[0] if len(positions) else positions
+
+
+def _finish(cloud: PointCloud, model: ModelConfig, positions: NDArray[np.float32], color_shift: Sequence[float] = (0, 0, 0), *,
             with_targets: bool) -> Sample:
     assert cloud.superpoints is not None
     voxel_coords, point_to_voxel = voxelize(positions, source=cloud.metadata.get("file"))

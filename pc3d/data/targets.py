@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from pc3d.structures import PointCloud, Targets
+from pc3d.structures.ids import dense_ids
 
 UNLABELLED = -100  # the id the paper's code gives points without an instance, before it averages ids
 
@@ -18,29 +19,31 @@ def make_targets(cloud: PointCloud, relation_labels: str = "majority") -> Target
     """
     assert cloud.superpoints is not None
     num_superpoints = int(cloud.superpoints.max(initial=-1)) + 1
-    ids, labels, instance = _known_instances(cloud)
-    inside = instance >= 0
-    counts = np.bincount(instance[inside] * num_superpoints + cloud.superpoints[inside],
-                         minlength=len(ids) * num_superpoints).reshape(len(ids), num_superpoints)
-    sizes = np.bincount(cloud.superpoints, minlength=num_superpoints)
-    num_points = np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    sums = np.stack([np.bincount(instance[inside], weights=cloud.xyz[inside, a], minlength=len(ids)) for a in range(3)], axis=1)
-    relation = _majority(counts, sizes) if relation_labels == "majority" else _floor_mean(instance, cloud.superpoints, sizes)
+    labels, instance = _known_instances(cloud)
+    rows = len(labels) + 1  # row 0 counts the points of no instance
+    cells = (instance + 1) * num_superpoints + cloud.superpoints
+    histogram = np.bincount(cells, minlength=rows * num_superpoints).reshape(rows, num_superpoints)
+    counts, sizes = histogram[1:], histogram.sum(axis=0)
+    points = torch.from_numpy(cloud.xyz.astype(np.float64))
+    sums = torch.zeros(rows, 3, dtype=torch.float64).index_add_(0, torch.from_numpy(instance + 1), points)[1:]
+    num_points = torch.from_numpy(counts.sum(axis=1, keepdims=True))
+    relation = _majority(counts, sizes) if relation_labels == "majority" else _floor_mean(counts, sizes)
     return Targets(labels=torch.from_numpy(labels), masks=torch.from_numpy(2 * counts > sizes),
-                   centers=torch.from_numpy((sums / num_points).astype(np.float32)),
+                   centers=(sums / num_points).float(),
                    superpoint_instances=torch.from_numpy(relation))
 
 
-def _known_instances(cloud: PointCloud) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Instance ids (I,), their labels (I,), and per point the row of its instance (N,), -1 for none."""
-    none = np.full(len(cloud), -1, dtype=np.int64)
+def _known_instances(cloud: PointCloud) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Labels of the instances (I,), by the first point of each, and per point the row of its instance (N,), -1 for none."""
+    instance = np.full(len(cloud), -1, dtype=np.int64)
     if cloud.instances is None or cloud.labels is None:
-        return none[:0], none[:0], none
-    known = (cloud.instances >= 0) & (cloud.labels >= 0)
-    ids, first, row = np.unique(cloud.instances[known], return_index=True, return_inverse=True)
-    instance = none
-    instance[known] = row.reshape(-1)
-    return ids, cloud.labels[known][first], instance
+        return instance[:0], instance
+    known = np.flatnonzero((cloud.instances >= 0) & (cloud.labels >= 0))
+    ids, row = dense_ids(cloud.instances[known])
+    instance[known] = row
+    labels = np.empty(len(ids), dtype=np.int64)
+    labels[row[::-1]] = cloud.labels[known][::-1]  # what is written last stays: the first point's
+    return labels, instance
 
 
 def _majority(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -51,8 +54,7 @@ def _majority(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np
     return np.where(counts.max(axis=0) >= sizes - counts.sum(axis=0), best, -1)
 
 
-def _floor_mean(instance: NDArray[np.int64], superpoints: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+def _floor_mean(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """Mean instance id of each superpoint, rounded down, -100 standing for none: what the paper's code computes."""
-    ids = np.where(instance >= 0, instance, UNLABELLED)
-    sums = np.bincount(superpoints, weights=ids, minlength=len(sizes)).astype(np.int64)
+    sums = np.arange(len(counts)) @ counts + UNLABELLED * (sizes - counts.sum(axis=0))
     return sums // np.maximum(sizes, 1)

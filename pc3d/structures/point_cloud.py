@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
+from pc3d.structures.ids import dense_ids
 
 #: Column name -> (dtype, number of values per point; 0 for a flat column).
 COLUMNS: dict[str, tuple[type[np.generic], int]] = {
@@ -115,7 +116,7 @@ class PointCloud:
         rows = np.atleast_1d(rows)
         columns = {name: getattr(self, name)[rows] for name in COLUMNS if getattr(self, name) is not None}
         if columns.get("superpoints") is not None:
-            columns["superpoints"] = np.unique(columns["superpoints"], return_inverse=True)[1].reshape(-1)
+            columns["superpoints"] = dense_ids(columns["superpoints"])[1]
         attributes = {name: column[rows] for name, column in self.attributes.items()}
         return replace(self, **columns, attributes=attributes, faces=self._select_faces(rows))
 
@@ -154,7 +155,7 @@ class PointCloud:
 
 def _convert(name: str, column: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:
     """Convert a column to its dtype, or raise DataError where that would change a value (colours in [0, 1], label 1.5)."""
-    if issubclass(dtype, np.integer) and column.dtype != dtype and column.size:
+    if issubclass(dtype, np.integer) and not np.can_cast(column.dtype, dtype) and column.size:
         limits = np.iinfo(dtype)
         with np.errstate(invalid="ignore"):
             bad = ~((column >= limits.min) & (column <= limits.max))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
+from pc3d.ops import voxel_ids
 from pc3d.ops.sparse_map import MAX_EXTENT
 from pc3d.structures import PointCloud
 
@@ -15,35 +17,32 @@ from pc3d.structures import PointCloud
 def point_features(cloud: PointCloud, *, use_rgb: bool = True, use_normals: bool = True,
                    color_shift: Sequence[float] = (0.0, 0.0, 0.0)) -> NDArray[np.float32]:
     """Network input (N, C): rgb in [-1, 1] plus a shift, xyz in metres, normal; zeros where a column is missing."""
+    xyz = torch.from_numpy(cloud.xyz)
     columns = []
     if use_rgb:
-        shift = np.asarray(color_shift, dtype=np.float32)
-        columns.append(np.zeros_like(cloud.xyz) if cloud.rgb is None else cloud.rgb / np.float32(127.5) - 1 + shift)
-    columns.append(cloud.xyz)
+        shift = torch.tensor(color_shift, dtype=torch.float32) - 1
+        rgb = None if cloud.rgb is None else torch.from_numpy(cloud.rgb.astype(np.float32))
+        columns.append(torch.zeros_like(xyz) if rgb is None else rgb / 127.5 + shift)
+    columns.append(xyz)
     if use_normals:
-        columns.append(np.zeros_like(cloud.xyz) if cloud.normals is None else cloud.normals)
-    return np.concatenate(columns, axis=1, dtype=np.float32)
+        columns.append(torch.zeros_like(xyz) if cloud.normals is None else torch.from_numpy(cloud.normals))
+    return torch.cat(columns, dim=1).numpy()
 
 
-def voxelize(positions: NDArray[np.floating], *, source: object = None) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Group points (N, 3), in voxel units, into voxels: (voxel coordinates (V, 3) from 0, point_to_voxel (N,)).
+def voxelize(positions: NDArray[np.float32], *, source: object = None) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Group points (N, 3), in voxels from 0 on, by their voxel: (voxel coordinates (V, 3), point_to_voxel (N,)).
 
     Voxels come in the order of (x, y, z). Raises DataError, naming ``source``, when the scan spans more voxels along an
     axis than sparse convolutions can address.
     """
-    if len(positions) == 0:
-        return np.zeros((0, 3), np.int32), np.zeros(0, np.int64)
-    extent = np.ptp(positions, axis=0)
-    if not (extent < MAX_EXTENT).all():
+    if len(positions) and not (positions.min() >= 0 and positions.max() < MAX_EXTENT):
+        extent = np.ptp(positions, axis=0)
         raise DataError(explain("the scan is too large for its voxels", where=source,
                                 got=f"{', '.join(f'{e:.3g}' for e in extent)} voxels along x, y, z",
                                 expected=f"less than {MAX_EXTENT}",
                                 do="Check its units (metres) and outliers, or cut it into parts."))
-    cells = np.floor(positions - positions.min(axis=0)).astype(np.int64)
-    keys = (cells[:, 0] * MAX_EXTENT + cells[:, 1]) * MAX_EXTENT + cells[:, 2]
-    voxels, point_to_voxel = np.unique(keys, return_inverse=True)
-    coords = np.stack([voxels // MAX_EXTENT**2, voxels // MAX_EXTENT % MAX_EXTENT, voxels % MAX_EXTENT], axis=1)
-    return coords.astype(np.int32), point_to_voxel.reshape(-1)
+    coords, point_to_voxel = voxel_ids(torch.from_numpy(positions))
+    return coords.numpy(), point_to_voxel.numpy()
 
 
 def spatial_shape(max_coord: Sequence[int], levels: int, rule: str) -> tuple[int, int, int]:

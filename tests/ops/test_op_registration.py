@@ -25,6 +25,7 @@ ATTENTION = ((5, 8), (5, 8), (5, 3), (7, 8), (7, 8), (7, 8), (7, 3), (2, 4, 18),
 BOXES, GAUSS = torch.cat([XYZ, XYZ.flip(0)], 1), torch.cat([XYZ[:8].T, XYZ[8:16].T])[:, ::2].contiguous()
 UNITS = torch.nn.functional.normalize(XYZ - 0.5, dim=1)
 
+IOU = torch.tensor([[0.6, 0.0], [0.3, 0.0], [0.0, 0.1]], dtype=torch.float64)
 KEYS = pack_keys(torch.cartesian_prod(torch.arange(2), torch.arange(3), torch.arange(2), torch.arange(3)))[::2].contiguous()
 BINS = (torch.arange(3 * 5 * 7).reshape(3, 5, 7) * 5 % 12).short()
 
@@ -47,6 +48,11 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "segment_sum": lambda: (rows(20), *GROUPS),
     "segment_max": lambda: (rows(20, torch.float64), *GROUPS),
     "segment_expand": lambda: (rows(6), *GROUPS),
+    "elastic": lambda: (XYZ, planes(3, 3, 4, 2).detach(), 0.5, 2.0),
+    "voxel_ids": lambda: (XYZ * 4,),
+    "shared_counts": lambda: (torch.tensor([[5], [0], [63]], dtype=torch.uint8), GROUPS.segment, torch.arange(20) % 3, 6, 3),
+    "match_instances": lambda: (IOU, IOU.sum(1), torch.tensor([0, 0, 1]), torch.tensor([0.5, 0.5, 0.1]).double(),
+                                torch.tensor([0, 1]), torch.tensor([True, True]), torch.tensor([0.25, 0.5]).double()),
     "mask_boxes": lambda: (planes(4, 20).detach(), XYZ),
     "relation_bias": lambda: (BOXES, GAUSS, planes(3, 8), planes(3)),
     "relation_bias_grad": lambda: (planes(3, 20, 20).detach(), planes(3, 20, 20).detach(), BOXES, GAUSS),
