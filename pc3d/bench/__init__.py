@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pc3d.bench import steps, superpoints
+from pc3d.bench import decoder, steps, superpoints
 from pc3d.bench.compare import Row
 
 #: Name -> the function that yields its rows, given the number of rounds.
 BENCHMARKS: dict[str, Callable[[int], Iterator[Row]]] = {
     "steps": steps.run,
     "superpoints": superpoints.run,
+    "decoder": decoder.run,
 }
