@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pc3d.bench import decoder, steps, superpoints
+from pc3d.bench import decoder, inference, steps, superpoints
 from pc3d.bench.compare import Row
 
 #: Name -> the function that yields its rows, given the number of rounds.
@@ -16,4 +16,5 @@ BENCHMARKS: dict[str, Callable[[int], Iterator[Row]]] = {
     "steps": steps.run,
     "superpoints": superpoints.run,
     "decoder": decoder.run,
+    "inference": inference.run,
 }

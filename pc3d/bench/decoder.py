@@ -49,6 +49,7 @@ class EagerDecoder(nn.Module):
         for index, layer in enumerate(net.layers):
             sine = net.query_encoding(anchor)
             point, place = net.query_point(sine), frame.to_metres(anchor[None])[0]
+            assert isinstance(layer, DecoderLayer)
             content = _layer(layer, Tokens(content, sine, place, [len(anchor)]), point, memory, bias, blocked)
             if net.clsr is not None and index % net.config.refine_every == 0:
                 read = eager_attention(net.clsr.cross_attention, memory, Tokens(content, point, place, [len(anchor)]), None)
