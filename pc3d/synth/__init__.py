@@ -8,6 +8,9 @@ split name one room for good.
 desks, cabinets, bookshelves, sofas and beds along the walls come from models that training never shows: shell chair,
 pedestal table, drawer desk, sideboard, cube shelf, chesterfield, box spring bed (``furniture.VALIDATION_MAKERS``).
 
+Where Debian's ``sweethome3d-furniture`` is installed, ``synth.models`` reads its real-size models, and a ``Stock`` with them
+furnishes rooms from both; a quarter of the models of each class is kept for ``val`` and ``test``.
+
 Labelled as in ScanNet: pillows and blankets belong to the bed, books to the shelf, a worktop is a counter and what is below
 it a cabinet. Screens, clutter, rugs, walls, floor and ceiling are -1.
 """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,8 @@ from pc3d.structures import PointCloud
 from pc3d.synth.classes import SCANNET_CLASSES
 from pc3d.synth.export_s3dis import export_s3dis, room_folder
 from pc3d.synth.export_scannet import export_scannet, finish_scannet, scene_folder
+from pc3d.synth.furniture import Stock
+from pc3d.synth.models import ModelLibrary, attribution
 from pc3d.synth.rooms import make_room
 from pc3d.synth.scanner import ScannerConfig, View, scan_room, scan_views
 
@@ -33,24 +35,29 @@ class Layout(NamedTuple):
     finish: Callable[[Path, str, list[Path]], None]     # (root, split, places): what belongs to the set as a whole
 
 
-def make_scene(seed: int, *, split: str = "train", config: ScannerConfig | None = None) -> PointCloud:
+def make_scene(
+    seed: int, *, split: str = "train", config: ScannerConfig | None = None, models: ModelLibrary | None = None
+) -> PointCloud:
     """Make, scan and partition the room of one seed: mesh with labels, instances and superpoints.
 
-    Rooms of ``val`` and ``test`` also draw from furniture that ``train`` never shows (``furniture.VALIDATION_MAKERS``).
+    Rooms of ``val`` and ``test`` also draw from furniture that ``train`` never shows (``furniture.VALIDATION_MAKERS``). With
+    ``models`` about half of the furniture are real models, and the rooms are others than without.
     """
     from pc3d.superpoints import compute_superpoints
 
     rng = np.random.default_rng([seed, SPLITS.index(split)])
-    room = make_room(rng, kind=KINDS[seed % len(KINDS)], validation=split != "train")
+    room = make_room(rng, kind=KINDS[seed % len(KINDS)], stock=Stock(split != "train", models))
     return compute_superpoints(scan_room(room, rng, config))
 
 
-def make_views(seed: int, *, split: str = "train", config: ScannerConfig | None = None) -> tuple[PointCloud, list[View]]:
+def make_views(
+    seed: int, *, split: str = "train", config: ScannerConfig | None = None, models: ModelLibrary | None = None
+) -> tuple[PointCloud, list[View]]:
     """The same scene with the frames it was scanned from, and the truth of their pixels."""
     from pc3d.superpoints import compute_superpoints
 
     rng = np.random.default_rng([seed, SPLITS.index(split)])
-    room = make_room(rng, kind=KINDS[seed % len(KINDS)], validation=split != "train")
+    room = make_room(rng, kind=KINDS[seed % len(KINDS)], stock=Stock(split != "train", models))
     mesh, views = scan_views(room, rng, config)
     return compute_superpoints(mesh), views
 
@@ -64,6 +71,7 @@ def write_dataset(
     workers: int = 1,
     config: ScannerConfig | None = None,
     layout: str = "scans",
+    models: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> list[Path]:
     """Write rooms ``seed`` ... ``seed + rooms - 1`` and return their paths: mesh files, or folders of raw files.
@@ -71,7 +79,10 @@ def write_dataset(
     ``layout`` is ``scans`` (binary mesh ply with all columns), ``scannet`` or ``s3dis`` (the raw layouts of ScanNetV2 and
     S3DIS, for ``pc3d prepare``).
 
-    A room depends on its seed and split alone, whatever ``workers`` is. Rooms already there are kept, so a stopped run
+    ``models`` is a folder of furniture catalogues (``synth.models``) to draw from besides; who made them is then written to
+    ``<folder>/ATTRIBUTION.txt``.
+
+    A room depends on its seed, split and models alone, whatever ``workers`` is. Rooms already there are kept, so a stopped run
     goes on where it was. ``progress(done, rooms)`` is called after each. Raises ConfigError for an unknown split or layout.
     """
     if split not in SPLITS or rooms < 1 or layout not in LAYOUTS:
@@ -84,7 +95,9 @@ def write_dataset(
         )
     root = Path(folder)
     LAYOUTS[layout].place(root, seed, split).parent.mkdir(parents=True, exist_ok=True)
-    write_one = partial(_write_scene, root, split=split, config=config, layout=layout)
+    if models:
+        (root / "ATTRIBUTION.txt").write_text(attribution(_library(models)), encoding="utf-8")
+    write_one = partial(_write_scene, root, split=split, config=config, layout=layout, models=models)
     paths = _write_scenes(write_one, range(seed, seed + rooms), workers, progress)
     LAYOUTS[layout].finish(root, split, paths)
     return paths
@@ -109,11 +122,20 @@ def _write_scenes(
     return paths
 
 
-def _write_scene(root: Path, seed: int, *, split: str, config: ScannerConfig | None, layout: str) -> Path:
+def _write_scene(
+    root: Path, seed: int, *, split: str, config: ScannerConfig | None, layout: str, models: Path | None
+) -> Path:
     place = LAYOUTS[layout].place(root, seed, split)
     if not place.exists():
-        LAYOUTS[layout].write(make_scene(seed, split=split, config=config), place, split)
+        library = _library(models) if models else None
+        LAYOUTS[layout].write(make_scene(seed, split=split, config=config, models=library), place, split)
     return place
+
+
+@cache
+def _library(folder: Path) -> ModelLibrary:
+    """One library a process, so that each model is read once."""
+    return ModelLibrary(folder)
 
 
 def _write_ply(cloud: PointCloud, path: Path, split: str) -> None:

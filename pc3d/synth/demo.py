@@ -9,6 +9,7 @@ import numpy as np
 
 from pc3d import io
 from pc3d.structures import PointCloud
+from pc3d.synth.furniture import Stock
 from pc3d.synth.rooms import make_room
 from pc3d.synth.scanner import ScannerConfig, scan_room
 
@@ -23,7 +24,7 @@ def make_demo_room() -> PointCloud:
     Fewer stations and slightly larger voxels than in a data set keep it below 3 MB; normals and superpoints are left for
     the demo to compute.
     """
-    room = make_room(np.random.default_rng([ROOM_SEED, 1]), kind="living", validation=True)
+    room = make_room(np.random.default_rng([ROOM_SEED, 1]), kind="living", stock=Stock(validation=True))
     config = ScannerConfig(stations=6, voxel_size=0.0285)
     return scan_room(room, np.random.default_rng(SCAN_SEED), config).replace(normals=None)
 

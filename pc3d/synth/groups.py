@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from pc3d.synth.furniture import make, seating, storage, surfaces
+from pc3d.synth.furniture import Stock, seating, storage, surfaces
 from pc3d.synth.furniture.parts import Part, bounds, moved, rotated
 
+SITTING_HEIGHT = 0.65  # metres: a lower table is none to eat at
 
-def around(rng: np.random.Generator, table: list[Part], chairs: int, validation: bool) -> list[Part]:
+
+def around(rng: np.random.Generator, table: list[Part], chairs: int, stock: Stock) -> list[Part]:
     """A table with up to ``chairs`` chairs of one kind, each facing it."""
     makers = [
         seating.four_leg_chair,
         seating.four_leg_chair,
         seating.swivel_chair,
-        *([seating.shell_chair] if validation else []),
+        *([seating.shell_chair] if stock.validation else []),
     ]
-    maker = makers[rng.integers(len(makers))]
+    maker = stock.draw_model("chair", rng) or makers[rng.integers(len(makers))]
     low, high = table[0].mesh.bounds
     half = (high - low)[:2] / 2
     per_side = max(1, int(half[0] * 2 / 0.65))
@@ -35,25 +37,28 @@ def around(rng: np.random.Generator, table: list[Part], chairs: int, validation:
     return parts
 
 
-def dining_table(rng: np.random.Generator, validation: bool) -> list[Part]:
+def dining_table(rng: np.random.Generator, stock: Stock) -> list[Part]:
     """A table high enough to sit at."""
-    choices = [surfaces.leg_table, surfaces.round_table, *([surfaces.pedestal_table] if validation else [])]
+    model = stock.draw_model("table", rng)
+    if model and bounds(table := model(rng))[1, 2] > SITTING_HEIGHT:
+        return table
+    choices = [surfaces.leg_table, surfaces.round_table, *([surfaces.pedestal_table] if stock.validation else [])]
     return choices[rng.integers(len(choices))](rng)
 
 
-def desk_group(rng: np.random.Generator, validation: bool) -> list[Part]:
+def desk_group(rng: np.random.Generator, stock: Stock) -> list[Part]:
     """A desk with a chair drawn up to it."""
-    table = make("desk", rng, validation)
+    table = stock.make("desk", rng)
     low, high = table[0].mesh.bounds
-    chair = make("chair", rng, validation)
+    chair = stock.make("chair", rng)
     deep = float(chair[0].mesh.bounds[1, 1] - chair[0].mesh.bounds[0, 1])
     x = rng.uniform(-0.12, 0.12) * float(high[0] - low[0])
     return [*table, *moved(rotated(chair, np.pi + rng.normal(0, 0.3)), x, float(low[1]) - deep / 2 + rng.uniform(-0.25, 0.1))]
 
 
-def bed_group(rng: np.random.Generator, validation: bool) -> list[Part]:
+def bed_group(rng: np.random.Generator, stock: Stock) -> list[Part]:
     """A bed with up to two night stands."""
-    parts = make("bed", rng, validation)
+    parts = stock.make("bed", rng)
     high = parts[0].mesh.bounds[1]
     for side in (-1, 1):
         if rng.random() < 0.6:
@@ -64,9 +69,9 @@ def bed_group(rng: np.random.Generator, validation: bool) -> list[Part]:
     return parts
 
 
-def sofa_group(rng: np.random.Generator, validation: bool) -> list[Part]:
+def sofa_group(rng: np.random.Generator, stock: Stock) -> list[Part]:
     """A sofa, often with a low table in front."""
-    parts = make("sofa", rng, validation)
+    parts = stock.make("sofa", rng)
     low = parts[0].mesh.bounds[0]
     if rng.random() < 0.75:
         table = surfaces.coffee_table(rng)
@@ -85,9 +90,9 @@ def kitchen_group(rng: np.random.Generator, width: float, wall_units: bool) -> l
     return [*run, *moved(fridge, x, float(edge[1, 1] - high[1]))]
 
 
-def television(rng: np.random.Generator, validation: bool) -> list[Part]:
+def television(rng: np.random.Generator, stock: Stock) -> list[Part]:
     """A cabinet with a television on it, if it is low."""
-    stand = make("cabinet", rng, validation)
+    stand = stock.make("cabinet", rng)
     top = float(stand[0].mesh.bounds[1, 2])
     if top > 1.0:
         return stand

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pc3d.errors import ConfigError, explain
 from pc3d.synth.classes import SCANNET_CLASSES
-from pc3d.synth.furniture import bath, make, storage, surfaces
+from pc3d.synth.furniture import Stock, bath, storage, surfaces
 from pc3d.synth.furniture.parts import Part
 from pc3d.synth.groups import around, bed_group, desk_group, dining_table, kitchen_group, sofa_group, television
 from pc3d.synth.layout import Layout, Rect
@@ -31,79 +31,79 @@ class Room:
     kind: str
 
 
-def _some(layout: Layout, validation: bool, name: str, low: int, high: int) -> None:
+def _some(layout: Layout, stock: Stock, name: str, low: int, high: int) -> None:
     """Between ``low`` and ``high`` pieces of one class along the walls."""
     for _ in range(layout.rng.integers(low, high + 1)):
-        layout.place_at_wall(make(name, layout.rng, validation))
+        layout.place_at_wall(stock.make(name, layout.rng))
 
 
-def _living(layout: Layout, validation: bool) -> None:
+def _living(layout: Layout, stock: Stock) -> None:
     rng = layout.rng
-    if layout.place_at_wall(sofa_group(rng, validation)) is None:
-        layout.place_at_wall(make("sofa", rng, validation))
-    layout.place_at_wall(television(rng, validation))
+    if layout.place_at_wall(sofa_group(rng, stock)) is None:
+        layout.place_at_wall(stock.make("sofa", rng))
+    layout.place_at_wall(television(rng, stock))
     if rng.random() < 0.7:
-        layout.place_free(around(rng, dining_table(rng, validation), int(rng.integers(2, 7)), validation), middle=True)
-    _some(layout, validation, "bookshelf", 0, 2)
-    _some(layout, validation, "cabinet", 0, 2)
-    _some(layout, validation, "chair", 0, 2)
+        layout.place_free(around(rng, dining_table(rng, stock), int(rng.integers(2, 7)), stock), middle=True)
+    _some(layout, stock, "bookshelf", 0, 2)
+    _some(layout, stock, "cabinet", 0, 2)
+    _some(layout, stock, "chair", 0, 2)
 
 
-def _bedroom(layout: Layout, validation: bool) -> None:
+def _bedroom(layout: Layout, stock: Stock) -> None:
     rng = layout.rng
-    if layout.place_at_wall(bed_group(rng, validation)) is None:
-        layout.place_at_wall(make("bed", rng, validation))
+    if layout.place_at_wall(bed_group(rng, stock)) is None:
+        layout.place_at_wall(stock.make("bed", rng))
     if rng.random() < 0.7:
         layout.place_at_wall(storage.wardrobe(rng))
     if rng.random() < 0.6:
-        layout.place_at_wall(desk_group(rng, validation))
-    _some(layout, validation, "cabinet", 0, 2)
-    _some(layout, validation, "bookshelf", 0, 1)
-    _some(layout, validation, "chair", 0, 1)
+        layout.place_at_wall(desk_group(rng, stock))
+    _some(layout, stock, "cabinet", 0, 2)
+    _some(layout, stock, "bookshelf", 0, 1)
+    _some(layout, stock, "chair", 0, 1)
 
 
-def _office(layout: Layout, validation: bool) -> None:
+def _office(layout: Layout, stock: Stock) -> None:
     rng = layout.rng
     for _ in range(rng.integers(2, 6)):
-        layout.place_at_wall(desk_group(rng, validation))
-    _some(layout, validation, "bookshelf", 0, 2)
-    _some(layout, validation, "cabinet", 1, 3)
+        layout.place_at_wall(desk_group(rng, stock))
+    _some(layout, stock, "bookshelf", 0, 2)
+    _some(layout, stock, "cabinet", 1, 3)
     if rng.random() < 0.4:
-        layout.place_free(around(rng, surfaces.round_table(rng), 3, validation), middle=True)
+        layout.place_free(around(rng, surfaces.round_table(rng), 3, stock), middle=True)
     if rng.random() < 0.3:
-        layout.place_at_wall(make("sofa", rng, validation))
+        layout.place_at_wall(stock.make("sofa", rng))
 
 
-def _kitchen(layout: Layout, validation: bool) -> None:
+def _kitchen(layout: Layout, stock: Stock) -> None:
     rng = layout.rng
     for width, wall_units in ((rng.uniform(2.2, 3.4), True), (1.8, True), (2.2, False), (1.3, False)):
         if layout.place_at_wall(kitchen_group(rng, width, wall_units)) is not None:
             break
     if rng.random() < 0.4:
         layout.place_at_wall(surfaces.kitchen_run(rng, rng.uniform(1.0, 2.0)))
-    layout.place_free(around(rng, dining_table(rng, validation), int(rng.integers(2, 7)), validation), middle=True)
-    _some(layout, validation, "cabinet", 0, 2)
+    layout.place_free(around(rng, dining_table(rng, stock), int(rng.integers(2, 7)), stock), middle=True)
+    _some(layout, stock, "cabinet", 0, 2)
 
 
-def _bathroom(layout: Layout, validation: bool) -> None:
+def _bathroom(layout: Layout, stock: Stock) -> None:
     rng = layout.rng
     tub = bath.tub_with_curtain(rng)
     if rng.random() < 0.2 or layout.place_at_wall(tub) is None:
         layout.place_at_wall(tub[:1])
-    _some(layout, validation, "toilet", 1, 1)
-    _some(layout, validation, "sink", 1, 2)
-    _some(layout, validation, "cabinet", 0, 2)
+    _some(layout, stock, "toilet", 1, 1)
+    _some(layout, stock, "sink", 1, 2)
+    _some(layout, stock, "cabinet", 0, 2)
 
 
-def _meeting(layout: Layout, validation: bool) -> None:
+def _meeting(layout: Layout, stock: Stock) -> None:
     rng = layout.rng
     table = surfaces.leg_table(rng)
     stretch = rng.uniform(1.0, 1.6)
     wide = [Part(part.name, part.mesh.scaled(stretch, 1.2, 1.0)) if part.name else part for part in table]
-    layout.place_free(around(rng, wide, int(rng.integers(4, 11)), validation), middle=True)
-    _some(layout, validation, "cabinet", 0, 2)
-    _some(layout, validation, "table", 0, 1)
-    _some(layout, validation, "chair", 0, 3)
+    layout.place_free(around(rng, wide, int(rng.integers(4, 11)), stock), middle=True)
+    _some(layout, stock, "cabinet", 0, 2)
+    _some(layout, stock, "table", 0, 1)
+    _some(layout, stock, "chair", 0, 3)
 
 
 #: What may stand along the walls besides, by kind of room.
@@ -117,12 +117,12 @@ _EXTRAS = {
 }
 
 
-def _add_extras(layout: Layout, kind: str, validation: bool) -> None:
+def _add_extras(layout: Layout, kind: str, stock: Stock) -> None:
     for _ in range(layout.rng.integers(1, 5)):
-        layout.place_at_wall(make(str(layout.rng.choice(_EXTRAS[kind])), layout.rng, validation))
+        layout.place_at_wall(stock.make(str(layout.rng.choice(_EXTRAS[kind])), layout.rng))
 
 
-RECIPES: dict[str, Callable[[Layout, bool], None]] = {
+RECIPES: dict[str, Callable[[Layout, Stock], None]] = {
     "living": _living,
     "bedroom": _bedroom,
     "office": _office,
@@ -133,8 +133,8 @@ RECIPES: dict[str, Callable[[Layout, bool], None]] = {
 _SHARES = {"living": 0.21, "bedroom": 0.2, "office": 0.15, "kitchen": 0.17, "bathroom": 0.19, "meeting": 0.08}
 
 
-def make_room(rng: np.random.Generator, *, kind: str | None = None, validation: bool = False) -> Room:
-    """Draw a furnished room of 3-7 x 3-6 x 2.4-2.9 m; ``kind`` fixes its type, ``validation`` admits the unseen furniture.
+def make_room(rng: np.random.Generator, *, kind: str | None = None, stock: Stock | None = None) -> Room:
+    """Draw a furnished room of 3-7 x 3-6 x 2.4-2.9 m; ``kind`` fixes its type, ``stock`` says what it is furnished from.
 
     Raises ConfigError for an unknown kind.
     """
@@ -146,12 +146,12 @@ def make_room(rng: np.random.Generator, *, kind: str | None = None, validation: 
     chosen = kind or drawn
     room_for = np.array([1.2, 0.8, 0.2] if chosen == "bathroom" else [4.0, 3.0, 0.5])
     size = np.array([3.0, 3.0, 2.4]) + room_for * rng.beta(1.4, 2.4, 3)
-    layout = Layout(size, rng)
+    layout, stock = Layout(size, rng), stock or Stock()
     add_openings(layout, chosen)
-    RECIPES[chosen](layout, validation)
-    _add_extras(layout, chosen, validation)
+    RECIPES[chosen](layout, stock)
+    _add_extras(layout, chosen, stock)
     add_pictures(layout)
-    add_small_things(layout, validation)
+    add_small_things(layout, stock)
     return _assemble(layout, chosen)
 
 

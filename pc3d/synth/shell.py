@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pc3d.synth.furniture import make, openings
+from pc3d.synth.furniture import Stock, openings
 from pc3d.synth.furniture.parts import Part, cloth, clutter, grey, hsv, moved, rotated, tinted, white, wood
 from pc3d.synth.layout import WALL_ANGLES, Layout, Opening
 from pc3d.synth.primitives import FABRIC, PLAIN, PLANK, TILE, Mesh, box, make_mesh, merge, panel
@@ -61,11 +61,11 @@ def add_pictures(layout: Layout) -> None:
                 break
 
 
-def add_small_things(layout: Layout, validation: bool) -> None:
+def add_small_things(layout: Layout, stock: Stock) -> None:
     """Leave up to three small things (otherfurniture) about the room."""
     rng = layout.rng
     for _ in range(rng.integers(1, 4)):
-        thing = make("otherfurniture", rng, validation)
+        thing = stock.make("otherfurniture", rng)
         if rng.random() < 0.3:
             layout.place_free(thing)
         else:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pc3d.synth import SCANNET_CLASSES
-from pc3d.synth.furniture import MAKERS, VALIDATION_MAKERS, make
+from pc3d.synth.furniture import MAKERS, VALIDATION_MAKERS, Stock
 from pc3d.synth.furniture.parts import bounds
 from pc3d.synth.primitives import box, lathe, merge, panel, rounded_box
 
@@ -28,7 +28,7 @@ def test_furniture_stands_on_the_floor_and_holds_its_class(name, maker):
 
 
 def test_same_rng_makes_the_same_furniture():
-    first, second = (make("chair", np.random.default_rng(3), validation=True) for _ in range(2))
+    first, second = (Stock(validation=True).make("chair", np.random.default_rng(3)) for _ in range(2))
     assert np.array_equal(first[0].mesh.vertices, second[0].mesh.vertices)
 
 

@@ -1,18 +1,22 @@
-"""Parametric furniture: a maker draws size, proportions, style and colours from ``rng`` and returns parts.
+"""Furniture: a maker draws size, proportions, style and colours from ``rng`` and returns parts.
 
 Local frame: origin on the floor in the middle of the footprint, z up, the front looks to -y and the back to +y.
 A ``Part`` with a class name is one instance; a part without (name "") is clutter that nobody labels.
-``MAKERS`` lists what every split draws from, ``VALIDATION_MAKERS`` what only validation rooms may show besides.
+``MAKERS`` lists what every split draws from, ``VALIDATION_MAKERS`` what only validation rooms may show besides. A ``Stock``
+chooses among them and, where they are installed, real models.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
 from pc3d.synth.furniture import bath, openings, seating, storage, surfaces
-from pc3d.synth.furniture.parts import Part
+from pc3d.synth.furniture.parts import Part, recolored
+from pc3d.synth.models import ModelLibrary
 
 Maker = Callable[[np.random.Generator], list[Part]]
 
@@ -43,16 +47,41 @@ VALIDATION_MAKERS: dict[str, list[Maker]] = {
 }
 
 
-def draw_maker(name: str, rng: np.random.Generator, validation: bool = False) -> Maker:
-    """Choose a maker of class ``name``; half of the validation draws take a variant training never sees."""
-    unseen = VALIDATION_MAKERS.get(name, []) if validation else []
-    choices = unseen if unseen and rng.random() < 0.5 else MAKERS[name]
-    return choices[rng.integers(len(choices))]
+#: Share of pieces that are real models, of the classes that have any.
+MODEL_SHARE = 0.6
 
 
-def make(name: str, rng: np.random.Generator, validation: bool = False) -> list[Part]:
-    """Make one piece of furniture of class ``name``."""
-    return draw_maker(name, rng, validation)(rng)
+@dataclass(frozen=True)
+class Stock:
+    """What a room is furnished from; ``validation`` also draws what training rooms never show."""
+
+    validation: bool = False
+    models: ModelLibrary | None = None
+
+    def make(self, name: str, rng: np.random.Generator) -> list[Part]:
+        """One piece of furniture of class ``name``: a real model or a parametric one."""
+        maker = self.draw_model(name, rng) or self.draw_maker(name, rng)
+        return maker(rng)
+
+    def draw_maker(self, name: str, rng: np.random.Generator) -> Maker:
+        """Choose a maker of class ``name``; half of the validation draws take a variant training never sees."""
+        unseen = VALIDATION_MAKERS.get(name, []) if self.validation else []
+        choices = unseen if unseen and rng.random() < 0.5 else MAKERS[name]
+        return choices[rng.integers(len(choices))]
+
+    def draw_model(self, name: str, rng: np.random.Generator) -> Maker | None:
+        """The maker of a real model of class ``name``; None where there is none, or by chance. Draws nothing without models."""
+        choices = self.models.choices(name, validation=self.validation) if self.models else []
+        if self.models is None or not choices or rng.random() > MODEL_SHARE:
+            return None
+        mesh = self.models.mesh(choices[rng.integers(len(choices))])
+        return partial(_vary, Part(name, mesh)) if mesh else None
+
+
+def _vary(part: Part, rng: np.random.Generator) -> list[Part]:
+    """A real model a little stretched and, every other time, in another finish."""
+    mesh = part.mesh.scaled(*(rng.uniform(0.92, 1.08) * rng.uniform(0.96, 1.04, 3)))
+    return [Part(part.name, replace(mesh, colors=recolored(mesh.colors, rng)) if rng.random() < 0.5 else mesh)]
 
 
 __all__ = [
@@ -60,9 +89,8 @@ __all__ = [
     "VALIDATION_MAKERS",
     "Maker",
     "Part",
+    "Stock",
     "bath",
-    "draw_maker",
-    "make",
     "openings",
     "seating",
     "storage",

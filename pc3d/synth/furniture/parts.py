@@ -58,6 +58,12 @@ def tinted(color: RGB, factor: float) -> RGB:
     return red, green, blue
 
 
+def recolored(colors: NDArray[np.uint8], rng: np.random.Generator) -> NDArray[np.uint8]:
+    """Colours (F, 3) of the same object in another finish: channels mixed and scaled, differences of brightness kept."""
+    mixed = colors @ rng.dirichlet([0.6, 0.6, 0.6], 3).T * rng.uniform(0.6, 1.3)
+    return np.clip(mixed, 0, 255).astype(np.uint8)
+
+
 def wood(rng: np.random.Generator) -> RGB:
     """Brown from pale birch to dark walnut."""
     return hsv(rng.uniform(0.05, 0.11), rng.uniform(0.25, 0.65), rng.uniform(0.3, 0.9))
