@@ -123,6 +123,20 @@ def _frame(generator: torch.Generator) -> tuple[Any, ...]:
             torch.full((12, 16), 1.5), camera, torch.zeros(0), masks, camera, torch.zeros(0), 5, 0.05, 0.25, 0.0)
 
 
+def _matching(generator: torch.Generator) -> tuple[Tensor, ...]:
+    """6 predictions and 4 true instances of 3 classes, at two thresholds; the last true one does not count."""
+    labels, truth = torch.arange(6) % 3, torch.arange(4) % 3
+    iou = torch.rand(6, 4, generator=generator).double() * (labels[:, None] == truth)
+    return (iou, torch.rand(6, generator=generator).double(), labels, torch.rand(6, generator=generator).double(), truth,
+            torch.arange(4) < 3, torch.tensor([0.25, 0.5], dtype=torch.float64))
+
+
+def _shared(generator: torch.Generator) -> tuple[Any, ...]:
+    """5 masks over 12 segments of 40 points with 4 numbers."""
+    return (torch.randint(0, 256, (5, 2), generator=generator).byte(), torch.randint(0, 12, (40,), generator=generator),
+            torch.randint(0, 4, (40,), generator=generator), 12, 4)
+
+
 #: Op -> the arguments it is proven on.
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
@@ -149,6 +163,10 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "sparse_conv_tiled_weight_grad": lambda g: (*_weight_gradient(g), False),
     "felzenszwalb": lambda g: (_edges(g).int(), torch.rand(39, generator=g), 40, 0.3, 2, True),
     "lift_vote": _frame,
+    "elastic": lambda g: (4 * _points(g) - 2, torch.randn(3, 5, 4, 3, generator=g), 0.7, 0.3),
+    "voxel_ids": lambda g: (4 * _points(g),),
+    "shared_counts": _shared,
+    "match_instances": _matching,
 }
 
 
