@@ -30,6 +30,17 @@ def status(label: str) -> Iterator[None]:
         yield
 
 
+def first_process() -> bool:
+    """Whether this is the process that speaks, of those that torchrun started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def say(text: str) -> None:
+    """Print a result, once for all processes."""
+    if first_process():
+        print(text)
+
+
 def output_folder(path: Path) -> Path:
     """Make the folder that results go to before anything is computed; FileError where that cannot be."""
     try:

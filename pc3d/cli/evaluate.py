@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import print_json
+from pc3d.cli.console import first_process, print_json
 
 if TYPE_CHECKING:
     from pc3d.metrics import InstanceAPResult
@@ -16,6 +16,7 @@ EXAMPLES = """
 pc3d eval configs/relation3d_synth.yaml relation3d-synth
 pc3d eval runs/mine/config.yaml runs/mine/best.safetensors --json
 pc3d eval configs/relation3d_synth.yaml relation3d-synth data.root=data/other data.val_split=test
+torchrun --nproc-per-node 4 tools/test.py configs/relation3d_scannetv2.yaml runs/relation3d_scannetv2/best.safetensors
 """
 
 
@@ -32,6 +33,8 @@ def evaluate(
     from pc3d.config import load_config
 
     result = engine.evaluate(load_config(config, overrides or []), checkpoint, device=device)
+    if not first_process():
+        return result
     if as_json:
         print_json(result.to_dict())
     else:

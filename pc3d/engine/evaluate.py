@@ -17,12 +17,18 @@ from pc3d.progress import track
 def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = "auto") -> InstanceAPResult:
     """Evaluate a checkpoint on the validation split of ``config.data`` by the ScanNet protocol.
 
-    The checkpoint brings its network; of ``config.model`` only ``inference`` is used.
+    The checkpoint brings its network; of ``config.model`` only ``inference`` is used. Where its path holds ``{split}``,
+    each split that ``data.val_split`` names is predicted by its own network, and the scans of all count as one data set:
+    the 6-fold protocol of S3DIS.
     """
-    model = load_model(checkpoint)
-    model.config = model.config.model_copy(update={"inference": config.model.inference})
     with processes(device) as group:
-        return evaluate_model(model, ScanDataset(config.data.root, config.data.val_split), group)
+        folds = config.data.val_split.split(",") if "{split}" in str(checkpoint) else [config.data.val_split]
+        scored = []
+        for split in (fold.strip() for fold in folds):
+            model = load_model(str(checkpoint).replace("{split}", split))
+            model.config = model.config.model_copy(update={"inference": config.model.inference})
+            scored += score_scans(model, ScanDataset(config.data.root, split), group)
+    return merge_folds(scored).result()
 
 
 def evaluate_model(model: Relation3D, dataset: ScanDataset, group: Processes, *, limit: int | None = None) -> InstanceAPResult:

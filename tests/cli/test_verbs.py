@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -216,8 +217,17 @@ def test_train_and_eval_go_from_a_dataset_to_numbers(tmp_path: Path, rng: np.ran
                       "  decoder: {num_layers: 1, num_queries: 4, d_model: 16, num_heads: 2, d_ffn: 16}\n"
                       "  inference: {min_points: 1}\naugment: {elastic: []}\n")
     overrides = [f"data.root={root}", f"train.output={run}", "train.epochs=1", "train.batch_size=1", "train.device=cpu"]
+    assert main(["train", str(config), *overrides, "--dry-run"]) == 0
+    assert not run.exists()
+    assert re.search(r"memory +[\d.]+ GiB(.|\n)*epoch +\d+ min \d\d s, estimated", capsys.readouterr().out)
     assert main(["train", str(config), *overrides]) == 0
-    assert "best.safetensors" in capsys.readouterr().out
+    assert re.search(r"mean  .*(.|\n)*best\.safetensors.*curves\.png, best_scan\.png, worst_scan\.png", capsys.readouterr().out)
+    assert {"curves.png", "best_scan.png", "worst_scan.png"} <= {path.name for path in run.iterdir()}
+    assert main(["train", str(config), *overrides, "--resume"]) == 0
+    assert main(["train", str(config), *overrides, "train.epochs=11", "--profile"]) == 0
+    shown = capsys.readouterr().out
+    for stage in ("waiting for data", "decoder", "backward", "a step"):
+        assert re.search(rf"^ *{stage} +[\d.]+ ms", shown, re.M)
     assert main(["eval", str(run / "config.yaml"), str(run / "best.safetensors"), "--json", "--device", "cpu"]) == 0
     assert {"ap", "ap50", "ap25"} <= json.loads(capsys.readouterr().out).keys()
 
