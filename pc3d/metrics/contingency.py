@@ -10,10 +10,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
+from pc3d.ops import shared_counts
 from pc3d.structures import Instances
+from pc3d.structures.ids import dense_ids
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,17 +34,17 @@ class Truth:
 def truth_by_class_and_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:
     """Make one true instance of each (class, id), in that order: ScanNet's reading, where an id with two classes is two."""
     real = (labels >= 0) & (labels < num_classes) & (ids >= 0)
-    known, dense = np.unique(ids[real], return_inverse=True)  # dense ids: class * span + id cannot overflow
+    known, dense = dense_ids(ids[real])  # dense ids: class * span + id cannot overflow
     span = max(len(known), 1)
-    pairs, number = np.unique(labels[real] * span + dense.reshape(-1), return_inverse=True)
+    pairs, number = dense_ids(labels[real] * span + dense)
     return _truth(real, number, pairs // span)
 
 
 def truth_by_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:
     """Make one true instance of each id, of the class most of its points have; of equal ones the first (ASIS's reading)."""
     real = (labels >= 0) & (labels < num_classes) & (ids >= 0)
-    known, number = np.unique(ids[real], return_inverse=True)
-    votes = np.bincount(number.reshape(-1) * num_classes + labels[real], minlength=len(known) * num_classes)
+    known, number = dense_ids(ids[real])
+    votes = np.bincount(number * num_classes + labels[real], minlength=len(known) * num_classes)
     classes = votes.reshape(len(known), num_classes).argmax(axis=1) if len(known) else np.zeros(0, dtype=np.int64)
     return _truth(real, number, classes)
 
@@ -65,46 +68,33 @@ def labels_by_name(instances: Instances, classes: Sequence[str]) -> NDArray[np.i
     return translate[instances.labels] if len(instances) else np.zeros(0, dtype=np.int64)
 
 
-def count_shared(instances: Instances, truth: Truth) -> NDArray[np.float64]:
+def count_shared(instances: Instances, truth: Truth) -> NDArray[np.int64]:
     """Count the points each prediction shares with void (column 0) and with each true instance: (I, G + 1)."""
-    segments, numbers, counts = _cells(instances, truth)
-    shared = np.zeros((len(instances), len(truth) + 1))
-    for row in range(len(instances)):
-        inside = _segments_of(instances, row)[segments]
-        shared[row] = np.bincount(numbers[inside], weights=counts[inside], minlength=len(truth) + 1)
-    return shared
+    columns = (instances.bits, _segment_of_point(instances), truth.number)
+    bits, segment, number = (torch.from_numpy(np.ascontiguousarray(column)) for column in columns)
+    return shared_counts(bits, segment, number, instances.num_segments, len(truth) + 1).numpy()
 
 
-def count_painted(instances: Instances, rows: NDArray[np.int64], truth: Truth) -> NDArray[np.float64]:
+def count_painted(instances: Instances, rows: NDArray[np.int64], truth: Truth) -> NDArray[np.int64]:
     """Count as ``count_shared`` for the given ``rows`` (P,), after each point went to the row of the highest score: (P, G + 1).
 
     Predictions are painted in ascending score and, of equal scores, in listing order; the later one overwrites.
     """
     owner = np.full(instances.num_segments, -1, dtype=np.int64)
     for place in np.argsort(instances.scores[rows], kind="stable"):
-        owner[_segments_of(instances, rows[place])] = place
-    segments, numbers, counts = _cells(instances, truth)
-    painted, width = owner[segments] >= 0, len(truth) + 1
-    cells = owner[segments[painted]] * width + numbers[painted]
-    shared = np.bincount(cells, weights=counts[painted], minlength=len(rows) * width)
-    return shared.astype(np.float64).reshape(len(rows), width)
+        owner[instances[rows[place]].segment_masks[0]] = place
+    painted = owner[_segment_of_point(instances)]
+    width = len(truth) + 1
+    cells = painted[painted >= 0] * width + truth.number[painted >= 0]
+    return np.bincount(cells, minlength=len(rows) * width).reshape(len(rows), width)
 
 
 def _truth(real: NDArray[np.bool_], number: NDArray[np.int64], labels: NDArray[np.int64]) -> Truth:
     numbers = np.zeros(len(real), dtype=np.int64)
-    numbers[real] = number.reshape(-1) + 1  # numpy 2.0 alone shapes an inverse like its input
+    numbers[real] = number + 1
     return Truth(numbers, labels, np.bincount(numbers, minlength=len(labels) + 1)[1:])
 
 
-def _cells(instances: Instances, truth: Truth) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """Return (segment, true number, points in both) of each pair that shares points."""
+def _segment_of_point(instances: Instances) -> NDArray[np.int64]:
     segment = instances.point_to_superpoint
-    if segment is None:
-        return np.arange(len(truth.number)), truth.number, np.ones(len(truth.number), dtype=np.int64)
-    cells, counts = np.unique(segment * (len(truth) + 1) + truth.number, return_counts=True)
-    return cells // (len(truth) + 1), cells % (len(truth) + 1), counts
-
-
-def _segments_of(instances: Instances, row: int) -> NDArray[np.bool_]:
-    """Return the mask (S,) of one prediction."""
-    return np.unpackbits(instances.bits[row], count=instances.num_segments, bitorder="little").astype(bool)
+    return np.arange(instances.num_segments) if segment is None else segment

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
-from pc3d.metrics.average_precision import Pool, ScanOverlaps, match
+from pc3d.metrics.average_precision import average_precisions
 from pc3d.metrics.contingency import Truth, check_scan, count_shared, labels_by_name, truth_by_class_and_id
 from pc3d.metrics.report import flat_numbers, nanmean, text_table
+from pc3d.ops import Matches, match_instances
 from pc3d.structures import Instances
 
 #: IoU thresholds of the benchmark: 0.5, 0.55, ..., 0.9 make AP, 0.25 stands alone.
@@ -52,13 +54,12 @@ class InstanceAP:
         self.classes = tuple(classes)
         self.min_points = min_points
         self.overlaps = tuple(overlaps)
-        self._num_scans = 0
-        self._pools = [[Pool() for _ in self.overlaps] for _ in self.classes]
+        self._scans: list[Matches] = []
 
     @property
     def num_scans(self) -> int:
         """Number of scans added so far."""
-        return self._num_scans
+        return len(self._scans)
 
     def add(self, gt_labels: NDArray[np.integer], gt_instances: NDArray[np.integer], instances: Instances) -> None:
         """Add one scan: true class index (N,) and instance id (N,) per point, -1 for none, and what was predicted.
@@ -70,41 +71,30 @@ class InstanceAP:
         truth = truth_by_class_and_id(labels, ids, len(self.classes))
         self.add_counted(truth, count_shared(instances, truth), labels_by_name(instances, self.classes), instances.scores)
 
-    def add_counted(self, truth: Truth, shared: NDArray[np.float64], labels: NDArray[np.int64],
+    def add_counted(self, truth: Truth, shared: NDArray[np.int64], labels: NDArray[np.int64],
                     scores: NDArray[np.floating]) -> None:
         """Add one scan whose intersections (I, G + 1) with void and the truth are counted; class -1 drops a prediction."""
         areas = shared.sum(axis=1)
         kept = np.flatnonzero((areas >= max(self.min_points, 1)) & (labels >= 0))
         shared, areas, labels = shared[kept], areas[kept], labels[kept]
-        common = np.where(labels[:, None] == truth.labels, shared[:, 1:], 0.0)
+        common = np.where(labels[:, None] == truth.labels, shared[:, 1:], 0)
         counts = truth.sizes >= self.min_points
-        scan = ScanOverlaps(
-            labels=labels,
-            scores=scores[kept].astype(np.float64),
-            iou=common / (truth.sizes + areas[:, None] - common),
-            ignored=(shared[:, 0] + common[:, ~counts].sum(axis=1)) / areas,
-            truth_labels=truth.labels,
-            truth_counts=counts,
-        )
-        for label in np.union1d(labels, truth.labels[counts]).tolist():
-            for pool, overlap in zip(self._pools[label], self.overlaps):
-                pool.add(*match(scan, label, overlap))
-        self._num_scans += 1
+        iou = common / (truth.sizes + areas[:, None] - common)
+        ignored = (shared[:, 0] + common[:, ~counts].sum(axis=1)) / areas
+        columns = (iou, ignored, labels, scores[kept].astype(np.float64), truth.labels, counts, np.array(self.overlaps))
+        self._scans.append(match_instances(*map(torch.from_numpy, columns)))
 
     def update(self, other: InstanceAP) -> None:
         """Add all scans of another metric of the same classes and settings; raises DataError for different ones."""
         own, theirs = ((metric.classes, metric.min_points, metric.overlaps) for metric in (self, other))
         if own != theirs:
             raise DataError(explain("metrics of different settings cannot be merged", got=theirs, expected=own))
-        for pools, others in zip(self._pools, other._pools):
-            for pool, further in zip(pools, others):
-                pool.update(further)
-        self._num_scans += other._num_scans
+        self._scans += other._scans
 
     def result(self) -> InstanceAPResult:
         """Compute AP over all scans added so far."""
-        table = np.array([[pool.average_precision() for pool in pools] for pools in self._pools])
-        table = table.reshape(len(self.classes), len(self.overlaps))
+        shape = (len(self.classes), len(self.overlaps))
+        table = average_precisions(self._scans, shape[0] * shape[1]).reshape(shape)
         quarter, half = np.isclose(self.overlaps, 0.25), np.isclose(self.overlaps, 0.5)
         parts = [nanmean(table[:, columns], axis=1) for columns in (~quarter, half, quarter)]
         per_class = {name: (float(parts[0][i]), float(parts[1][i]), float(parts[2][i])) for i, name in enumerate(self.classes)}

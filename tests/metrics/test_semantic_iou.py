@@ -23,8 +23,9 @@ def slow_result(truth, labels):
     return rows, (sum(t == p for t, p in pairs) / len(pairs) if pairs else math.nan)
 
 
-@pytest.mark.parametrize("seed", range(60))
+@pytest.mark.parametrize("seed", range(400))
 def test_agrees_with_counting_point_by_point(seed):
+    """2,000 scans in 400 sets."""
     rng = np.random.default_rng(seed)
     metric, truth, labels = SemanticIoU(CLASSES), [], []
     known = rng.integers(1, 6)                                        # classes from here on have no truth
