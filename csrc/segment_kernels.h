@@ -12,15 +12,20 @@ struct Tile {
   int64_t begin, end;  // positions in `order`
 };
 
-// Tile number t: the segment is the last one whose first tile is not after t; empty segments have no tile.
-PC3D_HD inline Tile find_tile(const int64_t* offsets, const int64_t* tiles, int64_t num_segments, int64_t t) {
+// The segment of tile number t: the last one whose first tile is not after t; empty segments have no tile.
+PC3D_HD inline int64_t segment_of_tile(const int64_t* tiles, int64_t num_segments, int64_t t) {
   int64_t low = 0, high = num_segments;
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;
     if (tiles[middle] <= t) low = middle;
     else high = middle;
   }
-  const int64_t begin = offsets[low] + (t - tiles[low]) * tile_rows, last = offsets[low + 1];
+  return low;
+}
+
+PC3D_HD inline Tile find_tile(const int64_t* offsets, const int64_t* tiles, int64_t num_segments, int64_t t) {
+  const int64_t s = segment_of_tile(tiles, num_segments, t);
+  const int64_t begin = offsets[s] + (t - tiles[s]) * tile_rows, last = offsets[s + 1];
   return {begin, begin + tile_rows < last ? begin + tile_rows : last};
 }
 

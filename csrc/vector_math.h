@@ -1,23 +1,14 @@
-// log, exp, sin and cos of vectors of floats, to two units in the last place or so; NaN gives NaN.
+// log, sin and cos of vectors of floats, to two units in the last place or so; NaN gives NaN.
 //
 // Include after defining PC3D_SIMD, PC3D_TARGET, PC3D_INLINE and in that namespace a struct Simd: Vector, width, set, load,
-// load_part, store, store_part, multiply_add, max, min, round, abs, with_sign, mantissa, exponent, scale. Nothing of the
+// load_part, store, store_part, multiply_add, max, min, round, abs, with_sign, mantissa, exponent. Nothing of the
 // standard library is called here: code made for one instruction set can then never be picked by the linker for another.
 #pragma once
 
+#include "vector_exp.h"
+
 namespace pc3d {
 namespace PC3D_SIMD {
-
-using Vector = Simd::Vector;
-
-// c[0] + c[1] x + c[2] x^2 + ...
-template <int N>
-PC3D_INLINE Vector polynomial(Vector x, const float (&c)[N]) {
-  Vector sum = Simd::set(c[N - 1]);
-#pragma GCC unroll 16
-  for (int i = N - 2; i >= 0; --i) sum = Simd::multiply_add(sum, x, Simd::set(c[i]));
-  return sum;
-}
 
 // sin(2 pi t) for |t| <= 1/4; minimax, 5e-9.
 PC3D_INLINE Vector sine_of_quarter(Vector t) {

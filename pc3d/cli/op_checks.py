@@ -97,6 +97,25 @@ def _segments(generator: torch.Generator) -> tuple[Tensor, ...]:
     return torch.randn(40, 5, generator=generator), *group_segments(torch.randint(0, 6, (40,), generator=generator), 7)
 
 
+def _pooling(generator: torch.Generator) -> tuple[Any, ...]:
+    """ASAM pooling of 40 points into 7 superpoints, one of them empty, in training."""
+    from pc3d.ops._library import REFERENCES
+
+    entries = REFERENCES["asam_entries"](torch.arange(40), torch.randint(0, 6, (40,), generator=generator), 40, 7)
+    shapes = ((2, 2, 5, 5), (2, 2, 3, 5), (2, 6), (2, 2, 2, 5))
+    weights = [torch.randn(*shape, generator=generator).double() for shape in shapes]
+    return torch.randn(40, 5, generator=generator), *entries, *weights, 40, True, 1e-4
+
+
+def _pooling_gradient(generator: torch.Generator) -> tuple[Any, ...]:
+    from pc3d.ops._library import REFERENCES
+
+    arguments = _pooling(generator)
+    pooled, _, *saved = REFERENCES["asam_pool"](*arguments)
+    by_row, by_row_offsets, _ = REFERENCES["segment_group"](arguments[1], 41)
+    return torch.randn(7, 10, generator=generator), *arguments[:-3], pooled, *saved, by_row, by_row_offsets, *arguments[-3:]
+
+
 def _boxes(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Boxes of 7 queries, and a Fourier matrix of 4 waves."""
     return torch.rand(7, 6, generator=generator), torch.randn(6, 4, generator=generator)
@@ -145,6 +164,9 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "estimate_normals": lambda g: (_points(g), torch.randint(0, 40, (40, 8), generator=g)),
     "orient_normals": lambda g: (_points(g), _units(g), torch.randint(0, 40, (40, 6), generator=g), torch.zeros(3)),
     "mask_boxes": lambda g: (torch.randn(5, 40, generator=g) - 1, _points(g)),
+    "asam_entries": lambda g: (torch.randint(0, 30, (40,), generator=g), torch.randint(0, 6, (40,), generator=g), 30, 7),
+    "asam_pool": _pooling,
+    "asam_pool_grad": _pooling_gradient,
     "relation_bias": lambda g: (*_boxes(g), torch.randn(3, 8, generator=g), torch.randn(3, generator=g)),
     "relation_bias_grad": _relation_gradient,
     "relative_attention": _attention,

@@ -12,7 +12,7 @@ from pc3d.errors import ConfigError, explain
 from pc3d.nn.asam import ASAM
 from pc3d.nn.decoder import Decoder
 from pc3d.nn.unet import UNet
-from pc3d.ops import group_segments, segment_expand, segment_pool
+from pc3d.ops import segment_expand, segment_pool
 from pc3d.structures import PointBatch, Relation3DOutput
 
 
@@ -31,19 +31,20 @@ class Relation3D(nn.Module):
 
     def forward(self, batch: PointBatch) -> Relation3DOutput:
         """Return the outputs of all decoder layers in training, of the last one in evaluation."""
-        points = self.point_features(batch)
-        segments = (batch.point_to_superpoint, batch.num_superpoints)
-        superpoints = segment_pool(points, *segments, "mean") if self.asam is None else self.asam(points, *segments)
+        voxels, segments = self.voxel_features(batch), (batch.point_to_superpoint, batch.num_superpoints)
+        if self.asam is None:
+            superpoints = segment_pool(segment_expand(voxels, batch.point_to_voxel), *segments, "mean")
+        else:
+            superpoints = self.asam(voxels, *segments, batch.point_to_voxel)
         centroids = segment_pool(batch.xyz, *segments, "mean")
         output: Relation3DOutput = self.decoder(superpoints, centroids, batch.superpoint_offsets.diff().tolist())
         return output if self.semantic is None else replace(output, semantic=self.semantic(torch.cat(output.memory[0])))
 
-    def point_features(self, batch: PointBatch) -> Tensor:
-        """Feature (N, C) of each point: that of its voxel, which sees the mean of the points inside."""
-        groups = group_segments(batch.point_to_voxel, len(batch.voxel_coords))
-        voxels = segment_pool(batch.features, batch.point_to_voxel, len(batch.voxel_coords), "mean", groups)
-        voxels = self.backbone(voxels, batch.voxel_coords, batch.spatial_shape, batch.batch_size)
-        return segment_expand(voxels, batch.point_to_voxel, groups)
+    def voxel_features(self, batch: PointBatch) -> Tensor:
+        """Feature (V, C) of each voxel, which sees the mean of the points inside; its points share it."""
+        voxels = segment_pool(batch.features, batch.point_to_voxel, len(batch.voxel_coords), "mean")
+        features: Tensor = self.backbone(voxels, batch.voxel_coords, batch.spatial_shape, batch.batch_size)
+        return features
 
 
 def build(config: ModelConfig) -> Relation3D:

@@ -38,12 +38,16 @@ class BatchNorm(nn.BatchNorm1d):
         count, mean, var = global_moments(x.detach())
         if count < 2:
             return self._with_running_statistics(x)
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, self.momentum)
-            self.running_var.lerp_(var * (count / (count - 1)), self.momentum)
-            self.num_batches_tracked += 1
+        self.learn(mean, var, count)
         normalised: Tensor = _Normalise.apply(x, self.weight, self.bias, mean, (var + self.eps).rsqrt(), count)
         return normalised
+
+    def learn(self, mean: Tensor, var: Tensor, count: int) -> None:
+        """Move the running statistics towards mean and variance (C,) over a batch of so many rows, more than one."""
+        with torch.no_grad():
+            self.running_mean.lerp_(mean.to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_((var * (count / (count - 1))).to(self.running_var.dtype), self.momentum)
+            self.num_batches_tracked += 1
 
     def _with_running_statistics(self, x: Tensor) -> Tensor:
         return nn.functional.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps)

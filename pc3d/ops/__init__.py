@@ -1,5 +1,6 @@
 """Native ops with their torch references: what each means is in its own file."""
 
+from pc3d.ops.asam_pool import WeightNets, asam_pool
 from pc3d.ops.elastic import elastic
 from pc3d.ops.felzenszwalb import felzenszwalb
 from pc3d.ops.knn import knn
@@ -16,7 +17,7 @@ from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_poo
 from pc3d.ops.shared_counts import shared_counts
 from pc3d.ops.voxel_ids import voxel_ids
 
-__all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "elastic", "estimate_normals", "felzenszwalb",
-           "group_segments", "knn", "lift_vote", "mask_boxes", "match_instances", "mesh_graph", "orient_normals",
-           "relation_bias", "relative_add", "relative_attention", "relative_read", "segment_expand", "segment_pool",
-           "segment_softmax", "shared_counts", "vertex_normals", "voxel_ids"]
+__all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "WeightNets", "asam_pool", "elastic",
+           "estimate_normals", "felzenszwalb", "group_segments", "knn", "lift_vote", "mask_boxes", "match_instances",
+           "mesh_graph", "orient_normals", "relation_bias", "relative_add", "relative_attention", "relative_read",
+           "segment_expand", "segment_pool", "segment_softmax", "shared_counts", "vertex_normals", "voxel_ids"]

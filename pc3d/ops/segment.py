@@ -17,7 +17,7 @@ from pc3d.errors import DataError, explain
 from pc3d.ops._checks import check_ids
 from pc3d.ops._library import define
 
-Reduce = Literal["mean", "max", "sum"]
+Reduce = Literal["mean", "max", "sum", "softmax"]
 TILE_ROWS = 128  # known to csrc/segment_kernels.h too
 
 
@@ -39,13 +39,21 @@ def group_segments(index: Tensor, num_segments: int) -> Groups:
     return Groups(index, *_group(index, num_segments))
 
 
-def segment_pool(x: Tensor, index: Tensor, num_segments: int, reduce: Reduce = "mean", groups: Groups | None = None) -> Tensor:
+def segment_pool(x: Tensor, index: Tensor, num_segments: int, reduce: Reduce = "mean", groups: Groups | None = None,
+                 weight: Tensor | None = None) -> Tensor:
     """Reduce the rows of each segment: y_s = reduce over {n : index_n = s} of x_n.
 
-    x is (N, C) floating, index (N,) int64 in [0, S) with S = num_segments; returns (S, C). ``groups``, from
+    x is (N, C) floating, index (N,) int64 in [0, S) with S = num_segments; returns (S, C). "softmax" is the sum of x_n times
+    the softmax over its segment of ``weight`` (N, 1) or (N, C), by default of x itself. ``groups``, from
     group_segments(index, num_segments), saves the grouping and the check of the ids. Raises DataError.
     """
     groups = _checked_groups(x, index, num_segments, groups)
+    if weight is not None and (reduce != "softmax" or weight.shape not in ((len(x), 1), x.shape)):
+        raise DataError(explain("weight does not fit", where="segment_pool", got=f"{tuple(weight.shape)} for {reduce!r}",
+                                expected=f"({len(x)}, 1) or {tuple(x.shape)}, for 'softmax' alone"))
+    if reduce == "softmax":
+        share = segment_softmax(_widen(x if weight is None else weight), index, num_segments, groups)
+        return _sum(share * _widen(x), *groups).to(x.dtype)
     if reduce == "max":
         return _max(_widen(x), *groups)[0].to(x.dtype)
     if reduce == "sum":
@@ -53,7 +61,7 @@ def segment_pool(x: Tensor, index: Tensor, num_segments: int, reduce: Reduce = "
     if reduce == "mean":
         total = _sum(_widen(x), *groups)
         return (total / groups.offsets.diff().clamp(min=1).to(total.dtype)[:, None]).to(x.dtype)
-    raise DataError(explain("unknown reduction", where="segment_pool", got=repr(reduce), expected="mean, max or sum"))
+    raise DataError(explain("unknown reduction", where="segment_pool", got=repr(reduce), expected="mean, max, sum or softmax"))
 
 
 def segment_softmax(x: Tensor, index: Tensor, num_segments: int, groups: Groups | None = None) -> Tensor:

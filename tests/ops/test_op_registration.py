@@ -43,6 +43,19 @@ def pairs() -> tuple[Tensor, Tensor, Tensor]:
     return found.in_rows, found.out_rows, found.tap_offsets
 
 
+def asam() -> tuple[Any, ...]:
+    entries = REFERENCES["asam_entries"](torch.arange(20), GROUPS.segment, 20, 6)
+    weights = [planes(*shape).double().detach().requires_grad_() for shape in ((2, 2, 3, 3), (2, 2, 3, 3), (2, 4))]
+    return rows(20), *entries, *weights, planes(2, 2, 2, 3).double().detach().square(), 20, True, 1e-4
+
+
+def asam_gradient() -> tuple[Any, ...]:
+    tensors, mode = [part.detach() for part in asam()[:-3]], asam()[-3:]
+    pooled, _, *saved = REFERENCES["asam_pool"](*tensors, *mode)
+    by_row, by_row_offsets, _ = REFERENCES["segment_group"](tensors[1], 21)
+    return torch.ones_like(pooled), *tensors, pooled, *saved, by_row, by_row_offsets, *mode
+
+
 ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "segment_group": lambda: (GROUPS.segment, 6),
     "segment_sum": lambda: (rows(20), *GROUPS),
@@ -54,6 +67,9 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "match_instances": lambda: (IOU, IOU.sum(1), torch.tensor([0, 0, 1]), torch.tensor([0.5, 0.5, 0.1]).double(),
                                 torch.tensor([0, 1]), torch.tensor([True, True]), torch.tensor([0.25, 0.5]).double()),
     "mask_boxes": lambda: (planes(4, 20).detach(), XYZ),
+    "asam_entries": lambda: (torch.arange(20) % 3, GROUPS.segment, 3, 6),
+    "asam_pool": asam,
+    "asam_pool_grad": asam_gradient,
     "relation_bias": lambda: (BOXES, GAUSS, planes(3, 8), planes(3)),
     "relation_bias_grad": lambda: (planes(3, 20, 20).detach(), planes(3, 20, 20).detach(), BOXES, GAUSS),
     "relative_attention": lambda: (*(planes(*shape) for shape in ATTENTION), 0.4, None),

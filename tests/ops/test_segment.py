@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +15,7 @@ from pc3d.ops._library import REFERENCES, has_kernel
 NAN = float("nan")
 X = torch.tensor([[1.0, 2.0], [3.0, NAN], [3.0, 0.0], [-5.0, -1.0], [2.0, 1.0]])
 INDEX = torch.tensor([0, 0, 0, 2, 4])
+E2 = math.e**2
 
 
 def rows(count: int, channels: int, dtype: torch.dtype = torch.float32, seed: int = 0) -> Tensor:
@@ -38,6 +41,7 @@ def threads(request: pytest.FixtureRequest):
     ("sum", [[7, NAN], [0, 0], [-5, -1], [0, 0], [2, 1]]),
     ("mean", [[7 / 3, NAN], [0, 0], [-5, -1], [0, 0], [2, 1]]),
     ("max", [[3, NAN], [0, 0], [-5, -1], [0, 0], [2, 1]]),
+    ("softmax", [[(1 + 6 * E2) / (1 + 2 * E2), NAN], [0, 0], [-5, -1], [0, 0], [2, 1]]),  # shares exp(x - 1) of the first
 ])
 def test_empty_segments_give_zero_and_nan_stays_nan(reduce: str, expected: list[list[float]]) -> None:
     torch.testing.assert_close(segment_pool(X, INDEX, 5, reduce), torch.tensor(expected), equal_nan=True)
@@ -72,7 +76,7 @@ def test_softmax_sums_to_one_in_every_segment_and_shifts_away() -> None:
     torch.testing.assert_close(y[index == 4], torch.softmax(x[index == 4], 0))
 
 
-@pytest.mark.parametrize("channels", [1, 3, 7, 32, 33])
+@pytest.mark.parametrize("channels", [1, 3, 7, 32, 33, 129])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("make_index", [skewed, lambda n, s: torch.arange(n) * 7919 % s], ids=["skewed", "even"])
 def test_kernels_agree_with_the_references(channels: int, dtype: torch.dtype, make_index) -> None:
@@ -89,7 +93,7 @@ def test_kernels_agree_with_the_references(channels: int, dtype: torch.dtype, ma
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-@pytest.mark.parametrize("reduce", ["mean", "max", "sum"])
+@pytest.mark.parametrize("reduce", ["mean", "max", "sum", "softmax"])
 def test_half_types_accumulate_in_float32(dtype: torch.dtype, reduce: str) -> None:
     x = rows(3000, 2, dtype).abs().requires_grad_()  # a running float16 or bfloat16 sum would stall long before the end
     index = skewed(3000, 4)
@@ -122,7 +126,7 @@ def test_half_types_of_softmax_and_expand_are_computed_in_float32_both_ways(dtyp
 def test_nan_stays_in_its_segment_and_channel(dtype: torch.dtype) -> None:
     x, index = X.to(dtype), INDEX
     bad = torch.tensor([[False, True], [False, False], [False, False], [False, False], [False, False]])
-    for reduce in ("mean", "max", "sum"):
+    for reduce in ("mean", "max", "sum", "softmax"):
         assert torch.equal(segment_pool(x, index, 5, reduce).isnan(), bad)
     assert torch.equal(segment_softmax(x, index, 5).isnan(), bad[index])
     assert torch.equal(segment_expand(segment_pool(x, index, 5, "sum"), index).isnan(), bad[index])
@@ -137,7 +141,7 @@ def test_kernels_and_references_agree_on_nan_and_infinity(op: str) -> None:
     torch.testing.assert_close(got, expected, equal_nan=True, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("reduce", ["mean", "max", "sum"])
+@pytest.mark.parametrize("reduce", ["mean", "max", "sum", "softmax"])
 def test_pool_gradients_are_right_twice_over(reduce: str) -> None:
     x = rows(30, 3, torch.float64).requires_grad_()
     index = skewed(30, 5)
@@ -157,7 +161,7 @@ def test_softmax_and_expand_gradients_are_right_twice_over() -> None:
 def test_renaming_segments_renames_the_result_and_shuffling_rows_keeps_it() -> None:
     x, index, shuffle = rows(800, 5), skewed(800, 6), torch.randperm(800, generator=torch.Generator().manual_seed(3))
     rename = torch.tensor([3, 0, 5, 1, 4, 2])
-    for reduce in ("mean", "max", "sum"):
+    for reduce in ("mean", "max", "sum", "softmax"):
         y = segment_pool(x, index, 6, reduce)
         assert torch.equal(segment_pool(x, rename[index], 6, reduce)[rename], y)
         torch.testing.assert_close(segment_pool(x[shuffle], index[shuffle], 6, reduce), y, rtol=1e-5, atol=1e-4)
@@ -170,7 +174,8 @@ def test_results_are_the_same_bits_for_any_number_of_threads() -> None:
     for count in (1, 2, 3):
         torch.set_num_threads(count)
         v = x.clone().requires_grad_()
-        y = [segment_pool(v, index, 50, reduce) for reduce in ("mean", "max", "sum")] + [segment_softmax(v, index, 50)]
+        y = [segment_pool(v, index, 50, reduce) for reduce in ("mean", "max", "sum", "softmax")]
+        y.append(segment_softmax(v, index, 50))
         sum(part.square().sum() for part in y).backward()
         results.append([*y, v.grad])
     torch.set_num_threads(before)
@@ -178,22 +183,34 @@ def test_results_are_the_same_bits_for_any_number_of_threads() -> None:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other))
 
 
+def test_softmax_pooling_weighs_rows_by_other_numbers() -> None:
+    x = torch.tensor([[1.0, 10.0], [3.0, 30.0], [7.0, 70.0]])
+    weight = torch.tensor([[0.0], [math.log(3)], [5.0]])
+    index = torch.tensor([0, 0, 2])
+    torch.testing.assert_close(segment_pool(x, index, 3, "softmax", weight=weight), torch.tensor([[2.5, 25], [0, 0], [7, 70]]))
+    torch.testing.assert_close(segment_pool(x, index, 3, "softmax", weight=weight.expand(3, 2)),
+                               torch.tensor([[2.5, 25], [0, 0], [7, 70]]))
+    for reduce, bad in (("mean", weight), ("softmax", weight[:2]), ("softmax", weight[:, 0])):
+        with pytest.raises(DataError, match="weight does not fit"):
+            segment_pool(x, index, 3, reduce, weight=bad)
+
+
 def test_rows_that_are_not_contiguous_give_the_same(threads: int) -> None:
     x, index = rows(200, 8), skewed(200, 5)
     strided = x.t().contiguous().t()
-    for reduce in ("mean", "max", "sum"):
+    for reduce in ("mean", "max", "sum", "softmax"):
         assert torch.equal(segment_pool(strided, index, 5, reduce), segment_pool(x, index, 5, reduce))
 
 
 def test_groups_made_once_serve_every_reduction() -> None:
     x, index = rows(300, 4), skewed(300, 7)
     groups = group_segments(index, 7)
-    for reduce in ("mean", "max", "sum"):
+    for reduce in ("mean", "max", "sum", "softmax"):
         assert torch.equal(segment_pool(x, index, 7, reduce, groups), segment_pool(x, index, 7, reduce))
     assert torch.equal(segment_softmax(x, index, 7, groups), segment_softmax(x, index, 7))
 
 
-@pytest.mark.parametrize("reduce", ["mean", "max", "sum"])
+@pytest.mark.parametrize("reduce", ["mean", "max", "sum", "softmax"])
 def test_no_rows_no_segments_and_no_channels_work(reduce: str) -> None:
     none = torch.zeros(0, dtype=torch.int64)
     assert torch.equal(segment_pool(torch.zeros(0, 3), none, 2, reduce), torch.zeros(2, 3))
@@ -234,5 +251,5 @@ def test_the_kernel_itself_refuses_groups_of_more_segments() -> None:
 
 
 def test_an_unknown_reduction_names_the_known_ones() -> None:
-    with pytest.raises(DataError, match="mean, max or sum"):
+    with pytest.raises(DataError, match="mean, max, sum or softmax"):
         segment_pool(torch.zeros(1, 1), torch.zeros(1, dtype=torch.int64), 1, "median")  # type: ignore[arg-type]

@@ -1,0 +1,276 @@
+// Arithmetic on the rows of one tile in buffers, written once for every instruction set and for CUDA.
+//
+// Include after defining PC3D_SIMD, a namespace of its own, PC3D_TARGET, PC3D_INLINE and in that namespace a struct Simd: T,
+// Vector, width (a divisor of asam::pad), panel (vectors) and tile (rows) of a register tile, set, load, load_part, store,
+// store_part, multiply_add, relu, positive (bit per lane), keep (lanes whose bit is set, 0 elsewhere), total, beats, choose;
+// and a function exp_of. Nothing of the standard library is called here: code made for one instruction set can then never be
+// picked by the linker for another.
+//
+// A team of threads (on the CPU: one) shares the work of each function; between functions that read what others wrote, sync.
+#include "asam_pool.h"
+
+namespace pc3d {
+namespace PC3D_SIMD {
+
+using T = Simd::T;
+using Vector = Simd::Vector;
+using asam::tile_rows;
+constexpr int kWidth = Simd::width;
+constexpr T kNoScore = T(-1e30);
+
+#ifdef __CUDACC__
+struct Team {
+  int rank, size;
+  PC3D_TARGET void sync() const {
+#ifdef __CUDA_ARCH__
+    __syncthreads();
+#endif
+  }
+};
+#else
+struct Team {  // of one: the compiler sees through the loops
+  static constexpr int rank = 0, size = 1;
+  PC3D_TARGET void sync() const {}
+};
+#endif
+
+// The cells of a table of so many columns that one thread of a team visits: columns first, first + step, ..., in each rows
+// row, row + row_step, ...
+struct Grid {
+  int first, step, row, row_step;
+  PC3D_TARGET Grid(const Team& team, int columns) {
+    const int shares = team.size / columns;  // threads to a column
+    step = shares ? columns : team.size;
+    first = !shares || team.rank < shares * columns ? team.rank % step : columns;
+    row = shares ? team.rank / columns : 0;
+    row_step = shares ? shares : 1;
+  }
+};
+
+// Vector v of an unpadded row; lanes past its end are 0, and are not stored.
+PC3D_INLINE Vector load_lanes(const T* row, int64_t channels, int v) {
+  const int64_t lanes = channels - v * kWidth;
+  if (lanes >= kWidth) return Simd::load(row + v * kWidth);
+  return lanes > 0 ? Simd::load_part(row + v * kWidth, static_cast<int>(lanes)) : Simd::set(0);
+}
+PC3D_INLINE void store_lanes(T* row, int64_t channels, int v, Vector value) {
+  const int64_t lanes = channels - v * kWidth;
+  if (lanes >= kWidth) Simd::store(row + v * kWidth, value);
+  else if (lanes > 0) Simd::store_part(row + v * kWidth, value, static_cast<int>(lanes));
+}
+
+template <int R, int V>
+PC3D_TARGET inline void product_tile(const T* in, int64_t stride, int64_t channels, const T* w, const T* base, bool relu, T* out) {
+  Vector sum[R][V];
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[r][v] = Simd::load((base ? base : out + r * stride) + v * kWidth);
+  for (int64_t c = 0; c < channels; ++c) {
+    Vector b[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) b[v] = Simd::load(w + c * stride + v * kWidth);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r) {
+      const Vector a = Simd::set(in[r * stride + c]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[r][v] = Simd::multiply_add(a, b[v], sum[r][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) Simd::store(out + r * stride + v * kWidth, relu ? Simd::relu(sum[r][v]) : sum[r][v]);
+}
+
+template <int R, int V>
+PC3D_TARGET inline void product_rows(int rows, const T* in, int64_t stride, int64_t channels, const T* w, const T* base, bool relu,
+                                     T* out) {
+  if constexpr (R > 0) {
+    if (rows >= R) product_tile<R, V>(in, stride, channels, w, base, relu, out);
+    else product_rows<R - 1, V>(rows, in, stride, channels, w, base, relu, out);
+  }
+}
+
+// out = base + in w, or out += in w without a base; w (channels, stride).
+PC3D_TARGET inline void product(const Team& team, const T* in, int rows, int64_t channels, int64_t stride, const T* w, const T* base,
+                                bool relu, T* out) {
+  const int vectors = static_cast<int>(stride / kWidth), panels = (vectors + Simd::panel - 1) / Simd::panel;
+  const Grid grid(team, panels);
+  for (int panel = grid.first; panel < panels; panel += grid.step)
+    for (int first = grid.row * Simd::tile; first < rows; first += grid.row_step * Simd::tile) {
+      const int v = panel * Simd::panel;
+      const T *from = in + first * stride, *own = w + v * kWidth, *start = base ? base + v * kWidth : nullptr;
+      T* to = out + first * stride + v * kWidth;
+      if (vectors - v >= Simd::panel)
+        product_rows<Simd::tile, Simd::panel>(rows - first, from, stride, channels, own, start, relu, to);
+      else product_rows<Simd::tile, 1>(rows - first, from, stride, channels, own, start, relu, to);
+    }
+}
+
+template <int C, int V>
+PC3D_TARGET inline void outer_tile(const T* a, const T* b, int rows, int64_t stride, T* d) {
+  Vector sum[C][V];
+#pragma GCC unroll 16
+  for (int c = 0; c < C; ++c)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) sum[c][v] = Simd::load(d + c * stride + v * kWidth);
+  for (int r = 0; r < rows; ++r, a += stride, b += stride) {
+    Vector y[V];
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) y[v] = Simd::load(b + v * kWidth);
+#pragma GCC unroll 16
+    for (int c = 0; c < C; ++c) {
+      const Vector x = Simd::set(a[c]);
+#pragma GCC unroll 4
+      for (int v = 0; v < V; ++v) sum[c][v] = Simd::multiply_add(x, y[v], sum[c][v]);
+    }
+  }
+#pragma GCC unroll 16
+  for (int c = 0; c < C; ++c)
+#pragma GCC unroll 4
+    for (int v = 0; v < V; ++v) Simd::store(d + c * stride + v * kWidth, sum[c][v]);
+}
+
+template <int C, int V>
+PC3D_TARGET inline void outer_channels(int64_t channels, const T* a, const T* b, int rows, int64_t stride, T* d) {
+  if constexpr (C > 0) {
+    if (channels >= C) outer_tile<C, V>(a, b, rows, stride, d);
+    else outer_channels<C - 1, V>(channels, a, b, rows, stride, d);
+  }
+}
+
+// d (channels, stride) += sum over rows of a b^T.
+PC3D_TARGET inline void add_outer(const Team& team, const T* a, const T* b, int rows, int64_t channels, int64_t stride, T* d) {
+  const int vectors = static_cast<int>(stride / kWidth), panels = (vectors + Simd::panel - 1) / Simd::panel;
+  const Grid grid(team, panels);
+  for (int panel = grid.first; panel < panels; panel += grid.step)
+    for (int64_t c = grid.row * Simd::tile; c < channels; c += grid.row_step * Simd::tile) {
+      const int v = panel * Simd::panel;
+      T* to = d + c * stride + v * kWidth;
+      if (vectors - v >= Simd::panel)
+        outer_channels<Simd::tile, Simd::panel>(channels - c, a + c, b + v * kWidth, rows, stride, to);
+      else outer_channels<Simd::tile, 1>(channels - c, a + c, b + v * kWidth, rows, stride, to);
+    }
+}
+
+// Sum of the rows of a buffer, vector v.
+PC3D_TARGET inline Vector sum_rows(const T* a, int rows, int64_t stride, int v) {
+  Vector even = Simd::set(0), odd = Simd::set(0);
+  int r = 0;
+  for (; r + 1 < rows; r += 2) {
+    even = even + Simd::load(a + r * stride + v * kWidth);
+    odd = odd + Simd::load(a + (r + 1) * stride + v * kWidth);
+  }
+  return r < rows ? even + odd + Simd::load(a + r * stride + v * kWidth) : even + odd;
+}
+
+// out (stride) += sum of the rows.
+PC3D_TARGET inline void add_rows(const Team& team, const T* a, int rows, int64_t stride, T* out) {
+  for (int v = team.rank; v * kWidth < stride; v += team.size)
+    Simd::store(out + v * kWidth, Simd::load(out + v * kWidth) + sum_rows(a, rows, stride, v));
+}
+
+// Ask for the cache lines of a row that will be read soon.
+PC3D_INLINE void prefetch(const T* row, int64_t channels) {
+#ifndef __CUDA_ARCH__
+  for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + c);
+#else
+  (void)row, (void)channels;
+#endif
+}
+
+// Rows of the tile in a buffer; those of the entries that follow, most likely the next tile's, are asked for.
+PC3D_TARGET inline void gather(const Team& team, const asam::Shape& shape, const asam::Input<T>& in, segment::Tile tile, T* x) {
+  const int rows = static_cast<int>(tile.end - tile.begin), vectors = static_cast<int>(shape.stride() / kWidth);
+  const Grid grid(team, vectors);
+  for (int v = grid.first; v < vectors; v += grid.step)
+    for (int r = grid.row; r < rows; r += grid.row_step)
+      Simd::store(x + r * shape.stride() + v * kWidth,
+                  load_lanes(in.x + in.row[tile.begin + r] * shape.channels, shape.channels, v));
+  const int64_t last = in.offsets[shape.num_segments];
+  for (int64_t e = tile.end + team.rank; e < tile.end + tile_rows && e < last; e += team.size)
+    prefetch(in.x + in.row[e] * shape.channels, shape.channels);
+}
+
+// d = center - x.
+PC3D_TARGET inline void subtract(const Team& team, const T* center, int64_t channels, int64_t stride, const T* x, int rows, T* d) {
+  const int vectors = static_cast<int>(stride / kWidth);
+  const Grid grid(team, vectors);
+  for (int v = grid.first; v < vectors; v += grid.step) {
+    const Vector own = load_lanes(center, channels, v);
+    for (int r = grid.row; r < rows; r += grid.row_step)
+      Simd::store(d + r * stride + v * kWidth, own - Simd::load(x + r * stride + v * kWidth));
+  }
+}
+
+// out = scale of the row times in.
+PC3D_TARGET inline void scale_rows(const Team& team, const T* in, const T* scale, int rows, int64_t stride, T* out) {
+  const int vectors = static_cast<int>(stride / kWidth);
+  const Grid grid(team, vectors);
+  for (int v = grid.first; v < vectors; v += grid.step)
+    for (int r = grid.row; r < rows; r += grid.row_step)
+      Simd::store(out + r * stride + v * kWidth, Simd::set(scale[r]) * Simd::load(in + r * stride + v * kWidth));
+}
+
+// out = value of the row where its gate is open, else 0.
+PC3D_TARGET inline void open_gates(const Team& team, const uint8_t* gates, const T* value, int rows, int64_t stride, T* out) {
+  const int vectors = static_cast<int>(stride / kWidth);
+  const Grid grid(team, vectors);
+  for (int v = grid.first; v < vectors; v += grid.step)
+    for (int r = grid.row; r < rows; r += grid.row_step) {
+      const uint8_t* own = gates + (r * stride + v * kWidth) / 8;
+      unsigned bits = own[0];
+      if constexpr (kWidth == 16) bits |= static_cast<unsigned>(own[1]) << 8;
+      Simd::store(out + r * stride + v * kWidth, Simd::keep(bits, Simd::set(value[r])));
+    }
+}
+
+// out = 0 where h is not positive.
+PC3D_TARGET inline void pass_positive(const Team& team, const T* h, int rows, int64_t stride, T* out) {
+  for (int64_t cell = team.rank * kWidth; cell < rows * stride; cell += team.size * kWidth)
+    Simd::store(out + cell, Simd::keep(Simd::positive(Simd::load(h + cell)), Simd::load(out + cell)));
+}
+
+// Points of each row as numbers; the last vector of a tile's column may reach past its rows, and is 0 there.
+PC3D_TARGET inline void read_counts(const Team& team, const int64_t* count, int rows, T* out) {
+  for (int r = team.rank; r < tile_rows; r += team.size) out[r] = r < rows ? static_cast<T>(count[r]) : T(0);
+}
+
+// score = relu(z) . w, and the gates of z. Past the rows the score is one that soften gives no weight.
+PC3D_TARGET inline void score_rows(const Team& team, const T* z, const T* w, int rows, int64_t stride, T* score, uint8_t* gates) {
+  for (int r = rows + team.rank; r < tile_rows; r += team.size) score[r] = kNoScore;
+  for (int r = team.rank; r < rows; r += team.size) {
+    Vector sum = Simd::set(0);
+    for (int64_t c = 0; c < stride; c += kWidth) {
+      const Vector value = Simd::load(z + r * stride + c);
+      sum = Simd::multiply_add(Simd::relu(value), Simd::load(w + c), sum);
+      const unsigned bits = Simd::positive(value);
+      uint8_t* own = gates + (r * stride + c) / 8;
+      own[0] = static_cast<uint8_t>(bits);
+      if constexpr (kWidth == 16) own[1] = static_cast<uint8_t>(bits >> 8);
+    }
+    score[r] = Simd::total(sum);
+  }
+}
+
+// weight = count exp(score - level), 0 past the rows.
+PC3D_TARGET inline void soften(const Team& team, const T* score, const T* count, T level, T* weight) {
+  for (int r = team.rank * kWidth; r < tile_rows; r += team.size * kWidth)
+    Simd::store(weight + r, Simd::load(count + r) * exp_of(Simd::load(score + r) - Simd::set(level)));
+}
+
+// Sum over rows of weight times x, vector v.
+PC3D_TARGET inline Vector weighted_sum(const T* weight, const T* x, int rows, int64_t stride, int v) {
+  Vector even = Simd::set(0), odd = Simd::set(0);
+  int r = 0;
+  for (; r + 1 < rows; r += 2) {
+    even = Simd::multiply_add(Simd::set(weight[r]), Simd::load(x + r * stride + v * kWidth), even);
+    odd = Simd::multiply_add(Simd::set(weight[r + 1]), Simd::load(x + (r + 1) * stride + v * kWidth), odd);
+  }
+  if (r < rows) even = Simd::multiply_add(Simd::set(weight[r]), Simd::load(x + r * stride + v * kWidth), even);
+  return even + odd;
+}
+
+}  // namespace PC3D_SIMD
+}  // namespace pc3d
