@@ -11,12 +11,14 @@ import pytest
 import torch
 
 from pc3d.ops._library import REFERENCES
+from pc3d.ops.sparse_conv import sparse_conv
 from pc3d.structures import PointCloud
 
 sys.path.append(str(Path(__file__).resolve().parent.parent / "tools"))
 
 import gpu_check
 import gpu_comparisons
+import gpu_sparse
 
 
 def test_no_gpu_is_a_missing_backend(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -65,3 +67,80 @@ def test_the_report_is_markdown_with_device_and_date_and_json() -> None:
     assert "| knn tiny | native | 0.5 | **NO** |" in text
     assert "| what | pc3d ms | torch ms | times faster |" in text
     json.dumps(report)
+
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
+    """A machine that says it has a GPU, whose parts only note that they ran; the arguments for a state file of its own."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
+    monkeypatch.setattr(gpu_check, "build_library", lambda: None)
+    monkeypatch.setattr(gpu_check, "run_tests", lambda: [{"what": "tests/gpu", "result": "3 passed", "ok": True}])
+    monkeypatch.setattr(gpu_check, "run_part", lambda part, device: [{"what": f"{part} on {device}", "ok": None}])
+    return ["--state", str(tmp_path / "state" / "gpu.json")]
+
+
+def test_parts_that_are_done_are_not_done_again(on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch,
+                                                capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_check.main([*on_a_gpu, "--minutes", "0"]) == 75
+    assert "run the same command again" in capsys.readouterr().err
+    assert gpu_check.main([*on_a_gpu, "--only", "ops"]) == 0
+    monkeypatch.setattr(gpu_check, "run_part", lambda part, device: [{"what": f"{part} later", "ok": True}])
+    assert gpu_check.main([*on_a_gpu]) == 0
+    text = capsys.readouterr().out
+    assert "| ops on cuda |" in text
+    assert "| unet later | yes |" in text
+    assert "3 passed" in text
+
+
+def test_what_differs_is_the_exit_code_also_when_it_was_seen_before(
+    on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(gpu_check, "run_part", lambda part, device: [{"what": part, "ok": False}])
+    assert gpu_check.main([*on_a_gpu, "--only", "sparse"]) == 1
+    monkeypatch.setattr(gpu_check, "run_part", lambda part, device: [{"what": part, "ok": True}])
+    assert gpu_check.main([*on_a_gpu, "--only", "sparse"]) == 1
+    assert gpu_check.main([*on_a_gpu, "--only", "sparse", "--fresh"]) == 0
+
+
+def test_results_of_another_machine_or_source_are_not_taken_up(on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch,
+                                                               capsys: pytest.CaptureFixture[str]) -> None:
+    assert gpu_check.main(on_a_gpu) == 0
+    for name, value in (("sources_hash", lambda: "other"), ("machine", lambda: {**dict.fromkeys(("date", "torch", "cuda"), ""),
+                                                                                "device": "Other GPU"})):
+        monkeypatch.setattr(gpu_check, name, value)
+        assert gpu_check.main([*on_a_gpu, "--minutes", "0"]) == 75
+    assert "left" in capsys.readouterr().err
+
+
+def test_sparse_comparisons_run_and_agree_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_sparse, "convolution_cases", lambda: [("cube", 0, 8, 8), ("cube", 300, 7, 13), ("up", 500, 5, 4)])
+    rows = [*gpu_sparse.compare_convolutions("cpu"), *gpu_sparse.compare_maps("cpu"), gpu_sparse.compare_large("cpu", 4000, 16)]
+    assert not [row for row in rows if not row.ok]
+    assert len({row.what for row in rows}) == len(rows) == 15 + 12 + 1
+
+
+def test_a_wrong_sparse_convolution_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_sparse, "convolution_cases", lambda: [("cube", 300, 7, 13)])
+    honest, calls = gpu_sparse.gradients, []
+
+    def wrong(*arguments: object) -> tuple[torch.Tensor, ...]:
+        calls.append(arguments)
+        y, *rest = honest(*arguments)
+        return (y, *rest) if len(calls) % 3 == 1 else (1.1 * y, *rest)  # the CPU's result stays right
+
+    monkeypatch.setattr(gpu_sparse, "gradients", wrong)
+    assert [row.ok for row in gpu_sparse.compare_convolutions("cpu")] == [False] * len(gpu_sparse.KINDS)
+
+
+def test_the_unet_is_timed_against_plain_torch_after_results_agree(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gpu_sparse, "find_spec", lambda name: None)
+    scene = torch.nonzero(torch.rand(12, 12, 12, generator=torch.Generator().manual_seed(0)) < 0.2).int()
+    scene = torch.nn.functional.pad(scene, (1, 0))
+    rows = list(gpu_sparse.benchmark_unet("cpu", channels=(4, 8), repeats=1, scene=scene))
+    assert len(rows) == 8
+    exact = [row for row in rows if row.what.endswith("float32")]
+    assert all(row.ok and {"pc3d ms", "torch ms", "times faster", "difference"} <= set(row.numbers) for row in exact)
+    monkeypatch.setattr(gpu_sparse, "OffsetProducts", lambda: lambda x, weight, pairs: sparse_conv(x, weight.flip(1), pairs))
+    assert not any(row.ok for row in gpu_sparse.benchmark_unet("cpu", channels=(4, 8), repeats=1, scene=scene))

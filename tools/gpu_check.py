@@ -1,26 +1,35 @@
-"""Prove pc3d on a machine with a CUDA GPU, in minutes: ``python tools/gpu_check.py [--only ops|network|bench|tests] [--json]``.
+"""Prove pc3d on a machine with a CUDA GPU, in minutes: ``python tools/gpu_check.py [--only PART] [--json] [--minutes 9]``.
 
-Builds the library, runs tests/gpu, compares every op and the whole network with the CPU, times the segment ops against
-torch, and prints markdown for docs/benchmarks.md. Exit code 1: something differs. 5: no CUDA here.
+Builds the library, runs tests/gpu, compares every op, the sparse convolution in every type and the whole network with the
+CPU, times ops against torch and the U-Net against spconv (where installed) and torch, and prints markdown for
+docs/benchmarks.md. What was done is kept in a state file: no part begins after --minutes, and the same command goes on with
+what is left. Exit code 1: something differs. 5: no CUDA here. 75: parts are left, run it again.
 """
 
 from __future__ import annotations
 
 import argparse
 import datetime
+import hashlib
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-PARTS = ("tests", "ops", "network", "bench")
+PARTS = ("ops", "sparse", "tests", "network", "bench", "unet")
 TITLES = {"ops": "Ops, CUDA against CPU (relative difference)",
-          "network": "The whole network on the demo room, CUDA against CPU", "bench": "Times"}
+          "sparse": "Sparse convolution, CUDA against float64 on the CPU (relative difference)",
+          "tests": "Tests that need a GPU",
+          "network": "The whole network on the demo room, CUDA against CPU", "bench": "Times",
+          "unet": "The U-Net on scene S, from coordinates on"}
 NO_CUDA = 5
+UNFINISHED = 75
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,17 +37,66 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", choices=PARTS, help="run one part alone; the library is built in any case")
     parser.add_argument("--json", action="store_true", help="print json instead of markdown")
+    parser.add_argument("--minutes", type=float, default=9.0, help="begin no part after so many minutes (default 9)")
+    parser.add_argument("--state", type=Path, default=ROOT / "build" / "gpu_check.json", help="file of the parts done so far")
+    parser.add_argument("--fresh", action="store_true", help="forget the parts done so far")
     options = parser.parse_args(arguments)
     if not torch.cuda.is_available():
         print(f"gpu_check: no CUDA device is usable here; got torch {torch.__version__} built for CUDA {torch.version.cuda}; "
               "expected a GPU, its driver and a CUDA build of torch", file=sys.stderr)
         return NO_CUDA
+    start = time.monotonic()
     build_library()
     parts = PARTS if options.only is None else (options.only,)
-    failed = "tests" in parts and not run_tests()
-    report = {"machine": machine(), **{part: run_part(part, "cuda") for part in parts if part != "tests"}}
+    state = State(options.state, {**machine(), "sources": sources_hash()})
+    if options.fresh:
+        state.forget(parts)
+    left = run_parts(parts, state, lambda: time.monotonic() - start < 60 * options.minutes)
+    report = {"machine": machine(), **{part: rows for part, rows in state.parts.items() if part in parts}}
     print(json.dumps(report, indent=2) if options.json else markdown(report))
-    return int(failed or any(row["ok"] is False for part in parts for row in report.get(part, ())))
+    if left:
+        print(f"gpu_check: {', '.join(left)} left; run the same command again", file=sys.stderr)
+        return UNFINISHED
+    return int(any(row["ok"] is False for part in parts for row in state.parts[part]))
+
+
+class State:
+    """The rows of the parts that were done, in a file; those of another device, date, torch or source are not taken up."""
+
+    def __init__(self, path: Path, of: dict[str, str]) -> None:
+        self.path, self.of = path, of
+        found = json.loads(path.read_text()) if path.exists() else {}
+        self.parts: dict[str, list[dict[str, Any]]] = found["parts"] if found.get("of") == of else {}
+
+    def forget(self, parts: Iterable[str]) -> None:
+        """Drop parts, to do them again."""
+        for part in parts:
+            self.parts.pop(part, None)
+
+    def keep(self, part: str, rows: list[dict[str, Any]]) -> None:
+        """Add a part and write the file: a later run that is cut short loses nothing."""
+        self.parts[part] = rows
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        fresh = self.path.with_suffix(".new")
+        fresh.write_text(json.dumps({"of": self.of, "parts": self.parts}))
+        fresh.replace(self.path)
+
+
+def run_parts(parts: Sequence[str], state: State, in_time: Callable[[], bool]) -> list[str]:
+    """Do what is not done yet while there is time; return what is left."""
+    for part in parts:
+        if part not in state.parts and in_time():
+            state.keep(part, run_tests() if part == "tests" else run_part(part, "cuda"))
+    return [part for part in parts if part not in state.parts]
+
+
+def sources_hash() -> str:
+    """One number for all that a result depends on."""
+    folders = ((ROOT / "csrc", "*"), (ROOT / "pc3d", "*.py"), (ROOT / "tools", "*.py"), (ROOT / "tests" / "gpu", "*.py"))
+    digest = hashlib.sha256()
+    for path in sorted(path for folder, pattern in folders for path in folder.rglob(pattern) if path.is_file()):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def build_library() -> None:
@@ -46,17 +104,25 @@ def build_library() -> None:
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT, check=True, stdout=sys.stderr)
 
 
-def run_tests() -> bool:
-    """Whether all tests that need a GPU pass."""
-    return subprocess.run([sys.executable, "-m", "pytest", "-q", "tests/gpu"], cwd=ROOT, stdout=sys.stderr).returncode == 0
+def run_tests() -> list[dict[str, Any]]:
+    """Whether all tests that need a GPU pass, as a row; what pytest says goes to stderr."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/gpu"]
+    done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    print(done.stdout, file=sys.stderr)
+    summary = done.stdout.strip().splitlines()[-1:] or ["pytest said nothing"]
+    return [{"what": "tests/gpu", "result": summary[0].strip("= "), "ok": done.returncode == 0}]
 
 
 def run_part(part: str, device: str) -> list[dict[str, Any]]:
     """The rows of one part. Imports pc3d only now: its import loads the library, which must have been built before."""
     sys.path[:0] = [entry for entry in (str(ROOT), str(ROOT / "tools")) if entry not in sys.path]
     import gpu_comparisons
+    import gpu_sparse
 
-    run = {"ops": gpu_comparisons.compare_ops, "network": gpu_comparisons.compare_network, "bench": gpu_comparisons.benchmark}
+    run: dict[str, Callable[[str], Iterable[Any]]] = {
+        "ops": gpu_comparisons.compare_ops, "sparse": gpu_sparse.compare_all, "network": gpu_comparisons.compare_network,
+        "bench": gpu_comparisons.benchmark, "unet": gpu_sparse.benchmark_unet,
+    }
     rows = []
     for row in run[part](device):
         rows.append({"what": row.what, **row.numbers, "ok": row.ok})
