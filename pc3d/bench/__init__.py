@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pc3d.bench import decoder, inference, steps, superpoints
+from pc3d.bench import decoder, inference, lift, steps, superpoints
 from pc3d.bench.compare import Row
 
 #: Name -> the function that yields its rows, given the number of rounds.
 BENCHMARKS: dict[str, Callable[[int], Iterator[Row]]] = {
+    "lift": lift.run,
     "steps": steps.run,
     "superpoints": superpoints.run,
     "decoder": decoder.run,

@@ -32,6 +32,21 @@ def make_scene(seed: int = 0) -> PointCloud:
                       instances=ids, rgb=_colors(xyz, ids))
 
 
+def scene_surfaces(seed: int = 0) -> tuple[Floats, Floats, NDArray[np.int64], Floats]:
+    """The parallelograms of scene S: corners (B, 3), two sides (B, 2, 3), instances (B,), and how the room is turned (4, 4)."""
+    rng = np.random.default_rng(seed)
+    turn = _rotation(rng.random() * 0.6).T
+    instances, parts = [], []
+    for instance, surface in _surfaces(rng):
+        _jittered_grid(*surface, rng)               # the boxes are drawn from what the grids leave
+        instances.append(instance)
+        parts.append(np.stack(surface) @ turn)
+    corners, sides = np.split(np.array(parts), [1], axis=1)
+    pose = np.eye(4)
+    pose[:3, :3] = turn.T
+    return corners[:, 0], sides, np.array(instances), pose
+
+
 def voxel_coords(scene: PointCloud, voxel_size: float = 0.02) -> NDArray[np.int32]:
     """The occupied voxels (V, 4) of a scan: 0, x, y, z, sorted; from 0 on every axis."""
     cells = np.floor((scene.xyz - scene.xyz.min(axis=0)) / np.float32(voxel_size)).astype(np.int32)

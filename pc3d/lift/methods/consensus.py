@@ -79,36 +79,58 @@ def cluster(heard: Testimony, config: LiftConfig) -> tuple[NDArray[np.int64], cs
     group_of_mask = np.full(len(heard.undersegmented), -1, np.int64)
     group_of_mask[node] = np.arange(len(node))
     observed, contained = heard.observed[node].astype(np.int32), heard.contained[node].astype(np.int32)
-    for threshold in _thresholds(observed, contained):
-        pairs = (contained @ contained.T).tocoo()
-        both = _common(observed, pairs.row, pairs.col)
-        edge = (both >= threshold) & (pairs.data >= config.consensus_rate * both) & (pairs.row < pairs.col)
+    pairs = _pairs(observed, contained)
+    for threshold in _thresholds(pairs):
+        edge = (pairs.observers >= threshold) & (pairs.supporters >= config.consensus_rate * pairs.observers)
         if not edge.any():
             continue
-        graph = csr_matrix((np.ones(int(edge.sum()), bool), (pairs.row[edge], pairs.col[edge])), shape=pairs.shape)
-        count, part = connected_components(graph, directed=False)
-        merge = csr_matrix((np.ones(len(part), np.int32), (part, np.arange(len(part)))), shape=(count, len(part)))
+        count = observed.shape[0]
+        graph = csr_matrix((np.ones(int(edge.sum()), bool), (pairs.first[edge], pairs.second[edge])), shape=(count, count))
+        number, part = connected_components(graph, directed=False)
+        merge = csr_matrix((np.ones(count, np.int32), (part, np.arange(count))), shape=(number, count))
         observed, contained = _any(merge @ observed), _any(merge @ contained)
         group_of_mask[group_of_mask >= 0] = part[group_of_mask[group_of_mask >= 0]]
+        pairs = _pairs(observed, contained)
     return group_of_mask, observed
 
 
-def _thresholds(observed: csr_matrix, contained: csr_matrix) -> list[float]:
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of nodes that some mask holds both of."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    supporters: NDArray[np.int32]   # masks that hold both
+    observers: NDArray[np.int64]    # frames that observe both
+
+
+def _pairs(observed: csr_matrix, contained: csr_matrix) -> Pairs:
+    both = (contained @ contained.T).tocoo()
+    apart = both.row < both.col
+    first, second = both.row[apart], both.col[apart]
+    words = np.packbits(np.pad(observed.toarray().astype(bool), ((0, 0), (0, -observed.shape[1] % 64))), axis=1).view(np.uint64)
+    observers = np.zeros(len(first), np.int64)
+    for word in words.T:
+        observers += _bits(word[first] & word[second])
+    return Pairs(first, second, both.data[apart], observers)
+
+
+def _bits(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Number of ones of each word, by halves; numpy 1 has no bitwise_count."""
+    one, two, four, last = (np.uint64(value) for value in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F,
+                                                           0x0101010101010101))
+    words = words - (words >> np.uint64(1) & one)
+    words = (words & two) + (words >> np.uint64(2) & two)
+    return ((words + (words >> np.uint64(4)) & four) * last >> np.uint64(56)).astype(np.int64)
+
+
+def _thresholds(pairs: Pairs) -> list[float]:
     """Percentiles 95, 90, ..., 0 of the positive numbers of common observers, not below 1."""
-    pairs = (contained @ contained.T).tocoo()
-    apart = pairs.row < pairs.col
-    both = _common(observed, pairs.row[apart], pairs.col[apart])
-    both = both[both > 0]
-    if not len(both):
+    counts = pairs.observers[pairs.observers > 0]
+    if not len(counts):
         return []
-    levels = [max(float(level), 1.0) for level in np.percentile(both, list(_PERCENTILES))]
+    levels = [max(float(level), 1.0) for level in np.percentile(counts, list(_PERCENTILES))]
     return list(dict.fromkeys(levels))
-
-
-def _common(observed: csr_matrix, first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.int64]:
-    """Frames that observe both of each pair: bits of rows, counted."""
-    bits = np.packbits(observed.toarray().astype(bool), axis=1)
-    return np.bitwise_count(bits[first] & bits[second]).sum(axis=1, dtype=np.int64)
 
 
 def _any(matrix: csr_matrix) -> csr_matrix:

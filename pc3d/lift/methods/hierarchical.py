@@ -45,10 +45,10 @@ def empty_groups(votes: Votes) -> Groups:
 
 def _leaf(votes: Votes, frame: int, config: LiftConfig) -> Node:
     first, last = np.searchsorted(votes.frame_of_mask, [frame, frame + 1])
-    counts = votes.counts[first:last].astype(np.float64)
+    counts = votes.counts[first:last].astype(np.float32)
     large = np.asarray(counts.sum(axis=1)).reshape(-1) >= config.min_mask_points
     rows = np.flatnonzero(large)
-    seen = vstack([votes.visible[frame].astype(np.float64)] * len(rows), format="csr") if len(rows) else counts[:0]
+    seen = votes.visible[np.full(len(rows), frame)].astype(np.float32)
     return Node([[int(first + row)] for row in rows], counts[rows], seen, [[] for _ in rows])
 
 
@@ -61,7 +61,7 @@ def _merge(left: Node, right: Node, config: LiftConfig) -> Node:
     count = len(masks)
     graph = csr_matrix((np.ones(len(row), bool), (row, column + len(left.masks))), shape=(count, count))
     number, part = connected_components(graph, directed=False)
-    to = csr_matrix((np.ones(count), (part, np.arange(count))), shape=(number, count))
+    to = csr_matrix((np.ones(count, np.float32), (part, np.arange(count))), shape=(number, count))
     new_masks: list[list[int]] = [[] for _ in range(number)]
     new_agreement: list[list[float]] = [[] for _ in range(number)]
     for group in range(count):
@@ -73,11 +73,12 @@ def _merge(left: Node, right: Node, config: LiftConfig) -> Node:
                 (to @ vstack([left.seen, right.seen])).tocsr(), new_agreement)
 
 
-def _overlaps(left: Node, right: Node, config: LiftConfig) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+def _overlaps(left: Node, right: Node, config: LiftConfig) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """IoU (or recall, where that joins them) of every pair of groups, and which pairs are one object."""
-    share = [_share(node) for node in (left, right)]
-    weight = [np.sqrt(node.seen.toarray()) for node in (left, right)]   # a superpoint counts as well as both see it
-    held = [s * w for s, w in zip(share, weight)]
+    used = np.union1d(left.inside.indices, right.inside.indices)        # where no mask lies there is nothing to compare
+    inside, seen = ([getattr(node, name)[:, used].toarray() for node in (left, right)] for name in ("inside", "seen"))
+    weight = [np.sqrt(one) for one in seen]                             # a superpoint counts as well as both see it
+    held = [i / np.maximum(s, 1) * w for i, s, w in zip(inside, seen, weight)]
     common = held[0] @ held[1].T
     area_left, area_right = held[0] @ weight[1].T, weight[0] @ held[1].T
     iou = common / np.maximum(area_left + area_right - common, 1e-9)
@@ -85,11 +86,6 @@ def _overlaps(left: Node, right: Node, config: LiftConfig) -> tuple[NDArray[np.f
     contained = (recall >= config.merge_recall) & (iou >= 0.5 * config.merge_iou)
     joined = (iou >= config.merge_iou) | contained
     return np.where(iou >= config.merge_iou, iou, recall), joined & (common > 0)
-
-
-def _share(node: Node) -> NDArray[np.float64]:
-    """Share of a superpoint's sightings that lie in the group's masks (G, S)."""
-    return node.inside.toarray() / np.maximum(node.seen.toarray(), 1)
 
 
 def _as_groups(root: Node, votes: Votes) -> Groups:
