@@ -21,6 +21,7 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).resolve().parent
 CSRC = ROOT / "csrc"
@@ -184,8 +185,19 @@ class BuildNative(build_ext):
         return [str(Path(self.build_lib) / LIBRARY)]
 
 
+class BuildPython(build_py):
+    """Puts the class tables and split lists of datasets/ into the package; an editable install finds them where they are."""
+
+    def run(self) -> None:
+        super().run()
+        for path in [] if self.editable_mode else sorted([*ROOT.glob("datasets/*/*.tsv"), *ROOT.glob("datasets/*/*.txt")]):
+            target = Path(self.build_lib) / "pc3d" / path.relative_to(ROOT)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+
+
 setup(
     ext_modules=[Extension("pc3d._C", sources=[], py_limited_api=True)],
-    cmdclass={"build_ext": BuildNative},
+    cmdclass={"build_ext": BuildNative, "build_py": BuildPython},
     options={"bdist_wheel": {"py_limited_api": "cp310"}},
 )

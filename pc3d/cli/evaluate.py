@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pc3d.cli.console import first_process, print_json
+from pc3d.cli.prepare import prepare_raw, tell_faults
+from pc3d.errors import ConfigError, explain
 
 if TYPE_CHECKING:
     from pc3d.metrics import InstanceAPResult
@@ -17,6 +20,7 @@ pc3d eval configs/relation3d_synth.yaml relation3d-synth
 pc3d eval runs/mine/config.yaml runs/mine/best.safetensors --json
 pc3d eval configs/relation3d_synth.yaml relation3d-synth data.root=data/other data.val_split=test
 torchrun --nproc-per-node 4 tools/test.py configs/relation3d_scannetv2.yaml runs/relation3d_scannetv2/best.safetensors
+pc3d eval configs/relation3d_scannetv2.yaml best.safetensors --raw scannetv2 /downloads/scannet data.root=data/scannetv2
 """
 
 
@@ -25,6 +29,8 @@ def evaluate(
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Name of a packaged network, or a file.")],
     overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. data.root=data/synth")] = None,
     *,
+    raw: Annotated[tuple[str, Path] | None, typer.Option(metavar="DATASET RAW", help="First prepare data.val_split of this "
+                                                         "download into data.root.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as json.")] = False,
 ) -> InstanceAPResult:
@@ -32,11 +38,22 @@ def evaluate(
     from pc3d import engine
     from pc3d.config import load_config
 
-    result = engine.evaluate(load_config(config, overrides or []), checkpoint, device=device)
+    experiment = load_config(config, overrides or [])
+    report = None
+    if raw is not None:
+        if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+            raise ConfigError(explain("torchrun cannot prepare", where="--raw", do="Run pc3d prepare first."))
+        from pc3d.data.recipes import Choices
+
+        splits = tuple(name.strip() for name in experiment.data.val_split.split(","))
+        report = prepare_raw(*raw, Path(experiment.data.root), Choices(splits), workers=max(1, experiment.data.workers))
+    result = engine.evaluate(experiment, checkpoint, device=device)
     if not first_process():
         return result
     if as_json:
         print_json(result.to_dict())
     else:
         print(result.table())
+    if report is not None:
+        tell_faults(report)
     return result

@@ -1,4 +1,4 @@
-"""``pc3d prepare``: turn a downloaded data set into one that trains."""
+"""``pc3d prepare``: turn a downloaded data set, or a folder of own scans, into one that trains."""
 
 from __future__ import annotations
 
@@ -9,30 +9,62 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pc3d.cli.console import Counter
-from pc3d.errors import ConfigError, DataError, explain
+from pc3d.errors import DataError, explain
 
 if TYPE_CHECKING:
-    from pc3d.data.preparation import Recipe, Report, SceneResult
+    from pc3d.data.preparation import Report, SceneResult
+    from pc3d.data.recipes import Choices
 
 EXAMPLES = """
 pc3d prepare scannetv2 /downloads/scannet data/scannetv2 --workers 8
+pc3d prepare scannet200 /downloads/scannet data/scannet200 --workers 8
+pc3d prepare scannetpp /downloads/scannetpp data/scannetpp --workers 8
 pc3d prepare s3dis /downloads/Stanford3dDataset_v1.2 data/s3dis --split Area_5
-pc3d train configs/relation3d_scannetv2.yaml data.root=data/scannetv2
+pc3d prepare folder my_scans data/mine && pc3d train data/mine/config.yaml
+pc3d prepare inst_nostuff spformer/data/scannetv2 data/scannetv2 --labels scannetv2
 """
-DATASETS = ("scannetv2", "s3dis")
 
 
 def prepare(
-    dataset: Annotated[str, typer.Argument(metavar="DATASET", help=" or ".join(DATASETS) + ".")],
+    dataset: Annotated[str, typer.Argument(metavar="DATASET",
+                                           help="scannetv2, scannet200, scannetpp, s3dis, folder or inst_nostuff.")],
     raw: Annotated[Path, typer.Argument(metavar="RAW", help="The data set as it was downloaded.")],
     output: Annotated[Path, typer.Argument(metavar="OUT", help="Folder for the prepared scenes; a stopped run goes on there.")],
     *,
     split: Annotated[list[str] | None, typer.Option(help="Only this split or area (may be given again).")] = None,
+    unit: Annotated[str | None, typer.Option(help="What becomes a scene: of s3dis room or area, of scannetpp chunk or scene "
+                                                  "(training split).")] = None,
+    superpoints: Annotated[str | None, typer.Option(help="Of meshes: exact (as ScanNet's program) or stable (faster).")] = None,
     lists: Annotated[Path | None, typer.Option(help="Folder of scannetv2_*.txt, when they are not in RAW.")] = None,
+    labels: Annotated[str | None, typer.Option(help="What the numbers of inst_nostuff files mean: scannetv2, scannet200, "
+                                                    "s3dis or s3dis-softgroup.")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
 ) -> Report:
-    """Prepare a downloaded data set for training; scenes that are done are kept, faulty ones reported and passed over."""
+    """Prepare a data set for training; scenes that are done are kept, faulty ones reported and passed over."""
+    from pc3d.data.own_config import write_own_config
+    from pc3d.data.recipes import Choices
+
+    report = prepare_raw(dataset, raw, output, Choices(tuple(split or ()), lists, unit, labels, superpoints), workers)
+    print(f"{report.made} scenes made, {report.kept} kept, {len(report.faults)} with faults; all about them in "
+          f"{output / 'manifest.json'}")
+    if dataset == "folder" and report.made + report.kept:
+        print(f"wrote {write_own_config(output)}; train with: pc3d train {output / 'config.yaml'}")
+    tell_faults(report)
+    return report
+
+
+def tell_faults(report: Report) -> None:
+    """Raise DataError when scenes have faults: the exit code says so."""
+    if report.faults:
+        key, fault = next(iter(report.faults.items()))
+        raise DataError(explain(f"{len(report.faults)} scenes have faults, {key} the first of them", got=fault,
+                                do="Mend the raw files and run this again: what is done is kept."))
+
+
+def prepare_raw(dataset: str, raw: Path, output: Path, choices: Choices, workers: int) -> Report:
+    """Prepare scene after scene, with a progress bar; the faults of each are printed as they are found."""
     from pc3d.data.preparation import prepare as prepare_all
+    from pc3d.data.recipes import open_recipe
 
     counter = Counter("scenes")
 
@@ -41,22 +73,4 @@ def prepare(
             print(f"{chr(10) if sys.stderr.isatty() else ''}{result.key}: {result.fault}", file=sys.stderr)
         counter(done, total)
 
-    report = prepare_all(_recipe(dataset, raw, split or [], lists), output, workers=workers, progress=show)
-    print(f"{report.made} scenes made, {report.kept} kept, {len(report.faults)} with faults; all about them in "
-          f"{output / 'manifest.json'}")
-    if report.faults:
-        key, fault = next(iter(report.faults.items()))
-        raise DataError(explain(f"{len(report.faults)} scenes have faults, {key} the first of them", got=fault,
-                                do="Mend the raw files and run this again: what is done is kept."))
-    return report
-
-
-def _recipe(dataset: str, raw: Path, splits: list[str], lists: Path | None) -> Recipe:
-    from pc3d.data.s3dis import S3DIS
-    from pc3d.data.scannetv2 import ScanNetV2
-
-    if dataset == "scannetv2":
-        return ScanNetV2.open(raw, splits, lists)
-    if dataset == "s3dis":
-        return S3DIS.open(raw, splits)
-    raise ConfigError(explain("unknown data set", got=repr(dataset), expected=f"one of {', '.join(DATASETS)}"))
+    return prepare_all(open_recipe(dataset, raw, choices), output, workers=workers, progress=show)

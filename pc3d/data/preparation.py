@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import multiprocessing
+import shutil
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,10 +21,10 @@ import torch
 
 from pc3d import __version__
 from pc3d.data.prepared import FORMAT_VERSION, check_scene, is_current, is_prepared, read_json, read_record, write_scene
-from pc3d.errors import ConfigError, FileError, Pc3dError, explain
+from pc3d.errors import ConfigError, FileError, FormatError, Pc3dError, explain
 from pc3d.io.files import atomic_file, check_file
 from pc3d.structures import PointCloud
-from pc3d.superpoints import complete
+from pc3d.superpoints import SuperpointSettings, complete
 
 MANIFEST = "manifest.json"
 
@@ -34,6 +36,7 @@ class Source:
     split: str
     name: str
     files: tuple[Path, ...]
+    tables: tuple[Path, ...] = ()   # files of the whole set that its result depends on
 
     @property
     def key(self) -> str:
@@ -53,14 +56,29 @@ class Recipe(Protocol):
         """Class names; labels index them."""
 
     @property
+    def superpoints(self) -> SuperpointSettings:
+        """How scenes that bring no superpoints are partitioned."""
+
+    @property
     def parameters(self) -> dict[str, Any]:
-        """Everything besides the files that decides the result; json."""
+        """Everything besides files and superpoints that decides the result; json."""
 
     def sources(self) -> list[Source]:
         """The scenes to prepare. Raises FileError when the raw folder is not what it should be."""
 
     def read(self, source: Source) -> tuple[PointCloud, list[str]]:
         """The scene with labels and instances (None without annotation), and notes on what was odd about it."""
+
+    def parts(self, source: Source, cloud: PointCloud) -> list[tuple[str, PointCloud]]:
+        """Names and clouds of the prepared scenes that a whole one becomes; it is complete by then."""
+
+
+class WholeScenes:
+    """A recipe that cuts nothing."""
+
+    def parts(self, source: Source, cloud: PointCloud) -> list[tuple[str, PointCloud]]:
+        """The scene as it is."""
+        return [(source.name, cloud)]
 
 
 @dataclass(frozen=True)
@@ -137,17 +155,24 @@ def _run(recipe: Recipe, root: Path, sources: Sequence[Source], workers: int) ->
 
 def prepare_scene(recipe: Recipe, root: Path, source: Source) -> SceneResult:
     """Prepare one scene, or say what is wrong with it."""
-    folder = root / source.split / source.name
+    folder = root / source.split
     try:
         digest = source_hash(recipe, source)
-        if is_current(folder, digest):
+        before = _parts_of(folder, source.name)
+        whole = all(record.get("parts", 1) == len(before) for record in before.values())
+        if before and whole and all(is_current(path, digest) for path in before):
             return SceneResult(source.key, "kept")
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             cloud, notes = recipe.read(source)
-            cloud = complete(cloud)
+            cloud = complete(cloud, recipe.superpoints)
         notes = [*notes, *(str(warning.message) for warning in caught)]
-        write_scene(cloud, folder, {"source": digest, "recipe": fingerprint(recipe), "notes": notes})
+        parts = recipe.parts(source, cloud)
+        facts = {"source": digest, "recipe": fingerprint(recipe), "scene": source.name, "parts": len(parts), "notes": notes}
+        for name, part in parts:
+            write_scene(part, folder / name, facts)
+        for path in before.keys() - {folder / name for name, _ in parts}:  # of a run that cut the scene otherwise
+            shutil.rmtree(path)
     except Pc3dError as error:
         return SceneResult(source.key, "failed", str(error))
     except Exception as error:  # one scene must not stop the other thousand
@@ -155,16 +180,34 @@ def prepare_scene(recipe: Recipe, root: Path, source: Source) -> SceneResult:
     return SceneResult(source.key, "made")
 
 
+def _parts_of(folder: Path, scene: str) -> dict[Path, dict[str, Any]]:
+    """Folder and record of everything that was made of a scene."""
+    found = {}
+    for path in folder.glob(f"{glob.escape(scene)}*"):
+        try:
+            record = read_record(path)
+        except FileError:
+            continue
+        if record.get("scene", path.name) == scene:
+            found[path] = record
+    return found
+
+
+def parameters_of(recipe: Recipe) -> dict[str, Any]:
+    """Everything besides the files that decides the result."""
+    return {"superpoints": asdict(recipe.superpoints), **recipe.parameters}
+
+
 def fingerprint(recipe: Recipe) -> str:
     """Hash of everything but the files that decides what a prepared scene holds."""
-    settings = [FORMAT_VERSION, recipe.dataset, recipe.classes, recipe.parameters]
+    settings = [FORMAT_VERSION, recipe.dataset, recipe.classes, parameters_of(recipe)]
     return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 def source_hash(recipe: Recipe, source: Source) -> str:
     """Hash of a scene's raw files and of the recipe. Raises FileError naming a file that is missing."""
     digest = hashlib.sha256(fingerprint(recipe).encode())
-    for path in source.files:
+    for path in (*source.files, *source.tables):
         check_file(path)
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
@@ -195,10 +238,19 @@ def write_manifest(root: Path, recipe: Recipe, faults: dict[str, str]) -> dict[s
         for name in ("points", "superpoints", "instances"):
             split[name] += record[name]
     versions = {"pc3d": __version__, "numpy": np.__version__, "torch": str(torch.__version__), "format": FORMAT_VERSION}
-    _write_json(root / MANIFEST, {"dataset": recipe.dataset, "versions": versions, "parameters": recipe.parameters,
+    _write_json(root / MANIFEST, {"dataset": recipe.dataset, "versions": versions, "parameters": parameters_of(recipe),
                                   "classes": list(recipe.classes), "splits": totals, "faults": {**faults, **found},
                                   "scenes": scenes})
     return found
+
+
+def read_manifest(root: Path) -> dict[str, Any]:
+    """Read ``manifest.json``. Raises FileError, or FormatError when it is none."""
+    manifest = read_json(root / MANIFEST)
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("scenes"), dict):
+        raise FormatError(explain("this is no manifest of prepared scenes", where=root / MANIFEST,
+                                  do="Prepare the data set again."))
+    return manifest
 
 
 def scene_folders(root: Path) -> list[Path]:

@@ -24,7 +24,10 @@ NORMAL_SCALE = 127  # normals are kept as int8: at most 0.4 degrees off
 COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "xyz": (np.float32, 3), "rgb": (np.uint8, 3), "normals": (np.int8, 3),
     "superpoints": (np.int32, 0), "instances": (np.int32, 0), "labels": (np.int16, 0),
+    "more_instances": (np.int32, 2), "more_labels": (np.int16, 2),
 }
+#: Columns that are attributes of the cloud: what ScanNet++ knows of a vertex besides its smallest object.
+ATTRIBUTES = ("more_instances", "more_labels")
 
 
 def write_scene(cloud: PointCloud, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +58,7 @@ def write_scene(cloud: PointCloud, folder: Path, facts: dict[str, Any]) -> dict[
 def _write_files(cloud: PointCloud, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:
     columns = {}
     for name in COLUMNS:
-        values = getattr(cloud, name)
+        values = cloud.attributes.get(name) if name in ATTRIBUTES else getattr(cloud, name)
         if values is not None:
             path = folder / f"{name}.npy"
             np.save(path, _to_disk(name, values))
@@ -122,7 +125,8 @@ def read_scene(folder: Path) -> PointCloud:
         normals = columns["normals"].astype(np.float32)
         length = np.sqrt(np.einsum("ni,ni->n", normals, normals))[:, None]  # np.linalg.norm takes twice as long
         columns["normals"] = normals / np.where(length > 0, length, np.float32(1))
-    return PointCloud(origin=np.array(record["origin"]), metadata={"file": str(folder)}, **columns)
+    attributes = {name: columns.pop(name) for name in ATTRIBUTES if name in columns}
+    return PointCloud(origin=np.array(record["origin"]), metadata={"file": str(folder)}, attributes=attributes, **columns)
 
 
 def _load(path: Path, name: str, points: int) -> NDArray[Any]:
@@ -161,8 +165,9 @@ def check_scene(folder: Path, num_classes: int) -> None:
             raise FormatError(explain("the column is not what was written", where=folder / f"{name}.npy",
                                       do="Delete the scene's folder and prepare it again."))
     cloud = read_scene(folder).validate(source=folder)
-    for column_name, limit in (("labels", num_classes), ("instances", None), ("superpoints", record["superpoints"])):
-        values = getattr(cloud, column_name)
+    limits = {"labels": num_classes, "more_labels": num_classes, "instances": None, "superpoints": record["superpoints"]}
+    for column_name, limit in limits.items():
+        values = cloud.attributes.get(column_name) if column_name in ATTRIBUTES else getattr(cloud, column_name)
         if values is not None and (values.min() < -1 or (limit is not None and values.max() >= limit)):
             raise DataError(explain(f"column {column_name!r} holds ids out of range", where=folder,
                                     got=f"[{values.min()}, {values.max()}]", expected=f"[-1, {limit})"))

@@ -6,16 +6,17 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pc3d.data.preparation import Source
+from pc3d.data.preparation import Source, WholeScenes
 from pc3d.data.s3dis_text import read_points
 from pc3d.errors import ConfigError, FileError, FormatError, explain
 from pc3d.structures import PointCloud
+from pc3d.superpoints import DEFAULT, SuperpointSettings
 from pc3d.superpoints import cloud as cloud_superpoints
 
 #: The 13 classes, all of them instances, in the order of PointNet, Mask3D and ISBNet. SoftGroup's checkpoints use
@@ -28,17 +29,22 @@ MAX_DISTANCE = 0.01  # metres from a point of the room to the annotated point it
 
 
 @dataclass(frozen=True)
-class S3DIS:
-    """Reads ``Area_k/room/room.txt`` and ``Area_k/room/Annotations/class_i.txt`` of either release; a room is a scene."""
+class S3DIS(WholeScenes):
+    """Reads ``Area_k/room/room.txt`` and ``Area_k/room/Annotations/class_i.txt`` of either release.
+
+    A scene is a room, or with ``unit`` area all rooms of an area together.
+    """
 
     raw: Path
     splits: tuple[str, ...]
+    unit: str = "room"
+    superpoints: SuperpointSettings = DEFAULT
 
-    dataset = "s3dis"
-    classes = CLASSES
+    dataset: ClassVar[str] = "s3dis"
+    classes: ClassVar[tuple[str, ...]] = CLASSES
 
     @classmethod
-    def open(cls, raw: Path, splits: Sequence[str] = ()) -> S3DIS:
+    def open(cls, raw: Path, splits: Sequence[str] = (), unit: str = "room") -> S3DIS:
         """Find the areas below a folder. Raises FileError when there are none, ConfigError for an unknown one."""
         unknown = [split for split in splits if split not in AREAS]
         if unknown:
@@ -49,17 +55,15 @@ class S3DIS:
             raise FileError(explain("there is more than one release" if releases else "there are no areas", where=raw,
                                     got=names or None, expected="a folder with Area_1 to Area_6",
                                     do="Give the folder of one release." if releases else None))
-        return cls(releases[0], tuple(splits) or tuple(_areas(releases[0])))
+        return cls(releases[0], tuple(splits) or tuple(_areas(releases[0])), unit)
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What decides the result besides the files."""
-        return {"unit": "room", "release": "aligned" if "aligned" in self.raw.name.lower() else "v1.2",
+        return {"unit": self.unit, "release": "aligned" if "aligned" in self.raw.name.lower() else "v1.2",
                 "max_label_distance": MAX_DISTANCE, "synonyms": SYNONYMS,
-                "superpoints": {"method": "cloud", "k_threshold": 0.01, "min_size": 20,
-                                "normal_neighbors": cloud_superpoints.NUM_NEIGHBORS,
-                                "edge_neighbors": cloud_superpoints.NUM_EDGES,
-                                "color_weight": cloud_superpoints.COLOR_WEIGHT}}
+                "graph": {"normal_neighbors": cloud_superpoints.NUM_NEIGHBORS, "edge_neighbors": cloud_superpoints.NUM_EDGES,
+                          "color_weight": cloud_superpoints.COLOR_WEIGHT}}
 
     def sources(self) -> list[Source]:
         """The rooms of the wanted areas. Raises FileError when an area is missing or empty."""
@@ -68,26 +72,51 @@ class S3DIS:
             rooms = sorted(room for room in (self.raw / area).glob("[!.]*") if room.is_dir())
             if not rooms:
                 raise FileError(explain("the area has no rooms", where=self.raw / area))
-            found += [Source(area, room.name, (_room_file(room), *_annotation_files(room))) for room in rooms]
+            files = [(_room_file(room), *_annotation_files(room)) for room in rooms]
+            if self.unit == "area":
+                found.append(Source(area, area, tuple(path for room in files for path in room)))
+            else:
+                found += [Source(area, room.name, paths) for room, paths in zip(rooms, files)]
         return found
 
     def read(self, source: Source) -> tuple[PointCloud, list[str]]:
-        """The points of a room in the order of its file, with class and instance of each, and notes."""
-        room_file, *object_files = source.files
-        rows, notes = read_points(room_file)
-        if not object_files:
-            raise FileError(explain("the room is not annotated", where=room_file.parent / "Annotations",
-                                    expected="files such as chair_1.txt"))
-        annotated, labels, instances, more = read_objects(object_files)
-        distance, nearest = cKDTree(annotated).query(rows[:, :3], distance_upper_bound=MAX_DISTANCE)
-        found = np.isfinite(distance)
-        nearest = np.where(found, nearest, 0)
-        if not found.all():
-            more.append(f"{int((~found).sum())} points are in no annotation and stay without a label")
-        cloud = PointCloud.from_world(rows[:, :3], rgb=np.rint(rows[:, 3:]).astype(np.uint8),
-                                      labels=np.where(found, labels[nearest], -1),
-                                      instances=np.where(found & (labels[nearest] >= 0), instances[nearest], -1))
-        return cloud, notes + more
+        """The points of the scene's rooms in the order of their files, with class and instance of each, and notes."""
+        columns: list[list[NDArray[Any]]] = []
+        notes: list[str] = []
+        num_objects = 0
+        for room_file, *object_files in _rooms_of(source.files):
+            xyz, rgb, labels, instances, more = read_room(room_file, object_files)
+            columns.append([xyz, rgb, labels, np.where(instances >= 0, instances + num_objects, -1)])
+            num_objects += len(object_files)
+            notes += more
+        xyz, rgb, labels, instances = (np.concatenate(parts) for parts in zip(*columns))
+        return PointCloud.from_world(xyz, rgb=rgb, labels=labels, instances=instances), notes
+
+
+def _rooms_of(files: Sequence[Path]) -> list[list[Path]]:
+    """Files of a scene room by room: each begins with the one that does not lie in ``Annotations``."""
+    rooms: list[list[Path]] = []
+    for path in files:
+        if path.parent.name != "Annotations":
+            rooms.append([])
+        rooms[-1].append(path)
+    return rooms
+
+
+def read_room(room_file: Path, object_files: Sequence[Path]) -> tuple[Any, ...]:
+    """Points (N, 3), colours, labels and instances (the place of their file; -1: none) of a room, and a list of notes."""
+    rows, notes = read_points(room_file)
+    if not object_files:
+        raise FileError(explain("the room is not annotated", where=room_file.parent / "Annotations",
+                                expected="files such as chair_1.txt"))
+    annotated, labels, instances, more = read_objects(object_files)
+    distance, nearest = cKDTree(annotated).query(rows[:, :3], distance_upper_bound=MAX_DISTANCE)
+    found = np.isfinite(distance)
+    nearest = np.where(found, nearest, 0)
+    if not found.all():
+        more.append(f"{room_file.parent.name}: {int((~found).sum())} points are in no annotation and stay without a label")
+    return (rows[:, :3], np.rint(rows[:, 3:]).astype(np.uint8), np.where(found, labels[nearest], -1),
+            np.where(found & (labels[nearest] >= 0), instances[nearest], -1), notes + more)
 
 
 def _areas(folder: Path) -> list[str]:

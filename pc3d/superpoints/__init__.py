@@ -11,7 +11,7 @@ from pc3d.structures import PointCloud
 from pc3d.superpoints.cloud import cloud_normals, normals_and_superpoints, segment_cloud
 from pc3d.superpoints.mesh import mesh_normals, segment_mesh
 
-__all__ = ["SuperpointSettings", "cloud_normals", "complete", "compute_superpoints", "mesh_normals", "segment_cloud",
+__all__ = ["DEFAULT", "SuperpointSettings", "cloud_normals", "complete", "compute_superpoints", "mesh_normals", "segment_cloud",
            "segment_mesh"]
 
 

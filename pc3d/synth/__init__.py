@@ -1,8 +1,8 @@
 """Procedural rooms, a virtual RGB-D scanner, and the data set they make.
 
 ``make_room`` furnishes a room of one of six kinds, ``scan_room`` walks a noisy RGB-D camera through it and fuses what the
-camera saw, ``write_dataset`` does both for a range of seeds, also in the raw layouts of ScanNetV2 and S3DIS. A seed and a
-split name one room for good.
+camera saw, ``write_dataset`` does both for a range of seeds, also in the raw layouts of ScanNetV2, ScanNet++ and S3DIS.
+A seed and a split name one room for good.
 
 ``val`` and ``test`` differ from ``train`` in two ways: their random streams never meet, and half of their chairs, tables,
 desks, cabinets, bookshelves, sofas and beds along the walls come from models that training never shows: shell chair,
@@ -19,6 +19,7 @@ from pc3d.synth.classes import SCANNET_CLASSES
 from pc3d.synth.dataset import make_scene, make_views, write_dataset
 from pc3d.synth.export_s3dis import export_s3dis
 from pc3d.synth.export_scannet import export_scannet
+from pc3d.synth.export_scannetpp import export_scannetpp
 from pc3d.synth.mask_noise import MaskNoise, noisy_masks
 from pc3d.synth.rooms import RECIPES, Room, make_room
 from pc3d.synth.scanner import ScannerConfig, View, scan_room, scan_views, virtual_frames
@@ -32,6 +33,7 @@ __all__ = [
     "View",
     "export_s3dis",
     "export_scannet",
+    "export_scannetpp",
     "make_room",
     "make_scene",
     "make_views",

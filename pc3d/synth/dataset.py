@@ -13,6 +13,7 @@ import numpy as np
 
 from pc3d.errors import ConfigError, explain
 from pc3d.structures import PointCloud
+from pc3d.synth import export_scannetpp as scannetpp
 from pc3d.synth.classes import SCANNET_CLASSES
 from pc3d.synth.export_s3dis import export_s3dis, room_folder
 from pc3d.synth.export_scannet import export_scannet, finish_scannet, scene_folder
@@ -76,8 +77,8 @@ def write_dataset(
 ) -> list[Path]:
     """Write rooms ``seed`` ... ``seed + rooms - 1`` and return their paths: mesh files, or folders of raw files.
 
-    ``layout`` is ``scans`` (binary mesh ply with all columns), ``scannet`` or ``s3dis`` (the raw layouts of ScanNetV2 and
-    S3DIS, for ``pc3d prepare``).
+    ``layout`` is ``scans`` (binary mesh ply with all columns), ``scannet``, ``scannetpp`` or ``s3dis`` (the raw layouts of
+    ScanNetV2 and ScanNet200, ScanNet++ and S3DIS, for ``pc3d prepare``).
 
     ``models`` is a folder of furniture catalogues (``synth.models``) to draw from besides; who made them is then written to
     ``<folder>/ATTRIBUTION.txt``.
@@ -154,6 +155,11 @@ LAYOUTS = {
         scene_folder,
         lambda cloud, place, split: export_scannet(cloud, place, annotated=split != "test"),
         lambda root, split, places: finish_scannet(root, split, [place.name for place in places]),
+    ),
+    "scannetpp": Layout(
+        scannetpp.scene_folder,
+        lambda cloud, place, split: scannetpp.export_scannetpp(cloud, place, annotated=split != "test"),
+        lambda root, split, places: scannetpp.finish_scannetpp(root, split, [place.name for place in places]),
     ),
     "s3dis": Layout(
         lambda root, seed, split: room_folder(root, seed, split, KINDS[seed % len(KINDS)]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,14 @@ from numpy.typing import NDArray
 
 from pc3d.data.scannetv2 import LABEL_MAP, NYU40_IDS
 from pc3d.errors import DataError, explain
-from pc3d.io.files import atomic_file
 from pc3d.io.ply import write_ply
 from pc3d.structures import PointCloud
-from pc3d.synth.raw import CEILING, FLOOR, WALL, appearing_folder, surface_kinds
+from pc3d.synth.raw import CEILING, FLOOR, WALL, add_to_list, appearing_folder, surface_kinds, write_json, write_lines
 
+#: Raw label id of each of our classes and of other things that are annotated, as in ScanNet's own table.
+RAW_IDS = {"cabinet": 7, "bed": 11, "chair": 2, "sofa": 6, "table": 4, "door": 5, "window": 16, "bookshelf": 18, "picture": 15,
+           "counter": 35, "desk": 9, "curtain": 21, "refrigerator": 27, "shower curtain": 55, "toilet": 17, "sink": 14,
+           "bathtub": 42, "otherfurniture": 213, "wall": 1, "floor": 3, "ceiling": 41, "object": 1163}
 #: Surfaces that ScanNet annotates like objects: kind -> (raw label, NYU40 id).
 SURFACES = {WALL: ("wall", 1), FLOOR: ("floor", 2), CEILING: ("ceiling", 22)}
 
@@ -39,21 +41,21 @@ def export_scannet(cloud: PointCloud, folder: Path, *, annotated: bool = True) -
     if cloud.faces is None or cloud.superpoints is None:
         raise DataError(explain("a ScanNet scene is a mesh with superpoints", got=repr(cloud)))
     kinds = surface_kinds(cloud)
-    name, bare = folder.name, _bare(cloud)
+    name, bare = folder.name, bare_mesh(cloud)
     with appearing_folder(folder) as target:
         write_ply(bare, target / f"{name}_vh_clean_2.ply")
         if annotated:
             nyu = nyu_labels(cloud, kinds)
             write_ply(bare.replace(labels=nyu), target / f"{name}_vh_clean_2.labels.ply")
             segments = segment_ids(cloud, kinds)
-            _write_json(target / f"{name}_vh_clean_2.0.010000.segs.json", {
+            write_json(target / f"{name}_vh_clean_2.0.010000.segs.json", {
                 "params": {"kThresh": "0.01", "segMinVerts": "20"}, "sceneId": name, "segIndices": segments.tolist()})
-            _write_json(target / f"{name}.aggregation.json", {
-                "sceneId": f"scannet.{name}", "appId": "Aggregator.v2", "segGroups": _groups(cloud, kinds, segments),
+            write_json(target / f"{name}.aggregation.json", {
+                "sceneId": f"scannet.{name}", "appId": "Aggregator.v2", "segGroups": annotated_groups(cloud, kinds, segments),
                 "segmentsFile": f"scannet.{name}_vh_clean_2.0.010000.segs.json"})
 
 
-def _bare(cloud: PointCloud) -> PointCloud:
+def bare_mesh(cloud: PointCloud) -> PointCloud:
     """Coordinates, colours (with alpha, as in ScanNet) and faces."""
     rgb = np.full((len(cloud), 3), 128, np.uint8) if cloud.rgb is None else cloud.rgb
     return PointCloud(xyz=cloud.xyz, origin=cloud.origin, rgb=rgb, faces=cloud.faces,
@@ -79,7 +81,7 @@ def segment_ids(cloud: PointCloud, kinds: NDArray[np.int64]) -> NDArray[np.int64
     return first[segment.reshape(-1)]
 
 
-def _groups(cloud: PointCloud, kinds: NDArray[np.int64], segments: NDArray[np.int64]) -> list[dict[str, Any]]:
+def annotated_groups(cloud: PointCloud, kinds: NDArray[np.int64], segments: NDArray[np.int64]) -> list[dict[str, Any]]:
     """Objects in the order of their ids, then the surfaces."""
     assert cloud.instances is not None
     assert cloud.labels is not None
@@ -97,18 +99,6 @@ def finish_scannet(root: Path, split: str, names: list[str]) -> None:
     """Write what belongs to the set as a whole: the label map and the list of the split, earlier scenes kept in it."""
     rows = [*((name, nyu) for name, nyu in NYU40_IDS.items()), *SURFACES.values(), ("object", 40)]
     lines = ["id\traw_category\tcategory\tnyu40id\tnyu40class"]
-    lines += [f"{index}\t{name}\t{name}\t{nyu}\t{name}" for index, (name, nyu) in enumerate(rows, 1)]
-    _write_text(root / LABEL_MAP, lines)
-    path = root / f"scannetv2_{split}.txt"
-    earlier = path.read_text(encoding="utf-8").split() if path.is_file() else []
-    _write_text(path, sorted({*earlier, *names}))
-
-
-def _write_text(path: Path, lines: list[str]) -> None:
-    with atomic_file(path) as file:
-        file.write(("\n".join(lines) + "\n").encode())
-
-
-def _write_json(path: Path, value: Any) -> None:
-    with atomic_file(path) as file:
-        file.write(json.dumps(value).encode())
+    lines += [f"{RAW_IDS[name]}\t{name}\t{name}\t{nyu}\t{name}" for name, nyu in rows]
+    write_lines(root / LABEL_MAP, lines)
+    add_to_list(root / f"scannetv2_{split}.txt", names)

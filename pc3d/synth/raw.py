@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
+from pc3d.io.files import atomic_file
 from pc3d.structures import PointCloud
 
 #: What surface_kinds gives for points without an object.
@@ -47,3 +50,21 @@ def appearing_folder(folder: Path) -> Iterator[Path]:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write a text file, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(("\n".join(lines) + "\n").encode())
+
+
+def add_to_list(path: Path, names: Iterable[str]) -> None:
+    """Add names to a split list; those that are there stay."""
+    earlier = path.read_text(encoding="utf-8").split() if path.is_file() else []
+    write_lines(path, sorted({*earlier, *names}))
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write json, whole or not at all."""
+    with atomic_file(path) as file:
+        file.write(json.dumps(value).encode())

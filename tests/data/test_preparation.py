@@ -8,12 +8,15 @@ import os
 import numpy as np
 import pytest
 
+from pc3d import io
 from pc3d.cli import main
 from pc3d.data.preparation import prepare, scene_folders
-from pc3d.data.prepared import COLUMNS, check_scene, is_current, read_record, read_scene, write_scene
+from pc3d.data.prepared import ATTRIBUTES, COLUMNS, check_scene, is_current, read_record, read_scene, write_scene
+from pc3d.data.recipes import MODES, Choices, open_recipe
 from pc3d.data.scannetv2 import ScanNetV2
 from pc3d.errors import ConfigError, DataError, FileError, FormatError
 from pc3d.structures import PointCloud
+from pc3d.superpoints import segment_mesh
 
 
 @pytest.fixture
@@ -32,7 +35,7 @@ def test_a_scene_comes_back_as_it_was_but_for_faces_and_the_last_bits_of_normals
 
 
 def test_a_point_takes_28_bytes(scene, room):
-    assert sum(np.load(scene / f"{name}.npy").nbytes for name in COLUMNS) == 28 * len(room)
+    assert sum(np.load(scene / f"{name}.npy").nbytes for name in COLUMNS if name not in ATTRIBUTES) == 28 * len(room)
 
 
 def test_map_coordinates_keep_their_origin(tmp_path):
@@ -133,6 +136,38 @@ def test_a_faulty_scene_is_reported_with_its_file_and_the_rest_goes_on(scannet_r
     assert sorted(manifest["scenes"]) == ["test/scene0000_02", "train/scene0001_00"]
 
 
+def test_a_changed_label_map_makes_the_scenes_again(scannet_raw, tmp_path):
+    prepare(ScanNetV2.open(scannet_raw, ["train"]), tmp_path / "out")
+    path = scannet_raw / "scannetv2-labels.combined.tsv"
+    path.write_text(path.read_text() + "9999\tthrone\tchair\t5\tchair\n")
+    report = prepare(ScanNetV2.open(scannet_raw), tmp_path / "out")
+    assert (report.made, report.kept) == (4, 0)
+
+
+def test_superpoints_are_scannets_own_unless_the_stable_mode_is_asked_for(scannet_raw, tmp_path):
+    for mode in MODES:
+        out = tmp_path / mode
+        recipe = open_recipe("scannetv2", scannet_raw, Choices(("val",), superpoints=mode))
+        prepare(recipe, out)
+        mesh = io.read(scannet_raw / "scans/scene0000_01/scene0000_01_vh_clean_2.ply")
+        expected = segment_mesh(mesh.xyz, mesh.faces, exact=mode == "exact")
+        assert np.array_equal(read_scene(out / "val/scene0000_01").superpoints, expected)
+        assert json.loads((out / "manifest.json").read_text())["parameters"]["superpoints"]["exact"] == (mode == "exact")
+    assert open_recipe("scannetv2", scannet_raw).superpoints.exact
+
+
+@pytest.mark.parametrize(("dataset", "choices", "words"), [
+    ("scannet", Choices(), "one of scannetv2, scannet200"),
+    ("scannetv2", Choices(unit="room"), "no choice of unit"),
+    ("s3dis", Choices(superpoints="exact"), "no choice of superpoints"),
+    ("s3dis", Choices(unit="house"), "one of room, area"),
+    ("folder", Choices(superpoints="fast"), "one of exact, stable"),
+])
+def test_a_choice_that_a_data_set_does_not_know_is_refused(tmp_path, dataset, choices, words):
+    with pytest.raises(ConfigError, match=words):
+        open_recipe(dataset, tmp_path, choices)
+
+
 def test_nan_vertices_are_a_fault_of_their_scene(scannet_raw, tmp_path):
     path = scannet_raw / "scans/scene0000_00/scene0000_00_vh_clean_2.ply"
     data = bytearray(path.read_bytes())
@@ -148,7 +183,7 @@ def test_the_manifest_counts_hashes_and_names_versions_and_parameters(scannet_ra
     manifest = json.loads((tmp_path / "manifest.json").read_text())
     superpoints = len(np.unique(room.superpoints))
     assert manifest["splits"]["train"] == {"scenes": 2, "points": 2 * len(room), "superpoints": 2 * superpoints, "instances": 6}
-    assert manifest["parameters"]["superpoints"] == {"method": "mesh", "k_threshold": 0.01, "min_size": 20}
+    assert manifest["parameters"]["superpoints"] == {"k_threshold": 0.01, "min_size": 20, "exact": True}
     assert {"pc3d", "numpy", "torch", "format"} == set(manifest["versions"])
     assert len(manifest["scenes"]["val/scene0000_01"]["columns"]["xyz"]["sha256"]) == 64
 
@@ -186,4 +221,4 @@ def test_the_verb_prepares_and_its_exit_code_tells_of_faults(scannet_raw, tmp_pa
     assert "train/scene0000_00" in shown.err
     assert len(scene_folders(out)) == 4
     assert main(["prepare", "scannet", str(scannet_raw), str(out)]) == 4
-    assert "scannetv2, s3dis" in capsys.readouterr().err
+    assert "scannetv2, scannet200, scannetpp, s3dis, folder, inst_nostuff" in capsys.readouterr().err

@@ -92,6 +92,18 @@ def test_a_misnamed_room_file_is_found(s3dis_raw, room):
     assert len(read_room(s3dis_raw)[0]) == len(room)
 
 
+def test_an_area_is_its_rooms_one_after_another_with_objects_of_their_own(s3dis_raw, room):
+    recipe = S3DIS.open(s3dis_raw, unit="area")
+    assert [source.key for source in recipe.sources()] == ["Area_1/Area_1", "Area_5/Area_5"]
+    area, notes = recipe.read(recipe.sources()[0])
+    first, second = read_room(s3dis_raw)[0], read_room(s3dis_raw, "Area_1/office_2")[0]
+    assert notes == []
+    assert np.array_equal(area.xyz, np.concatenate([first.xyz, second.xyz]))
+    assert np.array_equal(area.labels, np.concatenate([first.labels, second.labels]))
+    assert np.array_equal(area.instances, np.concatenate([first.instances, second.instances + 7]))
+    assert recipe.parameters["unit"] == "area"
+
+
 def test_stairs_are_clutter_and_an_unknown_class_is_reported(s3dis_raw):
     folder = s3dis_raw / "Area_1/office_1/Annotations"
     (folder / "table_1.txt").rename(folder / "stairs_1.txt")
@@ -109,7 +121,7 @@ def test_points_without_an_annotation_stay_without_a_label(s3dis_raw):
     (s3dis_raw / "Area_1/office_1/Annotations/table_1.txt").unlink()
     cloud, notes = read_room(s3dis_raw)
     assert (cloud.labels == -1).sum() == 36
-    assert notes == ["36 points are in no annotation and stay without a label"]
+    assert notes == ["office_1: 36 points are in no annotation and stay without a label"]
 
 
 def test_a_room_without_annotations_or_points_is_its_own_fault(s3dis_raw, tmp_path):

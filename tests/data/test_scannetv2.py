@@ -10,8 +10,10 @@ import pytest
 
 from pc3d import io
 from pc3d.data import ScanDataset
+from pc3d.data.lists import read_split
 from pc3d.data.preparation import prepare
-from pc3d.data.scannetv2 import CHECKOUT, NYU40_IDS, ScanNetV2, group_instances, read_groups, read_label_map, read_split
+from pc3d.data.scannet_groups import Group, group_of_vertices, read_groups
+from pc3d.data.scannetv2 import LABEL_MAP, LISTS, NYU40_IDS, ScanNetV2, read_label_map
 from pc3d.errors import ConfigError, DataError, FileError, FormatError
 from pc3d.synth import SCANNET_CLASSES, export_scannet
 
@@ -68,11 +70,11 @@ def test_the_classes_are_the_benchmarks():
 
 
 def test_the_split_lists_of_the_repository_are_the_official_ones():
-    lists = {split: read_split(CHECKOUT / f"scannetv2_{split}.txt") for split in ("train", "val", "test")}
+    lists = {split: read_split(LISTS / f"scannetv2_{split}.txt") for split in ("train", "val", "test")}
     assert {split: len(set(names)) for split, names in lists.items()} == {"train": 1201, "val": 312, "test": 100}
     assert not set(lists["train"]) & set(lists["val"])
-    table = (CHECKOUT / "classes.tsv").read_text().splitlines()[1:]
-    assert [tuple(line.split("\t")) for line in table] == [
+    table = (LISTS / "classes.tsv").read_text().splitlines()[1:]
+    assert [tuple(line.split("\t")[:3]) for line in table] == [
         (str(label), name, str(nyu)) for label, (name, nyu) in enumerate(NYU40_IDS.items())]
 
 
@@ -108,10 +110,7 @@ def test_the_aggregation_of_the_full_mesh_is_never_taken_instead(scannet_raw):
 
 def test_a_few_missing_segments_and_overlaps_are_noted():
     groups = [("chair", [1, 2, 99]), ("table", [2, 3])]
-    from pc3d.data.scannetv2 import Group
-
-    instances, notes = group_instances(np.array([1, 2, 3, 4]), [Group(n, np.array(s)) for n, s in groups],
-                                       {"chair": 5, "table": 7}, where="here")
+    instances, notes = group_of_vertices(np.array([1, 2, 3, 4]), [Group(n, np.array(s)) for n, s in groups], where="here")
     assert instances.tolist() == [0, 1, 1, -1]
     assert len(notes) == 2
 
@@ -157,17 +156,18 @@ def test_broken_segments_name_their_file(scannet_raw, content):
 
 
 def test_the_label_map_must_have_its_columns_and_numbers(tmp_path):
-    path = tmp_path / "map.tsv"
+    path = tmp_path / LABEL_MAP
+    with pytest.raises(FileError, match="download script"):
+        read_label_map(tmp_path, "nyu40id")
     path.write_text("raw_category\tnyu40id\nchair\tfive\n")
-    with pytest.raises(FormatError, match=r"map\.tsv:2"):
-        read_label_map(path)
+    with pytest.raises(FormatError, match=r"combined\.tsv:2"):
+        read_label_map(tmp_path, "nyu40id")
     path.write_text("category\tnyu40id\nchair\t5\n")
     with pytest.raises(FormatError, match="raw_category"):
-        read_label_map(path)
+        read_label_map(tmp_path, "nyu40id")
     path.write_text("id\traw_category\tnyu40id\n1\t32\" tv \t25\n2\tblob\t\n")
-    assert read_label_map(path) == {'32" tv': 25, "blob": 0}
-    with pytest.raises(FileError, match="download script"):
-        read_label_map(tmp_path / "none.tsv")
+    assert read_label_map(tmp_path, "nyu40id") == {'32" tv': 25, "blob": 0}
+    assert read_label_map(tmp_path, "id") == {'32" tv': 1, "blob": 2}
 
 
 def test_a_folder_without_scenes_and_an_unknown_split_say_so(tmp_path, scannet_raw):
