@@ -3,20 +3,23 @@
 The peer is the same network with the same weights as it is usually run: spconv convolves (``ConvAlgo.Native``, its one
 algorithm that is right on a CPU), superpoint pooling and decoder are plain eager torch, and the masks are expanded to
 points and encoded in a Python loop. Superpoints and voxels are pc3d's own on both sides, which flatters the peer.
+
+The masks of an untrained network are all alike. So that reading instances has its usual work, both sides run the whole network
+and then read generated masks: all superpoints around a random place, one per query, with random classes.
 """
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator
 from dataclasses import replace
 from multiprocessing import get_context
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from pc3d.bench.compare import Row, compare, measure
 from pc3d.bench.decoder import EagerDecoder, about
@@ -25,7 +28,7 @@ from pc3d.config import ModelConfig
 from pc3d.data import collate, make_sample
 from pc3d.engine import Segmenter
 from pc3d.errors import DataError, explain
-from pc3d.models import build, to_instances
+from pc3d.models import Relation3D, build, to_instances
 from pc3d.nn.asam import ASAM
 from pc3d.structures import Instances, LayerOutput, PointBatch, PointCloud, Relation3DOutput
 from pc3d.superpoints import complete
@@ -34,12 +37,37 @@ CONFIG = ModelConfig(classes=tuple(f"class {i}" for i in range(18)))
 MB = 1e6
 
 
+def blobs(batch: PointBatch) -> Relation3DOutput:
+    """An output with masks around random places, within 15 to 60 cm, and random classes."""
+    generator = torch.Generator().manual_seed(0)
+    queries, centroids = CONFIG.decoder.num_queries, _mean(batch.xyz, batch.point_to_superpoint, batch.num_superpoints)
+    places = centroids[torch.randint(len(centroids), (queries,), generator=generator)]
+    radius = 0.15 + 0.45 * torch.rand(queries, 1, generator=generator)
+    masks = 20 * (radius - torch.cdist(places, centroids))
+    classes = 3 * torch.randn(1, queries, len(CONFIG.classes) + 1, generator=generator)
+    return Relation3DOutput([LayerOutput(classes, classes[..., 0], places[None], [masks])], [])
+
+
+class Blobs(nn.Module):
+    """A network that is run, and whose output is then another."""
+
+    def __init__(self, network: Relation3D, output: Relation3DOutput) -> None:
+        super().__init__()
+        self.network, self.output, self.config = network, output, network.config
+
+    def forward(self, batch: PointBatch) -> Relation3DOutput:
+        self.network(batch)
+        return self.output
+
+
 class Own:
     """pc3d as anyone would call it."""
 
     def __init__(self) -> None:
         torch.manual_seed(0)
-        self.scene, self.segmenter = make_scene(), Segmenter(build(CONFIG), "cpu")
+        self.scene, self.model = make_scene(), build(CONFIG).eval()
+        network = cast(Relation3D, Blobs(self.model, blobs(make_batch(self.scene))))
+        self.segmenter = Segmenter(network, "cpu")
 
     def __call__(self) -> Instances:
         """Mesh to instances."""
@@ -54,12 +82,14 @@ class Peer:
         model.load_state_dict(weights)
         self.scene, self.model = make_scene(), model.eval()
         self.decoder = EagerDecoder(self.model.decoder)
+        self.output = blobs(make_batch(self.scene))
 
     @torch.inference_mode()
     def __call__(self) -> list[dict[str, Any]]:
         """Mesh to instances."""
         batch = make_batch(self.scene)
-        return usual_instances(self.network(batch), batch)
+        self.network(batch)
+        return usual_instances(self.output, batch)
 
     def network(self, batch: PointBatch) -> Relation3DOutput:
         """Output of the one scan of a batch."""
@@ -139,10 +169,10 @@ def check(own: Own, peer: Peer) -> None:
     """Raise DataError unless the networks agree, and both read the same instances off one output."""
     batch = make_batch(own.scene)
     with torch.inference_mode():
-        output, other = own.segmenter.model(batch), peer.network(batch)
+        output, other = own.model(batch), peer.network(batch)
     for name in ("class_logits", "masks"):
         about(getattr(output.layers[-1], name)[0], getattr(other.layers[-1], name)[0])
-    instances, usual = to_instances(output, batch, 0, CONFIG), usual_instances(output, batch)
+    instances, usual = to_instances(peer.output, batch, 0, CONFIG), usual_instances(peer.output, batch)
     runs = [_run_lengths(instances[row].point_masks[0].astype(np.int32)) for row in range(len(instances))]
     if [entry["runs"] for entry in usual] != runs or [entry["label"] for entry in usual] != instances.labels.tolist():
         raise DataError(explain("the two sides read other instances off one output", got=f"{len(instances)} instances",
@@ -152,21 +182,23 @@ def check(own: Own, peer: Peer) -> None:
 def peak_memory(side: str) -> float:
     """Bytes that one run adds to what a fresh process holds with its network loaded."""
     own = Own()
-    run = own if side == "own" else Peer(own.segmenter.model.state_dict())
-    before = _resident()
+    run = own if side == "own" else Peer(own.model.state_dict())
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak begins anew
+    before = _status("VmRSS")
     run()
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 - before
+    return _status("VmHWM") - before
 
 
-def _resident() -> float:
-    with open("/proc/self/statm", encoding="ascii") as numbers:
-        return int(numbers.read().split()[1]) * float(resource.getpagesize())
+def _status(name: str) -> float:
+    """Bytes of one memory figure of this process."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return 1024 * float(next(line for line in lines if line.startswith(name)).split()[1])
 
 
 def run(rounds: int) -> Iterator[Row]:
     """Float32 beside the peer, with the peak memory of both; then bf16."""
     own = Own()
-    peer = Peer(own.segmenter.model.state_dict())
+    peer = Peer(own.model.state_dict())
     check(own, peer)
     with get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a process of its own for each: peaks never fall
         memory = {f"{side}_peak_mb": pool.apply(peak_memory, (side,)) / MB for side in ("own", "peer")}

@@ -26,7 +26,9 @@ def bench(
     as_json: Annotated[bool, typer.Option("--json", help="Print one json object a line, the machine first.")] = False,
 ) -> list[dict[str, Any]]:
     """Time pc3d on generated data, beside what people use today; outputs are compared before anything is timed."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # spinning threads turn 4 s into 20 where others work too
+    # Threads that spin for long turn 4 s into 20 where others work too; ones that sleep at once halve the speed of small ops.
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    os.environ.setdefault("GOMP_SPINCOUNT", "20000")
     import torch
 
     from pc3d.bench import BENCHMARKS
