@@ -76,7 +76,7 @@ class FrameMasks:
             raise DataError(explain("masks are planes of booleans", got=f"{masks.shape}", expected="(K, h, w)"))
         count = len(masks)
         _check_count(count)
-        areas = masks.reshape(count, -1).sum(axis=1)
+        areas = masks.sum(axis=(1, 2))
         layers: list[NDArray[np.uint16]] = [np.zeros(masks.shape[1:], np.uint16)]
         for row in np.argsort(-areas, kind="stable"):
             layer = layers[0] if not overlaps else next((one for one in layers if not one[masks[row]].any()), None)

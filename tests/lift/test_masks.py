@@ -38,6 +38,7 @@ def test_numbers_of_a_label_map_become_ids_in_order():
     assert masks.ids[0].tolist() == [[2, 2, 0], [3, 1, 0]]
     assert masks.areas.tolist() == [1, 2, 1]
     assert len(FrameMasks.empty()) == 0
+    assert len(FrameMasks.from_masks(np.zeros((0, 4, 5), bool))) == 0
 
 
 def test_more_masks_than_16_bits_can_name_are_refused():

@@ -1,50 +1,61 @@
 """Where the masks of a frame come from: files, the truth, or a 2D model; one small adapter each behind one call.
 
 A segmenter is called with a Frame and returns its FrameMasks. ``make_segmenter`` builds one from the words of the command
-line: ``masks:DIR``, ``sam:ID``, ``mask2former:ID``, ..., options after a question mark.
+line: ``masks:DIR``, ``sam2:facebook/sam2.1-hiera-tiny``, ``mask2former:FOLDER?score=0.6&skip=wall,floor``, ...
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Protocol
+from typing import Any, TypeVar
 
-from pc3d.errors import ConfigError, DataError, explain
-from pc3d.lift.masks import FrameMasks
+from pc3d.errors import ConfigError, explain
+from pc3d.lift.segmenters import prompted, universal
+from pc3d.lift.segmenters.base import GivenMasks, Segmenter
+from pc3d.lift.segmenters.cache import CachedSegmenter
 from pc3d.lift.segmenters.disk import MaskFolder
-from pc3d.structures import Frame
+from pc3d.lift.segmenters.prompted import AutomaticOptions, PromptedSegmenter
+from pc3d.lift.segmenters.universal import UniversalOptions, UniversalSegmenter
 
-__all__ = ["GivenMasks", "MaskFolder", "Segmenter", "make_segmenter"]
+__all__ = ["AutomaticOptions", "CachedSegmenter", "GivenMasks", "MaskFolder", "PromptedSegmenter", "Segmenter",
+           "UniversalOptions", "UniversalSegmenter", "make_segmenter"]
 
-
-class Segmenter(Protocol):
-    """Anything that finds the masks of a frame; raises FileError for a frame it has none for."""
-
-    def __call__(self, frame: Frame) -> FrameMasks:
-        """Masks of one frame."""
-
-
-class GivenMasks:
-    """Masks that are already there, by the names of their frames: the truth of a synthetic room, say."""
-
-    def __init__(self, masks: Mapping[str, FrameMasks]) -> None:
-        self.masks = masks
-
-    def __call__(self, frame: Frame) -> FrameMasks:
-        """The masks of the frame, none where nothing was given."""
-        if frame.name not in self.masks:
-            raise DataError(explain("no masks were given for the frame", where=f"frame {frame.name}"))
-        return self.masks[frame.name]
+Options = TypeVar("Options", AutomaticOptions, UniversalOptions)
 
 
 def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) -> Segmenter:
-    """Build a segmenter from ``kind:source?option=value&option=value``; raises ConfigError for what is not known."""
+    """Build a segmenter from ``kind:source?option=value&option=value``; raises ConfigError for what is not known.
+
+    ``source`` of a model is a folder or a Hugging Face id. With ``cache``, a folder, masks of a model are kept there.
+    """
     kind, _, rest = text.partition(":")
     source, _, query = rest.partition("?")
-    options = dict(part.partition("=")[::2] for part in query.split("&") if part)
-    if kind != "masks" or not source:
-        raise ConfigError(explain("unknown source of masks", got=repr(text), expected="masks:DIR"))
-    if options:
-        raise ConfigError(explain("masks:DIR takes no options", got=", ".join(options)))
-    return MaskFolder(Path(source))
+    given = dict(part.partition("=")[::2] for part in query.split("&") if part)
+    if not source or kind not in ("masks", *prompted.FAMILIES, *universal.FAMILIES):
+        raise ConfigError(explain("unknown source of masks", got=repr(text),
+                                  expected=", ".join(f"{name}:..." for name in ("masks", *prompted.FAMILIES,
+                                                                                *universal.FAMILIES))))
+    if kind == "masks":
+        if given:
+            raise ConfigError(explain("masks:PATH takes no options", got=", ".join(given)))
+        return MaskFolder(Path(source))
+    segmenter: Segmenter
+    if kind in prompted.FAMILIES:
+        segmenter = PromptedSegmenter(kind, source, device, _options(AutomaticOptions(), given))
+    else:
+        segmenter = UniversalSegmenter(kind, source, device, _options(UniversalOptions(), given))
+    return segmenter if cache is None else CachedSegmenter(segmenter, cache, text)
+
+
+def _options(defaults: Options, given: dict[str, str]) -> Options:
+    """Options by name, each in the type of its default."""
+    values: dict[str, Any] = {field.name: getattr(defaults, field.name) for field in fields(defaults)}
+    for name, text in given.items():
+        if name not in values:
+            raise ConfigError(explain("unknown option", got=repr(name), expected=", ".join(values)))
+        try:
+            values[name] = type(values[name])(text)
+        except ValueError as error:
+            raise ConfigError(explain(f"the option {name!r} is no number", got=repr(text))) from error
+    return type(defaults)(**values)

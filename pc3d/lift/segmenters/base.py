@@ -1,0 +1,30 @@
+"""What a segmenter is, and the simplest one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from pc3d.errors import DataError, explain
+from pc3d.lift.masks import FrameMasks
+from pc3d.structures import Frame
+
+
+class Segmenter(Protocol):
+    """Anything that finds the masks of a frame; raises FileError for a frame it has none for."""
+
+    def __call__(self, frame: Frame) -> FrameMasks:
+        """Masks of one frame."""
+
+
+class GivenMasks:
+    """Masks that are already there, by the names of their frames: the truth of a synthetic room, say."""
+
+    def __init__(self, masks: Mapping[str, FrameMasks]) -> None:
+        self.masks = masks
+
+    def __call__(self, frame: Frame) -> FrameMasks:
+        """The masks of the frame, none where nothing was given."""
+        if frame.name not in self.masks:
+            raise DataError(explain("no masks were given for the frame", where=f"frame {frame.name}"))
+        return self.masks[frame.name]

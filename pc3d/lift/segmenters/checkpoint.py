@@ -1,0 +1,104 @@
+"""Checkpoints of 2D models, from a folder or the Hugging Face hub; the one place that loads transformers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate, pad
+
+from pc3d.errors import BackendError, CheckpointError, explain, require_package
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """A model ready to run, and what its preprocessor_config.json says."""
+
+    model: Any
+    settings: dict[str, Any]
+    source: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        return next(self.model.parameters()).device
+
+
+def load(source: str, architecture: str, types: Collection[str], device: str = "cpu") -> Checkpoint:
+    """Load a safetensors checkpoint of a named architecture; nothing in it is ever unpickled.
+
+    ``source`` is a folder or a hub id; ``types`` are the model types that the config may name. Raises BackendError without
+    transformers, CheckpointError for what is not there, is another model, or lacks weights.
+    """
+    require_package("transformers", extra="lift", purpose=f"running {architecture}")
+    import transformers
+
+    if not hasattr(transformers, architecture):
+        raise BackendError(explain(f"this transformers does not know {architecture}", got=transformers.__version__,
+                                   do="Install a newer one: pip install -U transformers"))
+    found = _config(source).get("model_type")
+    if found not in types:
+        raise CheckpointError(explain("the checkpoint is of another model", where=source, got=found,
+                                      expected=" or ".join(sorted(types))))
+    try:
+        model, report = getattr(transformers, architecture).from_pretrained(source, use_safetensors=True,
+                                                                            output_loading_info=True)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise CheckpointError(explain("the checkpoint cannot be loaded", where=source, got=str(error).split("\n")[0][:300],
+                                      expected="a folder with config.json and model.safetensors, or a hub id")) from error
+    if report["missing_keys"]:
+        missing = sorted(report["missing_keys"])
+        raise CheckpointError(explain("the checkpoint lacks weights", where=source, got=f"no {', '.join(missing[:3])}",
+                                      expected=f"all of {architecture}"))
+    return Checkpoint(model.eval().requires_grad_(False).to(_device(device)), _settings(source), source)
+
+
+def _device(name: str) -> str:
+    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+
+
+def _config(source: str) -> dict[str, Any]:
+    content = _json_file(source, "config.json")
+    if content is None:
+        raise CheckpointError(explain("there is no checkpoint", where=source,
+                                      expected="a folder with config.json, or an id on the Hugging Face hub",
+                                      do="Gated models (SAM 3) need `hf auth login` first; without a network, give a folder."))
+    return content
+
+
+def _settings(source: str) -> dict[str, Any]:
+    return _json_file(source, "preprocessor_config.json") or {}
+
+
+def _json_file(source: str, name: str) -> dict[str, Any] | None:
+    """A json file of a checkpoint, None where it has none."""
+    from transformers.utils import cached_file
+
+    if Path(source).exists():
+        found: str | Path | None = Path(source) / name if (Path(source) / name).is_file() else None
+    else:
+        try:
+            found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
+        except (OSError, ValueError):
+            return None
+    if found is None:
+        return None
+    try:
+        content = json.loads(Path(found).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise CheckpointError(explain("the file is no json", where=f"{source}/{name}", got=str(error)[:100])) from error
+    return content if isinstance(content, dict) else None
+
+
+def prepare(rgb: Tensor, size: tuple[int, int], padded: tuple[int, int], mean: Collection[float],
+            std: Collection[float]) -> Tensor:
+    """Pixel values (1, 3, H, W) of an image (h, w, 3) uint8: resized to ``size``, normalised, zeros up to ``padded``."""
+    values = rgb.permute(2, 0, 1)[None].float() / 255
+    values = interpolate(values, size=size, mode="bilinear", antialias=True, align_corners=False)
+    low, high = (torch.tensor(tuple(one), device=values.device).reshape(1, 3, 1, 1) for one in (mean, std))
+    return pad((values - low) / high, (0, padded[1] - size[1], 0, padded[0] - size[0]))

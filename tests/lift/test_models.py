@@ -1,0 +1,344 @@
+"""2D models, each as a tiny random checkpoint of its real architecture: loaded from a folder, run, read, lifted.
+
+Random weights find nothing sensible: what is tested is that images go in as each model wants them and that what comes out is
+read as it means; results with released weights are not tested here.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from pc3d.errors import CheckpointError, ConfigError
+from pc3d.lift import lift
+from pc3d.lift.segmenters import (
+    AutomaticOptions,
+    CachedSegmenter,
+    PromptedSegmenter,
+    UniversalOptions,
+    UniversalSegmenter,
+    make_segmenter,
+    prompted,
+    universal,
+)
+from pc3d.lift.segmenters.checkpoint import prepare
+from pc3d.lift.segmenters.prompted import boxes_of, stability, suppress
+from pc3d.lift.segmenters.universal import crop
+from pc3d.structures import Camera, Frame
+
+transformers = pytest.importorskip("transformers")
+
+VISION = {"hidden_size": 16, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64,
+          "patch_size": 8, "window_size": 4, "global_attn_indexes": [1], "num_pos_feats": 8, "mlp_dim": 32}
+PROMPT = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
+DECODER = {"hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "attention_downsample_rate": 2,
+           "iou_head_hidden_dim": 16, "iou_head_depth": 2}
+HIERA = {"model_type": "sam2_hiera_det_model", "hidden_size": 8, "num_attention_heads": 1, "image_size": [64, 64],
+         "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [8, 16, 32, 64],
+         "num_attention_heads_per_stage": [1, 1, 2, 2], "window_size_per_stage": [4, 2, 2, 2], "global_attention_blocks": [3],
+         "window_positional_embedding_background_size": [4, 4]}
+PYRAMID = {"backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]], "fpn_hidden_size": 16}
+VIT3 = {"model_type": "sam3_vit_model", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
+        "num_attention_heads": 2, "image_size": 56, "patch_size": 14, "window_size": 2, "global_attn_indexes": [1],
+        "pretrain_image_size": 28}
+
+
+def make_sam(config, model, **decoder):
+    return model(config(vision_config=VISION, prompt_encoder_config=PROMPT, mask_decoder_config={**DECODER, **decoder}))
+
+
+def make_sam2():
+    vision = {"backbone_config": HIERA, "backbone_channel_list": [64, 32, 16, 8], **PYRAMID}
+    return transformers.Sam2Model(transformers.Sam2Config(
+        vision_config=vision, prompt_encoder_config={**PROMPT, "patch_size": 16}, mask_decoder_config=DECODER))
+
+
+def make_sam3():
+    vision = {"model_type": "sam3_vision_model", "backbone_config": VIT3, "scale_factors": [4.0, 2.0, 1.0, 0.5], **PYRAMID}
+    prompt = {**PROMPT, "image_size": 56, "patch_size": 14}
+    return transformers.Sam3TrackerModel(transformers.Sam3TrackerConfig(
+        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=DECODER))
+
+
+def make_mask_former(config, model, **more):
+    swin = transformers.SwinConfig(image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
+                                   out_features=["stage1", "stage2", "stage3", "stage4"])
+    names = {0: "wall", 1: "chair", 2: "table"}
+    return model(config(backbone_config=swin, mask_feature_size=32, id2label=names, **more))
+
+
+def make_mask2former():
+    return make_mask_former(transformers.Mask2FormerConfig, transformers.Mask2FormerForUniversalSegmentation, hidden_dim=32,
+                            feature_size=32, encoder_layers=1, decoder_layers=2, num_attention_heads=2, dim_feedforward=16,
+                            encoder_feedforward_dim=16, num_queries=7)
+
+
+def make_maskformer():
+    detr = transformers.DetrConfig(d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, num_queries=7,
+                                   decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, use_timm_backbone=False,
+                                   use_pretrained_backbone=False, backbone=None, backbone_config=transformers.ResNetConfig())
+    return make_mask_former(transformers.MaskFormerConfig, transformers.MaskFormerForInstanceSegmentation,
+                            decoder_config=detr, fpn_feature_size=32)
+
+
+def make_eomt():
+    return transformers.EomtForUniversalSegmentation(transformers.EomtConfig(
+        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=8, num_blocks=1, num_queries=6,
+        num_upscale_blocks=1, mlp_ratio=2, id2label={0: "wall", 1: "chair"}))
+
+
+MAKERS = {
+    "sam": lambda: make_sam(transformers.SamConfig, transformers.SamModel),
+    "samhq": lambda: make_sam(transformers.SamHQConfig, transformers.SamHQModel, vit_dim=16),
+    "sam2": make_sam2, "sam3": make_sam3, "mask2former": make_mask2former, "maskformer": make_maskformer, "eomt": make_eomt,
+}
+SETTINGS = {"mask2former": {"size": {"shortest_edge": 64, "longest_edge": 128}, "size_divisor": 32},
+            "maskformer": {"size": {"shortest_edge": 64, "longest_edge": 128}, "size_divisor": 32}}
+ALL = AutomaticOptions(points=4, batch=6, iou=-1e9, stability=0.0, nms=0.95)
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory):
+    """One folder for each family, as save_pretrained writes them."""
+    root = tmp_path_factory.mktemp("checkpoints")
+    for name, make in MAKERS.items():
+        torch.manual_seed(0)
+        make().save_pretrained(root / name)
+        (root / name / "preprocessor_config.json").write_text(json.dumps(SETTINGS.get(name, {})))
+    return root
+
+
+def frame_of(rgb) -> Frame:
+    camera = Camera(rgb.shape[1], rgb.shape[0], 50.0, 50.0, rgb.shape[1] / 2, rgb.shape[0] / 2)
+    return Frame("0", camera, camera, np.eye(4), lambda: rgb, None)
+
+
+def noise(height=40, width=60, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def test_every_family_is_tested_here():
+    assert set(MAKERS) == {*prompted.FAMILIES, *universal.FAMILIES}
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_checkpoint_folder_is_loaded_and_lifted_to_instances(name, checkpoints, scene):
+    everything = "points=3&iou=-9&stability=0" if name in prompted.FAMILIES else "score=0&mask=0&overlap=0"
+    segmenter = make_segmenter(f"{name}:{checkpoints / name}?{everything}")
+    found, lifter = lift(scene.cloud, scene.frames[:3], segmenter)
+    votes = lifter.votes()
+    assert votes.num_frames == 3
+    assert votes.num_masks >= 3
+    assert votes.counts.sum() > 0
+    assert found.classes == (segmenter.classes or ("object",))
+    assert (votes.labels >= 0).all() == (name in universal.FAMILIES)
+
+
+@pytest.mark.parametrize("name", prompted.FAMILIES)
+def test_channels_range_and_padding_are_what_the_model_was_made_for(name, checkpoints, monkeypatch):
+    """Red must arrive as the first channel, in units of ImageNet's (or SAM 3's) deviations, padding as exact zeros."""
+    segmenter, seen = PromptedSegmenter(name, str(checkpoints / name), options=ALL), []
+    model = segmenter.checkpoint.model
+    whole = model.get_image_embeddings
+    monkeypatch.setattr(model, "get_image_embeddings", lambda pixels: seen.append(pixels) or whole(pixels))
+    red = np.zeros((32, 64, 3), np.uint8)
+    red[..., 0] = 255
+    segmenter(frame_of(red))
+    (pixels,) = seen
+    mean, std = (torch.tensor(one) for one in segmenter.family.mean_std)
+    expected = (torch.tensor([1.0, 0, 0]) - mean) / std
+    size = segmenter.size
+    assert pixels.shape == (1, 3, size, size)
+    filled = pixels if segmenter.family.stretch else pixels[:, :, :size // 2]
+    torch.testing.assert_close(filled.amin((0, 2, 3)), expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(filled.amax((0, 2, 3)), expected, atol=1e-5, rtol=0)
+    if not segmenter.family.stretch:
+        assert (pixels[:, :, size // 2:] == 0).all()
+
+
+@pytest.mark.parametrize("name", prompted.FAMILIES)
+def test_masks_cover_the_image_without_the_padding(name, checkpoints):
+    segmenter = PromptedSegmenter(name, str(checkpoints / name), options=ALL)
+    masks = segmenter(frame_of(noise(32, 64)))
+    height, width = masks.ids.shape[1:]
+    assert (height == width) == segmenter.family.stretch
+    assert segmenter.family.stretch or height * 2 == width
+
+
+@pytest.mark.parametrize("name", prompted.FAMILIES)
+def test_points_and_boxes_prompt_one_object(name, checkpoints):
+    segmenter = PromptedSegmenter(name, str(checkpoints / name), options=ALL)
+    frame = frame_of(noise())
+    assert len(segmenter.prompt(frame, points=np.array([[30, 20], [5, 5]]), labels=np.array([1, 0]))) == 1
+    assert len(segmenter.prompt(frame, box=np.array([10, 10, 40, 30]))) == 1
+
+
+def test_filters_of_automatic_masks_are_honoured(checkpoints):
+    source = str(checkpoints / "sam2")
+    everything = PromptedSegmenter("sam2", source, options=ALL)(frame_of(noise()))
+    assert len(PromptedSegmenter("sam2", source, options=replace(ALL, iou=1e9))(frame_of(noise()))) == 0
+    assert len(PromptedSegmenter("sam2", source, options=replace(ALL, stability=1.1))(frame_of(noise()))) == 0
+    assert 0 < len(PromptedSegmenter("sam2", source, options=replace(ALL, nms=0.3))(frame_of(noise()))) < len(everything)
+
+
+def test_batches_of_prompts_change_nothing(checkpoints):
+    source = str(checkpoints / "sam")
+    one, many = (PromptedSegmenter("sam", source, options=replace(ALL, batch=batch))(frame_of(noise())) for batch in (1, 16))
+    assert np.array_equal(one.ids, many.ids)
+    np.testing.assert_allclose(one.scores, many.scores, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------------------- boxes and suppression
+
+
+def test_boxes_stability_and_suppression():
+    masks = torch.zeros(4, 20, 30, dtype=torch.bool)
+    masks[0, 2:12, 3:13] = masks[1, 2:12, 4:14] = masks[2, 15:18, 20:30] = True
+    boxes = boxes_of(masks)
+    assert boxes[:3].tolist() == [[3, 2, 13, 12], [4, 2, 14, 12], [20, 15, 30, 18]]
+    assert (boxes[3, 2:] == boxes[3, :2]).all()
+    scores = torch.tensor([0.8, 0.9, 0.5, 1.0])
+    assert suppress(boxes, scores, 0.7).tolist() == [1, 2]         # 90 of 110 pixels in common; empty ones never stay
+    assert suppress(boxes, scores, 0.85).tolist() == [1, 0, 2]
+    logits = torch.tensor([[[-3.0, -0.5, 0.5, 3.0]], [[-3.0, -3.0, 3.0, 3.0]]])
+    assert stability(logits).tolist() == pytest.approx([1 / 3, 1.0])
+
+
+# ---------------------------------------------------------------------------------------- what transformers gets wrong
+
+
+def queries(*masks, labels, sure=9.0, classes=3) -> tuple[torch.Tensor, torch.Tensor]:
+    """Class and mask logits of queries that are sure of what they say."""
+    class_logits = torch.zeros(len(masks), classes + 1)
+    for row, label in enumerate(labels):
+        class_logits[row, label] = sure
+    return class_logits, torch.stack([torch.where(torch.as_tensor(mask), 6.0, -6.0) for mask in masks])
+
+
+@pytest.fixture
+def segmenter(checkpoints):
+    return UniversalSegmenter("mask2former", str(checkpoints / "mask2former"))
+
+
+def test_padding_is_cropped_so_that_borders_stay_where_they_are(segmenter):
+    """640 x 480 becomes 800 x 1066, padded to 800 x 1088: uncropped, a border at column 576 would come back at 562."""
+    segmenter.checkpoint.settings.update(size={"shortest_edge": 800, "longest_edge": 1333})
+    size, padded = segmenter.sizes(480, 640)
+    assert (size, padded) == ((800, 1067), (800, 1088))
+    columns = (torch.arange(272) + 0.5) * 4                         # logits are a quarter of the padded image
+    border = 576 / 640 * 1067
+    logits = torch.where(columns[None, None] < border, 6.0, -6.0).expand(1, 200, 272)
+    masks = segmenter.masks(queries(np.ones((1, 1), bool), labels=[1])[0], crop(logits, size, padded))
+    height, width = masks.ids.shape[1:]
+    found = (masks.ids[0] > 0).sum(axis=1).mean() / width * 640
+    assert abs(found - 576) < 640 / width
+    assert (height, width) == (200, 267)
+
+
+def test_pixels_that_no_query_is_sure_of_stay_void(segmenter):
+    quarter = np.zeros((20, 40), bool)
+    quarter[:10, :20] = True
+    masks = segmenter.masks(*queries(quarter, labels=[1]))
+    assert masks.areas.tolist() == [200]
+    assert masks.classes[masks.labels[0]] == "chair"
+    assert len(segmenter.masks(*queries(np.zeros((20, 40), bool), labels=[1]))) == 0
+
+
+def test_a_query_gives_one_mask_with_its_best_label_and_doubles_are_dropped(segmenter):
+    left, right = np.zeros((20, 40), bool), np.zeros((20, 40), bool)
+    left[:, :20], right[:, 20:] = True, True
+    masks = segmenter.masks(*queries(left, right, left, labels=[1, 2, 2]))
+    assert sorted(masks.areas.tolist()) == [400, 400]
+    assert len(masks) == 2
+
+
+def test_every_threshold_is_honoured(segmenter):
+    class_logits, mask_logits = queries(np.ones((20, 40), bool), labels=[2], sure=1.0)    # p = e / (e + 3) = 0.475
+    assert len(segmenter.masks(class_logits, mask_logits)) == 0
+    segmenter.options = UniversalOptions(score=0.4)
+    found = segmenter.masks(class_logits, mask_logits)
+    assert found.scores[0] == pytest.approx(0.475 * torch.tensor(6.0).sigmoid().item(), abs=2e-3)
+    segmenter.options = UniversalOptions(score=0.4, mask=0.999)
+    assert len(segmenter.masks(class_logits, mask_logits)) == 0
+    large, half = np.ones((20, 40), bool), np.zeros((20, 40), bool)
+    half[:, :20] = True
+    both = queries(half, large, labels=[1, 2])
+    both[0][1, 2] = 4.0                                              # less sure: keeps the half that is left, too little of it
+    segmenter.options = UniversalOptions()
+    assert segmenter.masks(*both).areas.tolist() == [400]
+    segmenter.options = UniversalOptions(overlap=0.4)
+    assert segmenter.masks(*both).areas.tolist() == [400, 400]
+
+
+def test_classes_can_be_left_out(checkpoints):
+    segmenter = make_segmenter(f"mask2former:{checkpoints / 'mask2former'}?skip=wall")
+    whole = np.ones((20, 40), bool)
+    assert len(segmenter.masks(*queries(whole, labels=[0]))) == 0
+    assert len(segmenter.masks(*queries(whole, labels=[1]))) == 1
+    with pytest.raises(ConfigError, match="knows no such class; got floor; expected some of wall, chair, table"):
+        make_segmenter(f"mask2former:{checkpoints / 'mask2former'}?skip=wall,floor")
+
+
+def test_pixel_values_are_resized_normalised_and_padded():
+    rgb = torch.zeros(4, 6, 3, dtype=torch.uint8)
+    rgb[..., 2] = 255
+    values = prepare(rgb, (8, 12), (16, 16), (0.5, 0.4, 0.3), (0.1, 0.2, 0.7))
+    assert values.shape == (1, 3, 16, 16)
+    torch.testing.assert_close(values[0, :, 3, 3], torch.tensor([-5.0, -2.0, 1.0]))
+    assert (values[:, :, 8:] == 0).all()
+    assert (values[:, :, :, 12:] == 0).all()
+
+
+# ------------------------------------------------------------------------------------------------------ cache and faults
+
+
+def test_a_cached_answer_is_given_without_the_model_and_a_damaged_one_is_made_again(tmp_path, checkpoints):
+    inner, calls = make_segmenter(f"mask2former:{checkpoints / 'mask2former'}?score=0&overlap=0"), []
+    cached = CachedSegmenter(lambda frame: calls.append(1) or inner(frame), tmp_path, "one")
+    first, again = cached(frame_of(noise())), cached(frame_of(noise()))
+    assert len(calls) == 1
+    for name in ("ids", "scores", "labels"):
+        assert np.array_equal(getattr(first, name), getattr(again, name))
+    assert first.classes == again.classes == ("wall", "chair", "table")
+    cached(frame_of(noise(seed=1)))
+    CachedSegmenter(lambda frame: calls.append(1) or inner(frame), tmp_path, "two")(frame_of(noise()))
+    assert len(calls) == 3
+    for path in tmp_path.iterdir():
+        path.write_bytes(path.read_bytes()[:100])
+    assert np.array_equal(cached(frame_of(noise())).ids, first.ids)
+    assert len(calls) == 4
+
+
+def test_checkpoints_that_are_not_what_they_are_called_are_refused(checkpoints, tmp_path):
+    with pytest.raises(CheckpointError, match=r"of another model; got sam2; expected sam$"):
+        make_segmenter(f"sam:{checkpoints / 'sam2'}")
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        make_segmenter(f"eomt:{tmp_path}")
+    (tmp_path / "config.json").write_text((checkpoints / "eomt/config.json").read_text())
+    with pytest.raises(CheckpointError, match="the checkpoint cannot be loaded"):
+        make_segmenter(f"eomt:{tmp_path}")
+    from safetensors.torch import load_file, save_file
+    weights = load_file(checkpoints / "eomt/model.safetensors")
+    weights.pop("class_predictor.weight")
+    save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"lacks weights; got no class_predictor\.weight"):
+        make_segmenter(f"eomt:{tmp_path}")
+
+
+def test_options_are_checked_by_name_and_type(checkpoints):
+    with pytest.raises(ConfigError, match=r"unknown option; got 'text'; expected points, batch, iou, stability, nms"):
+        make_segmenter(f"sam3:{checkpoints / 'sam3'}?text=chair")
+    with pytest.raises(ConfigError, match="'points' is no number; got 'many'"):
+        make_segmenter(f"sam:{checkpoints / 'sam'}?points=many")
+
+
+def test_segmenters_are_imported_without_transformers():
+    code = "import sys, pc3d.lift.segmenters; print([m for m in ('transformers', 'torchvision') if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
