@@ -113,7 +113,9 @@ def build_library(target: Path, work: Path, home: Path | None) -> None:
     if home:
         libraries += [f"-L{cudart_folder(home)}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
     objects = [obj for _, obj, _ in jobs]
-    link = [*cxx, "-shared", *map(str, objects), *libraries]
+    # A kernel that is called but was never written is an error here, and not when the library is loaded.
+    complete = ["-Wl,--no-undefined"] if sys.platform == "linux" else []
+    link = [*cxx, "-shared", *complete, *map(str, objects), *libraries]
     key = build_key([cpp, nvcc, libraries], torch, cxx, home)
 
     work.mkdir(parents=True, exist_ok=True)

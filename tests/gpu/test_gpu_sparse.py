@@ -12,7 +12,7 @@ from pc3d.ops.sparse_conv import sparse_conv
 from pc3d.ops.sparse_map import coarse_keys, kernel_map
 
 pytestmark = pytest.mark.gpu
-needs_kernels = pytest.mark.skipif(not has_kernel("sparse_conv_tiled", "CUDA"), reason="the library has no CUDA kernels")
+needs_kernels = pytest.mark.skipif(not has_kernel("sparse_conv_tiled", "CUDA"), reason="needs a CUDA device and kernels for it")
 
 
 def test_maps_are_those_of_the_cpu() -> None:
