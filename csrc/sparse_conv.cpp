@@ -12,6 +12,10 @@
 #include <optional>
 #include <vector>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 namespace pc3d {
 namespace {
 
@@ -124,6 +128,20 @@ class Norms {
   std::vector<Sum<T>> values_;
 };
 
+// An uninitialised result. Fresh memory of a large one comes in large pages where the system has them: a page fault for each
+// 4 kB of the outputs takes a tenth of the time of a network.
+template <class T>
+Tensor result_like(const Tensor& x, int64_t rows, int64_t columns) {
+  Tensor y = empty(x, {rows, columns}, x.scalar_type());
+#if defined(__linux__)
+  constexpr uintptr_t page = 2 << 20;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(y.mutable_data_ptr());
+  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + y.numel() * sizeof(T)) / page * page;
+  if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
+#endif
+  return y;
+}
+
 struct Call {
   std::vector<Tensor> xs;
   Tensor weight;
@@ -151,7 +169,7 @@ std::vector<Tensor> convolve(const Call& call) {
   const Norms<T> norm(call.scales, call.shifts, panels.vectors * panels.width);
   std::vector<Tensor> results;
   for (int64_t i = 0; i < call.raw + norms; ++i)
-    results.push_back(empty(call.xs[0], {call.num_out, columns}, call.xs[0].scalar_type()));
+    results.push_back(result_like<T>(call.xs[0], call.num_out, columns));
 
   const auto outputs = [&](int64_t row, int64_t column) {
     const int64_t at = row * columns + column;

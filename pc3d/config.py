@@ -50,6 +50,7 @@ class BackboneConfig(Config):
     voxel_size: float = Field(0.02, gt=0)                # metres
     spatial_shape: Literal["even", "batch"] = "even"     # even: no voxel is lost. Paper: batch, max(coord + 1, 128)
     engine: Literal["auto", "native", "spconv"] = "auto"
+    precision: Literal["float32", "bfloat16"] = "float32"  # of its features; sums, norms and parameters stay float32
 
 
 class DecoderConfig(Config):

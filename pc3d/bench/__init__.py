@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pc3d.bench import decoder, inference, lift, steps, superpoints
+from pc3d.bench import decoder, inference, lift, sparse_conv, steps, superpoints
 from pc3d.bench.compare import Row
 
 #: Name -> the function that yields its rows, given the number of rounds.
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[int], Iterator[Row]]] = {
     "lift": lift.run,
     "steps": steps.run,
     "superpoints": superpoints.run,
+    "sparse_conv": sparse_conv.run,
     "decoder": decoder.run,
     "inference": inference.run,
 }

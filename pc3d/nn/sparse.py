@@ -137,8 +137,8 @@ class _SparseConvolution(nn.Module):
 
     def convolve(self, features: Tensor, pairs: KernelMap) -> Tensor:
         self.check_channels(features)
-        y = sparse_conv(features, self.weight.flatten(1, 3), pairs)
-        return y if self.bias is None else y + self.bias
+        y = sparse_conv(features, self.weight.flatten(1, 3).to(features.dtype), pairs)
+        return y if self.bias is None else y + self.bias.to(y.dtype)
 
     def check_channels(self, features: Tensor) -> None:
         if features.shape[1] != self.in_channels:
@@ -155,7 +155,8 @@ class SubMConv3d(_SparseConvolution):
     def forward(self, x: SparseTensor) -> SparseTensor:
         if self.kernel_size == (1, 1, 1):
             self.check_channels(x.features)
-            return x.replace_feature(F.linear(x.features, self.weight.flatten(1), self.bias))
+            bias = None if self.bias is None else self.bias.to(x.features.dtype)
+            return x.replace_feature(F.linear(x.features, self.weight.flatten(1).to(x.features.dtype), bias))
         y = self.convolve(x.sites.into_sorted(x.features), x.sites.submanifold_map(self.kernel_size))
         return x.replace_feature(x.sites.from_sorted(y))
 
@@ -319,8 +320,12 @@ class Engine:
     SparseInverseConv3d: Callable[..., nn.Module]
 
 
+def _unchanged(x: SparseTensor) -> SparseTensor:
+    return x
+
+
 def _native_engine() -> Engine:
-    return Engine(lambda x: x, SubMConv3d, SparseConv3d, SparseInverseConv3d)
+    return Engine(_unchanged, SubMConv3d, SparseConv3d, SparseInverseConv3d)
 
 
 def _spconv_engine() -> Engine:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from pc3d.config import BackboneConfig
 from pc3d.nn.norm import BatchNorm
 from pc3d.nn.sparse import Engine, SparseTensor, engine
+from pc3d.nn.unet_one_pass import OnePass
 
 
 class UNet(nn.Module):
@@ -28,16 +29,26 @@ class UNet(nn.Module):
         self.input_conv = nn.Sequential(self.engine.SubMConv3d(in_channels, width, 3))
         self.unet = UBlock(self.engine, config.channels, config.block_reps)
         self.output_layer = nn.Sequential(*_norm_relu(width))
+        self.precision = torch.bfloat16 if config.precision == "bfloat16" else None
+        self.one_pass = OnePass()
 
     def forward(self, features: Tensor, voxel_coords: Tensor, spatial_shape: Sequence[int], batch_size: int) -> Tensor:
         """Args: features (V, Cin); voxel_coords (V, 4) int32 scan, x, y, z, unique, in any order; voxels per axis; scans B.
 
         Row i of the result belongs to row i of the input, though voxels are in key order in between.
         """
-        given = SparseTensor(features, voxel_coords, spatial_shape, batch_size)
+        given = SparseTensor(features.to(self.precision or features.dtype), voxel_coords, spatial_shape, batch_size)
         x = self.engine.tensor(given.in_key_order())
-        x = self.unet(_apply(self.input_conv, x))
-        return given.sites.from_sorted(self.output_layer(x.features))
+        if self.one_pass.serves(self, x):
+            y = self.one_pass.run(self, x)
+        else:
+            y = self.output_layer(self.unet(_apply(self.input_conv, x)).features)
+        return given.sites.from_sorted(y).to(features.dtype)
+
+    def train(self, mode: bool = True) -> UNet:
+        """Switch to training or evaluation, and forget weights packed for it: see OnePass."""
+        self.one_pass.kept.clear()
+        return super().train(mode)
 
 
 class UBlock(nn.Module):

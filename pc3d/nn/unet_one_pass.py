@@ -1,0 +1,121 @@
+"""The U-Net for inference, with the norms folded: each convolution adds, normalises and activates what it has just summed.
+
+Equal to the modules run one after another, up to the rounding of float32. A residual block
+
+    y = i(x) + conv2(relu(norm2(conv1(relu(norm1(x))))))
+
+becomes two passes over memory: conv1 gives relu(norm2(.)) alone; conv2 starts from i(x) and gives y beside relu(norm(y)) for
+each norm that reads y next. Concatenated inputs are read where they lie.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from pc3d.nn.norm import BatchNorm
+from pc3d.nn.sparse import Sites, SparseTensor
+from pc3d.ops._library import has_kernel
+from pc3d.ops.sparse_conv import pack_weight, sparse_conv_norm_relu
+from pc3d.ops.sparse_map import KernelMap
+
+Blocks = Sequence[Any]           # ResidualBlock, of pc3d.nn.unet, which imports this module
+
+Norm = tuple[Tensor, Tensor]     # scale and shift per channel
+
+
+class OnePass:
+    """Runs UNets; keeps their weights as the kernels read them, until they change.
+
+    A change is seen by its version counter. Writing through ``parameter.data`` leaves that as it is: call ``train()`` and
+    ``eval()`` of the network after it, which forget what is kept.
+    """
+
+    def __init__(self) -> None:
+        self.kept: WeakKeyDictionary[nn.Module, tuple[Any, Tensor, Tensor | None]] = WeakKeyDictionary()
+
+    def __reduce__(self) -> tuple[type[OnePass], tuple[()]]:
+        return OnePass, ()       # a copy packs for itself
+
+    def serves(self, network: nn.Module, x: Any) -> bool:
+        """Whether this network and input can be run so: by native kernels, without gradients, statistics or hooks to call."""
+        return (isinstance(x, SparseTensor) and not torch.is_grad_enabled()
+                and has_kernel("sparse_conv_norm_relu", x.features.device.type.upper())
+                and not any(m.training or m._forward_hooks or m._forward_pre_hooks for m in network.modules()))
+
+    def run(self, network: Any, x: SparseTensor) -> Tensor:
+        """Features (V, channels[0]) of the voxels of x, in its order."""
+        first, last = network.unet.blocks[0].conv_branch[0], network.output_layer[0]
+        convolution = network.input_conv[0]
+        pairs = x.sites.submanifold_map(convolution.kernel_size)
+        raw, active = self.convolve(convolution, [x.features], pairs, norms=[fold(first)])
+        y, = self.level(network.unet, x.moved(raw, x.sites), active, [fold(last)])
+        return y
+
+    def level(self, level: Any, x: SparseTensor, active: Tensor, norms: Sequence[Norm]) -> list[Tensor]:
+        """A UBlock; ``active`` is x as its first block reads it, the results are y as ``norms`` read it."""
+        if level.u is None:
+            return self.blocks(level.blocks, x.sites, [x.features], [active], norms, raw=False)
+        down_norm, _, down_conv = level.conv
+        up_norm, _, up_conv = level.deconv
+        of_skip, of_up = halves(fold(level.blocks_tail[0].conv_branch[0]))
+        wanted = [fold(down_norm), of_skip]
+        skip, below, skip_active = self.blocks(level.blocks, x.sites, [x.features], [active], wanted, raw=True)
+
+        down = down_conv.downsampling(x)
+        first = fold(level.u.blocks[0].conv_branch[0])
+        coarse, coarse_active = self.convolve(down_conv, [below], down.pairs, norms=[first])
+        deep, = self.level(level.u, x.moved(coarse, down.coarse), coarse_active, [fold(up_norm)])
+        up, up_active = self.convolve(up_conv, [deep], down.pairs.swapped(), norms=[of_up])
+        return self.blocks(level.blocks_tail, x.sites, [skip, up], [skip_active, up_active], norms, raw=False)
+
+    def blocks(self, blocks: Blocks, sites: Sites, xs: list[Tensor], active: list[Tensor],
+               norms: Sequence[Norm], *, raw: bool) -> list[Tensor]:
+        """Residual blocks: the last one's y if ``raw``, and y as each of ``norms`` reads it."""
+        *others, last = blocks
+        for block, following in zip(others, blocks[1:]):
+            x, a = self.block(block, sites, xs, active, [fold(following.conv_branch[0])], raw=True)
+            xs, active = [x], [a]
+        return self.block(last, sites, xs, active, norms, raw=raw)
+
+    def block(self, block: Any, sites: Sites, xs: list[Tensor], active: list[Tensor], norms: Sequence[Norm], *,
+              raw: bool) -> list[Tensor]:
+        """One residual block of inputs side by side."""
+        _, _, conv1, norm2, _, conv2 = block.conv_branch
+        shortcut, = block.i_branch
+        added = xs[0] if isinstance(shortcut, nn.Identity) else self.convolve(shortcut, xs, sites.submanifold_map((1, 1, 1)))[0]
+        pairs = sites.submanifold_map(conv1.kernel_size)
+        middle, = self.convolve(conv1, active, pairs, norms=[fold(norm2)], raw=False)
+        return self.convolve(conv2, [middle], pairs, residual=added, norms=norms, raw=raw)
+
+    def convolve(self, layer: Any, xs: list[Tensor], pairs: KernelMap, *, residual: Tensor | None = None,
+                 norms: Sequence[Norm] = (), raw: bool = True) -> list[Tensor]:
+        """One convolution with all that follows it."""
+        weight, packed = self.weight(layer, xs)
+        return sparse_conv_norm_relu(xs, weight, pairs, packed=packed, residual=residual, norms=norms, raw=raw)
+
+    def weight(self, layer: Any, xs: list[Tensor]) -> tuple[Tensor, Tensor | None]:
+        """The weight (Cout, K, Cin) in the type of the inputs, and the same packed for the kernels."""
+        given = layer.weight
+        state = (given.data_ptr(), None if given.is_inference() else given._version, xs[0].dtype, torch.ops.pc3d.native_isa())
+        kept = self.kept.get(layer)
+        if kept is None or kept[0] != state or given.is_inference():
+            weight = given.detach().to(xs[0].dtype).flatten(1, 3)
+            kept = self.kept[layer] = (state, weight, pack_weight(weight, [x.shape[1] for x in xs]))
+        return kept[1], kept[2]
+
+
+def fold(norm: BatchNorm) -> Norm:
+    """Scale and shift of a norm that uses its running statistics: ``norm(x) = scale * x + shift``."""
+    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+    return scale, norm.bias - norm.running_mean * scale
+
+
+def halves(norm: Norm) -> tuple[Norm, Norm]:
+    """A norm of two inputs side by side as one for each."""
+    (scale_a, scale_b), (shift_a, shift_b) = (t.chunk(2) for t in norm)
+    return (scale_a, shift_a), (scale_b, shift_b)

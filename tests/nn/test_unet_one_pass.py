@@ -1,0 +1,146 @@
+"""Inference in one pass per convolution gives what the modules give one after another, and is used where it may be."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from torch import Tensor
+
+from pc3d.bench.sparse_conv import by_gathering, saved_bytes
+from pc3d.config import BackboneConfig
+from pc3d.nn.unet import UNet
+from pc3d.ops._library import has_kernel
+
+SHAPE = (17, 14, 19)
+needs_kernels = pytest.mark.skipif(not has_kernel("sparse_conv_norm_relu"), reason="the native library was not built")
+
+
+def some_voxels(count: int = 700, seed: int = 0) -> tuple[Tensor, Tensor]:
+    """Features and coordinates of two scans, in random order."""
+    generator = torch.Generator().manual_seed(seed)
+    chosen = torch.randperm(2 * 17 * 14 * 19, generator=generator)[:count]
+    coords = torch.stack(torch.unravel_index(chosen, (2, *SHAPE)), 1).int()
+    return torch.randn(count, 5, generator=generator), coords
+
+
+def a_network(precision: str = "float32", reps: int = 2) -> UNet:
+    torch.manual_seed(0)
+    network = UNet(5, BackboneConfig(channels=(13, 32, 40), block_reps=reps, precision=precision))
+    for norm in network.modules():
+        if isinstance(norm, torch.nn.BatchNorm1d):
+            for values in (norm.weight, norm.bias, norm.running_mean, norm.running_var):
+                torch.nn.init.uniform_(values, 0.5, 1.5)
+    return network.eval()
+
+
+def both_ways(network: UNet, features: Tensor, coords: Tensor) -> tuple[Tensor, Tensor]:
+    """In one pass, and by the modules."""
+    with torch.no_grad():
+        one_pass = network(features, coords, SHAPE, 2)
+    return one_pass, network(features, coords, SHAPE, 2).detach()
+
+
+@needs_kernels
+@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512", "avx512bf16", "amx"])
+@pytest.mark.parametrize("reps", [1, 2])
+def test_one_pass_equals_the_modules(isa: str, reps: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PC3D_ISA", isa)
+    half = a_network("bfloat16", reps)
+    for network, bound in ((a_network(reps=reps).double(), 1e-12), (a_network(reps=reps), 2e-5), (half, 0.05)):
+        dtype = network.input_conv[0].weight.dtype
+        features, coords = some_voxels()
+        fast, slow = both_ways(network, features.to(dtype), coords)
+        assert fast.dtype == slow.dtype == dtype
+        assert (fast - slow).abs().max() <= bound * slow.abs().max()
+        assert not torch.equal(fast, slow)      # it was another way
+
+
+@needs_kernels
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_tiny_scans_pass(count: int) -> None:
+    fast, slow = both_ways(a_network(), *some_voxels(count))
+    assert fast.shape == slow.shape == (count, 13)
+    torch.testing.assert_close(fast, slow, rtol=1e-4, atol=1e-5)
+
+
+@needs_kernels
+def test_weights_that_change_are_packed_anew() -> None:
+    features, coords = some_voxels()
+    network = a_network()
+    with torch.no_grad():
+        before = network(features, coords, SHAPE, 2)
+        assert torch.equal(before, network(features, coords, SHAPE, 2))
+        network.unet.blocks[0].conv_branch[2].weight.mul_(1.5)
+        changed = network(features, coords, SHAPE, 2)
+        assert not torch.allclose(before, changed)
+        network.load_state_dict(a_network().state_dict())
+        assert torch.equal(before, network(features, coords, SHAPE, 2))
+        network.unet.blocks[0].conv_branch[2].weight.data.mul_(1.5)      # no version counter sees this
+        assert torch.equal(changed, network.train().eval()(features, coords, SHAPE, 2))
+
+
+@needs_kernels
+def test_copies_of_a_network_do_not_share_packed_weights() -> None:
+    features, coords = some_voxels()
+    network = a_network()
+    with torch.no_grad():
+        before = network(features, coords, SHAPE, 2)
+        for other in (copy.deepcopy(network), pickle.loads(pickle.dumps(network))):
+            assert len(other.one_pass.kept) == 0
+            assert torch.equal(other(features, coords, SHAPE, 2), before)
+    assert not any("one_pass" in name for name in network.state_dict())
+
+
+def test_gradients_statistics_and_hooks_go_through_the_modules() -> None:
+    features, coords = some_voxels()
+    network, called = a_network(), []
+    hook = network.unet.register_forward_hook(lambda *_: called.append(True))
+    with torch.no_grad():
+        network(features, coords, SHAPE, 2)
+    hook.remove()
+    assert called == [True]
+    network(features, coords, SHAPE, 2).sum().backward()
+    assert network.input_conv[0].weight.grad is not None
+    statistics = network.output_layer[0].running_mean.clone()
+    with torch.no_grad():
+        network.train()(features, coords, SHAPE, 2)
+    assert not torch.equal(statistics, network.output_layer[0].running_mean)
+
+
+@needs_kernels
+def test_one_pass_is_the_same_bits_for_any_number_of_threads() -> None:
+    features, coords = some_voxels(3000)
+    before, results = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            with torch.no_grad():
+                results.append([a_network(p)(features, coords, SHAPE, 2) for p in ("float32", "bfloat16")])
+    finally:
+        torch.set_num_threads(before)
+    assert all(torch.equal(a, b) for other in results[1:] for a, b in zip(results[0], other))
+
+
+def test_a_bfloat16_backbone_trains_float32_parameters() -> None:
+    features, coords = some_voxels()
+    network, exact = a_network("bfloat16").train(), a_network().train()
+    y = network(features, coords, SHAPE, 2)
+    assert y.dtype == torch.float32
+    losses = [n(features, coords, SHAPE, 2).square().mean() for n in (network, exact)]
+    gradients = [torch.autograd.grad(loss, list(n.parameters())) for loss, n in zip(losses, (network, exact))]
+    for rough, fine in zip(*gradients):
+        assert rough.dtype == torch.float32
+        assert (rough - fine).norm() <= 0.2 * fine.norm() + 1e-3
+
+
+def test_training_keeps_at_most_half_of_what_gathering_keeps() -> None:
+    features, coords = some_voxels(1500)
+    network = a_network().train()
+
+    def loss(network: UNet) -> Tensor:
+        return network(features, coords, SHAPE, 2).square().mean()
+
+    assert saved_bytes(lambda: loss(network)) <= 0.5 * saved_bytes(lambda: by_gathering(loss, network))
