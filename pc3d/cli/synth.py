@@ -30,7 +30,7 @@ def synth(
     models: Annotated[
         str, typer.Option(help="Real furniture models besides the parametric ones: auto (where Debian's "
                                "sweethome3d-furniture is installed), none, or a folder of .sh3f catalogues.")] = "none",
-    layout: Annotated[str, typer.Option(help="scans (OUTPUT/SPLIT/*.ply), or raw: scannet, scannetpp or s3dis.")] = "scans",
+    layout: Annotated[str, typer.Option(help="scans (*.ply), or raw: scannet, scannet-frames, scannetpp, s3dis.")] = "scans",
 ) -> list[Path]:
     """Make furnished rooms and scan each with a virtual RGB-D camera; rooms that are already there are kept."""
     from pc3d.synth import write_dataset

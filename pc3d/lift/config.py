@@ -33,6 +33,7 @@ class LiftConfig:
     # hierarchical merging (Open3DIS, CVPR 2024; co-visible overlap: "Details Matter", ICCV 2025)
     merge_iou: float = 0.5
     merge_recall: float = 0.9
+    track_iou: float = 0.2          # enough where both groups hold masks of one track of a video model
 
     # from groups of masks to instances
     min_masks: int = 2              # that an instance rests on

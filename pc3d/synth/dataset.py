@@ -34,6 +34,7 @@ class Layout(NamedTuple):
     place: Callable[[Path, int, str], Path]             # (root, seed, split) -> what appears when the scene is done
     write: Callable[[PointCloud, Path, str], None]      # (cloud, place, split)
     finish: Callable[[Path, str, list[Path]], None]     # (root, split, places): what belongs to the set as a whole
+    write_views: Callable[[PointCloud, list[View], Path, str], None] | None = None  # instead of ``write``, frames and all
 
 
 def make_scene(
@@ -129,7 +130,10 @@ def _write_scene(
     place = LAYOUTS[layout].place(root, seed, split)
     if not place.exists():
         library = _library(models) if models else None
-        LAYOUTS[layout].write(make_scene(seed, split=split, config=config, models=library), place, split)
+        if write_views := LAYOUTS[layout].write_views:
+            write_views(*make_views(seed, split=split, config=config, models=library), place, split)
+        else:
+            LAYOUTS[layout].write(make_scene(seed, split=split, config=config, models=library), place, split)
     return place
 
 
@@ -149,13 +153,21 @@ def _write_classes(root: Path, split: str, paths: list[Path]) -> None:
     (root / "classes.json").write_text(json.dumps(SCANNET_CLASSES, indent=1) + "\n")
 
 
+def _write_scannet(cloud: PointCloud, place: Path, split: str) -> None:
+    export_scannet(cloud, place, annotated=split != "test")
+
+
+def _write_scannet_views(cloud: PointCloud, views: list[View], place: Path, split: str) -> None:
+    export_scannet(cloud, place, annotated=split != "test", views=views)
+
+
+_SCANNET = Layout(scene_folder, _write_scannet,
+                  lambda root, split, places: finish_scannet(root, split, [place.name for place in places]))
+
 LAYOUTS = {
     "scans": Layout(lambda root, seed, split: root / split / f"room{seed:06d}.ply", _write_ply, _write_classes),
-    "scannet": Layout(
-        scene_folder,
-        lambda cloud, place, split: export_scannet(cloud, place, annotated=split != "test"),
-        lambda root, split, places: finish_scannet(root, split, [place.name for place in places]),
-    ),
+    "scannet": _SCANNET,
+    "scannet-frames": _SCANNET._replace(write_views=_write_scannet_views),
     "scannetpp": Layout(
         scannetpp.scene_folder,
         lambda cloud, place, split: scannetpp.export_scannetpp(cloud, place, annotated=split != "test"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from pc3d.data.scannetv2 import LABEL_MAP, NYU40_IDS
 from pc3d.errors import DataError, explain
 from pc3d.io.ply import write_ply
 from pc3d.structures import PointCloud
+from pc3d.synth.classes import SCANNET_CLASSES
+from pc3d.synth.export_frames import export_frames
 from pc3d.synth.raw import CEILING, FLOOR, WALL, add_to_list, appearing_folder, surface_kinds, write_json, write_lines
+from pc3d.synth.scanner import View
 
 #: Raw label id of each of our classes and of other things that are annotated, as in ScanNet's own table.
 RAW_IDS = {"cabinet": 7, "bed": 11, "chair": 2, "sofa": 6, "table": 4, "door": 5, "window": 16, "bookshelf": 18, "picture": 15,
@@ -32,10 +36,11 @@ def scene_folder(root: Path, seed: int, split: str) -> Path:
     return root / ("scans_test" if split == "test" else "scans") / scene_name(seed, split)
 
 
-def export_scannet(cloud: PointCloud, folder: Path, *, annotated: bool = True) -> None:
+def export_scannet(cloud: PointCloud, folder: Path, *, annotated: bool = True, views: Sequence[View] = ()) -> None:
     """Write a mesh with labels (of the 18 classes), instances and superpoints as the scene that ``folder`` is named after.
 
-    Not ``annotated``, as test scenes are, only the mesh is written. Reading it back gives the same labels and instances
+    Not ``annotated``, as test scenes are, only the mesh is written; ``views`` add the ``.sens`` file and, where annotated,
+    the 2D instances and labels. Reading it back gives the same labels and instances
     when those are numbered from 0. Raises DataError or FileError.
     """
     if cloud.faces is None or cloud.superpoints is None:
@@ -53,6 +58,9 @@ def export_scannet(cloud: PointCloud, folder: Path, *, annotated: bool = True) -
             write_json(target / f"{name}.aggregation.json", {
                 "sceneId": f"scannet.{name}", "appId": "Aggregator.v2", "segGroups": annotated_groups(cloud, kinds, segments),
                 "segmentsFile": f"scannet.{name}_vh_clean_2.0.010000.segs.json"})
+        if views:
+            raw_ids = np.array([*(RAW_IDS[label] for label in SCANNET_CLASSES), 0])
+            export_frames(views, target, name, raw_ids if annotated else None)
 
 
 def bare_mesh(cloud: PointCloud) -> PointCloud:

@@ -140,6 +140,21 @@ def test_one_lonely_mask_is_no_object_unless_it_may_be(scene):
     assert ious(scene, alone)[4] > 0.25
 
 
+def test_tracks_join_what_overlaps_too_little_by_itself(scene):
+    """Every frame sees only the left or only the right two thirds of box 1; a video model knows that they are one."""
+    def lifted(tracked):
+        lifter = Lifter(scene.cloud, LiftConfig(merge_iou=0.8, merge_recall=2.0))
+        for row, (frame, seen) in enumerate(zip(scene.frames, scene.seen)):
+            columns = np.nonzero(seen == 1)[1]
+            if not len(columns):
+                continue
+            low, high = np.quantile(columns, (0.0, 0.65) if row % 2 else (0.35, 1.0))
+            part = (seen == 1) & (np.arange(80) >= low) & (np.arange(80) <= high)
+            lifter.add(frame, FrameMasks.from_masks(part[None], tracks=np.array([7 if tracked else -1])))
+        return lifter.instances("hierarchical")
+    assert ious(scene, lifted(tracked=True))[1] > ious(scene, lifted(tracked=False))[1] + 0.1
+
+
 def test_overlapping_masks_of_parts_and_wholes_both_count(scene):
     """Every frame gives each box whole and its left half too; kept as layers, the wholes win."""
     lifter = Lifter(scene.cloud)

@@ -23,13 +23,15 @@ class Node:
     inside: csr_matrix              # (G, S) points of a superpoint in the group's masks, over its frames
     seen: csr_matrix                # (G, S) points of it that the group's own frames see
     agreement: list[list[float]]    # overlap of each merge of a group
+    tracks: list[frozenset[int]]    # of each group, those of its masks that have one
 
 
 def hierarchical(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     """Merge the groups of two halves of the frames where they overlap on what both see, up to all frames.
 
     Overlap is IoU or recall over superpoints that the frames of both groups see, each counted by the share of its sightings
-    inside the masks ("Details Matter", ICCV 2025: compare on co-visible superpoints only).
+    inside the masks ("Details Matter", ICCV 2025: compare on co-visible superpoints only). Groups that share a track need
+    less overlap: a video model saw them to be one.
     """
     leaves = [_leaf(votes, frame, config) for frame in range(votes.num_frames)]
     while len(leaves) > 1:
@@ -49,7 +51,8 @@ def _leaf(votes: Votes, frame: int, config: LiftConfig) -> Node:
     large = np.asarray(counts.sum(axis=1)).reshape(-1) >= config.min_mask_points
     rows = np.flatnonzero(large)
     seen = votes.visible[np.full(len(rows), frame)].astype(np.float32)
-    return Node([[int(first + row)] for row in rows], counts[rows], seen, [[] for _ in rows])
+    tracks = [frozenset(t for t in (int(votes.tracks[first + row]),) if t >= 0) for row in rows]
+    return Node([[int(first + row)] for row in rows], counts[rows], seen, [[] for _ in rows], tracks)
 
 
 def _merge(left: Node, right: Node, config: LiftConfig) -> Node:
@@ -64,13 +67,15 @@ def _merge(left: Node, right: Node, config: LiftConfig) -> Node:
     to = csr_matrix((np.ones(count, np.float32), (part, np.arange(count))), shape=(number, count))
     new_masks: list[list[int]] = [[] for _ in range(number)]
     new_agreement: list[list[float]] = [[] for _ in range(number)]
-    for group in range(count):
+    new_tracks: list[frozenset[int]] = [frozenset() for _ in range(number)]
+    for group, tracks in enumerate(left.tracks + right.tracks):
         new_masks[part[group]] += masks[group]
         new_agreement[part[group]] += agreements[group]
+        new_tracks[part[group]] |= tracks
     for i, j in zip(row, column):
         new_agreement[part[i]].append(float(overlap[i, j]))
     return Node(new_masks, (to @ vstack([left.inside, right.inside])).tocsr(),
-                (to @ vstack([left.seen, right.seen])).tocsr(), new_agreement)
+                (to @ vstack([left.seen, right.seen])).tocsr(), new_agreement, new_tracks)
 
 
 def _overlaps(left: Node, right: Node, config: LiftConfig) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
@@ -85,6 +90,8 @@ def _overlaps(left: Node, right: Node, config: LiftConfig) -> tuple[NDArray[np.f
     recall = common / np.maximum(np.minimum(area_left, area_right), 1e-9)
     contained = (recall >= config.merge_recall) & (iou >= 0.5 * config.merge_iou)
     joined = (iou >= config.merge_iou) | contained
+    for i, j in ((i, j) for i, one in enumerate(left.tracks) if one for j, other in enumerate(right.tracks) if one & other):
+        joined[i, j] |= iou[i, j] >= config.track_iou
     return np.where(iou >= config.merge_iou, iou, recall), joined & (common > 0)
 
 
