@@ -30,7 +30,6 @@ struct Simd {
   PC3D_INLINE Vector min(Vector limit, Vector x) { return _mm256_min_ps(limit, x); }
   PC3D_INLINE Vector abs(Vector x) { return _mm256_andnot_ps(set(-0.0f), x); }
   PC3D_INLINE Vector round(Vector x) { return _mm256_round_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  PC3D_INLINE Vector with_sign(Vector x, Vector sign) { return _mm256_xor_ps(x, _mm256_and_ps(sign, set(-0.0f))); }
   // NaN keeps its bits, all of them in the mantissa once the exponent is that of 1: it is put back by adding x - x.
   PC3D_INLINE Vector mantissa(Vector x) {
     const __m256i bits = _mm256_and_si256(_mm256_castps_si256(x), _mm256_set1_epi32(0x007fffff));

@@ -28,9 +28,6 @@ struct Simd {
   PC3D_INLINE Vector min(Vector limit, Vector x) { return _mm512_min_ps(limit, x); }
   PC3D_INLINE Vector abs(Vector x) { return _mm512_abs_ps(x); }
   PC3D_INLINE Vector round(Vector x) { return _mm512_roundscale_ps(x, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC); }
-  PC3D_INLINE Vector with_sign(Vector x, Vector sign) {
-    return _mm512_xor_ps(x, _mm512_and_ps(sign, _mm512_set1_ps(-0.0f)));
-  }
   PC3D_INLINE Vector mantissa(Vector x) { return _mm512_getmant_ps(x, _MM_MANT_NORM_1_2, _MM_MANT_SIGN_src); }
   PC3D_INLINE Vector exponent(Vector x) { return _mm512_getexp_ps(x); }
   PC3D_INLINE Vector at_least(Vector x, float limit) {

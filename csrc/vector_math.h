@@ -1,7 +1,7 @@
 // log, sin and cos of vectors of floats, to two units in the last place or so; NaN gives NaN.
 //
 // Include after defining PC3D_SIMD, PC3D_TARGET, PC3D_INLINE and in that namespace a struct Simd: Vector, width, set, load,
-// load_part, store, store_part, multiply_add, max, min, round, abs, with_sign, mantissa, exponent. Nothing of the
+// load_part, store, store_part, multiply_add, max, min, round, abs, mantissa, exponent. Nothing of the
 // standard library is called here: code made for one instruction set can then never be picked by the linker for another.
 #pragma once
 
@@ -10,17 +10,14 @@
 namespace pc3d {
 namespace PC3D_SIMD {
 
-// sin(2 pi t) for |t| <= 1/4; minimax, 5e-9.
-PC3D_INLINE Vector sine_of_quarter(Vector t) {
-  return t * polynomial(t * t, {6.283185274f, -41.34167748f, 81.60223122f, -76.57499153f, 39.71091311f});
-}
-
-// sin and cos of 2 pi u. The fraction of u is exact in floats, so large angles lose no digits here.
+// sin and cos of 2 pi u, by those of half the angle. The fraction of u is exact in floats, so large angles lose no digits.
 PC3D_INLINE void sine_cosine(Vector u, Vector* sine, Vector* cosine) {
-  const Vector turn = u - Simd::round(u);                          // [-1/2, 1/2]
-  const Vector quarter = Simd::set(0.25f), t = quarter - Simd::abs(turn);  // cos(2 pi turn) = sin(2 pi t)
-  *cosine = sine_of_quarter(t);
-  *sine = sine_of_quarter(Simd::with_sign(quarter - Simd::abs(t), turn));
+  const Vector turn = u - Simd::round(u), square = turn * turn;  // [-1/2, 1/2]
+  const Vector s = turn * polynomial(square, {3.14159264f, -5.16770968f, 2.55006973f, -0.598242122f, 0.077560379f});
+  const Vector c = polynomial(square, {1.0f, -4.93480214f, 4.05870916f, -1.33521206f, 0.234937558f, -0.0243967145f});
+  const Vector twice = s + s;
+  *sine = twice * c;
+  *cosine = Simd::set(1) - twice * s;
 }
 
 // log(x) for normal x > 0 (Cephes polynomial): x = m 2^e with m in [1, 2), brought to [sqrt(1/2), sqrt(2)).

@@ -63,7 +63,7 @@ class ContextualCrossAttention(nn.Module):
         tables = PositionTables(self.query_table, self.key_table, self.value_table)
         read = [relative_attention(query, key, value, tables, self.grid_size, None if blocked is None else blocked[scan])
                 for scan, (query, key, value) in enumerate(zip(asking, answering, values))]             # (1) to (3)
-        result: Tensor = self.out(torch.cat(read))
+        result: Tensor = self.out(read[0] if len(read) == 1 else torch.cat(read))
         return result
 
 

@@ -151,7 +151,8 @@ class Decoder(nn.Module):
         if self.relation is None:
             return None
         scans = zip(masks, memory.xyz.split(memory.sizes))
-        return torch.stack([self.relation(query_boxes(mask, xyz, self.config.min_box_size)) for mask, xyz in scans])
+        biases = [self.relation(query_boxes(mask, xyz, self.config.min_box_size)) for mask, xyz in scans]
+        return biases[0][None] if len(biases) == 1 else torch.stack(biases)
 
     @torch.no_grad()
     def _block(self, mask_logits: Tensor) -> Tensor:
