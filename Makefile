@@ -1,7 +1,7 @@
 # Two commands: `make demo` shows pc3d at work, `make test` proves it. Both make and fill .venv by themselves.
 PYTHON ?= python3
 PYTHON_VENV := .venv/bin/python
-EXTRAS ?= dev,viz,io,lift
+EXTRAS ?= dev,viz,io,lift,train
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help

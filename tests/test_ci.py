@@ -42,5 +42,5 @@ def test_in_ci_a_skip_for_anything_but_a_gpu_is_a_failure(tmp_path: Path, also: 
 
 def test_ci_runs_lint_and_tests_with_every_extra_that_a_test_needs() -> None:
     script = (ROOT / ".ci" / "run").read_text()
-    assert "make lint test EXTRAS=dev,viz,io,lift,cuda" in script
+    assert "make lint test EXTRAS=dev,viz,io,lift,train,cuda" in script
     assert "export CI=true" in script

@@ -33,7 +33,7 @@ class SetupError(Exception):
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--extras", default="", help="extras of pyproject.toml to install, e.g. dev,viz,io")
+    parser.add_argument("--extras", default="", help="extras of pyproject.toml to install, e.g. dev,viz,io,train")
     extras = sorted(filter(None, parser.parse_args().extras.split(",")))
     try:
         check_python()

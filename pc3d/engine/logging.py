@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import secrets
 import sys
 import time
 from pathlib import Path
@@ -81,7 +82,6 @@ class TensorBoard:
     """Scalars in ``<run>/tensorboard``."""
 
     def __init__(self, config: ExperimentConfig, run: Path) -> None:
-        require_package("tensorboard", extra="train", purpose="train.log_to=[tensorboard]")
         from torch.utils.tensorboard import SummaryWriter
 
         self.writer = SummaryWriter(str(run / "tensorboard"))
@@ -94,13 +94,18 @@ class TensorBoard:
 
 
 class WeightsAndBiases:
-    """A W&B run named after the run folder, in the project pc3d; it goes on when the run is resumed."""
+    """A W&B run named after the run folder, in the project pc3d; it goes on when the run is resumed.
+
+    W&B takes no step twice: after a kill, the steps that are run again keep their first numbers there.
+    """
 
     def __init__(self, config: ExperimentConfig, run: Path) -> None:
-        require_package("wandb", extra="wandb", purpose="train.log_to=[wandb]")
         import wandb
 
-        self.run = wandb.init(project="pc3d", name=run.name, id=run.name, dir=str(run), resume="allow",
+        known = run / "wandb.id"  # one run there for one folder here, however often it is resumed
+        if not known.exists():
+            known.write_text(secrets.token_hex(8))
+        self.run = wandb.init(project="pc3d", name=run.name, id=known.read_text(), dir=str(run), resume="allow",
                               config=config.model_dump(mode="json"))
 
     def write(self, step: int, numbers: dict[str, float]) -> None:
@@ -109,6 +114,12 @@ class WeightsAndBiases:
 
 
 SERVICES: dict[str, type[TensorBoard] | type[WeightsAndBiases]] = {"tensorboard": TensorBoard, "wandb": WeightsAndBiases}
+
+
+def require_services(config: ExperimentConfig) -> None:
+    """Raise BackendError unless the packages of ``train.log_to`` are installed."""
+    for name in config.train.log_to:
+        require_package(name, extra="train" if name == "tensorboard" else name, purpose=f"train.log_to=[{name}]")
 
 
 class StepLine:

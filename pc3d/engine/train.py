@@ -22,7 +22,7 @@ from pc3d.engine.batches import Plan, load_batches
 from pc3d.engine.distributed import Processes, processes
 from pc3d.engine.evaluate import score_scans
 from pc3d.engine.guard import Guard
-from pc3d.engine.logging import Logger, StepLine
+from pc3d.engine.logging import Logger, StepLine, require_services
 from pc3d.engine.optimizer import averaged, follow, make_optimizer, set_rate
 from pc3d.engine.precision import TYPES, forward_in
 from pc3d.engine.run import open_data, open_run
@@ -41,6 +41,7 @@ def train(config: ExperimentConfig, *, resume: bool = False) -> Path:
 
     ``resume`` goes on from the newest training state in ``train.output``: on a CPU, to the bits of a run never stopped.
     """
+    require_services(config)
     with processes(config.train.device) as group:
         scans, validation, config = open_data(config)
         trainer = Trainer(config, scans, group)
