@@ -86,17 +86,17 @@ def profile(config: ExperimentConfig, steps: int = 8) -> list[str]:
             for _ in range(2):
                 next_record(records)
             watch.seconds.clear()
-            waited, total = 0.0, time.perf_counter()
+            waited, start = 0.0, time.perf_counter()
             for _ in range(steps):
                 waited += next_record(records)["data_seconds"]
-            total = time.perf_counter() - total
+            lines = _stage_lines({"waiting for data": waited, **watch.seconds}, time.perf_counter() - start, steps)
         kinds = [torch.profiler.ProfilerActivity.CPU]
         kinds += [torch.profiler.ProfilerActivity.CUDA] if group.device.type == "cuda" else []
         with torch.profiler.profile(activities=kinds) as trace:
             next_record(records)
         order = "self_cuda_time_total" if group.device.type == "cuda" else "self_cpu_time_total"
         table = trace.key_averages().table(sort_by=order, row_limit=12, max_name_column_width=48)
-        return [*_stage_lines({"waiting for data": waited, **watch.seconds}, total, steps), "", table]
+        return [*lines, "", table]
 
 
 def next_record(records: Iterator[dict[str, float]]) -> dict[str, float]:
