@@ -20,6 +20,7 @@ _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
 DEPTH_SCALES = (1.0, 1000.0, 10.0, 0.1, 0.2, 1 / 6.5535, 0.25, 1000 / 256, 5.0, 6.5535, 4.0, 0.256, 0.001)
 _FITS, _MARGIN = 0.5, 1.3  # share of pixels on the scan, and how much better than the next reading, to be believed
 _PIXELS, _FRAMES = 400, 8
+_MAX_NOTE = 2**16  # bytes of ScanNet's <scene>.txt, at most
 
 
 @dataclass(frozen=True)
@@ -171,6 +172,8 @@ def find_alignments(cloud: PointCloud, path: Path | None = None) -> dict[str, ND
         if name == ALIGNED:
             found["scan"] = np.array(numbers.split(), dtype=np.float64).reshape(4, 4)
     for text in sorted(path.parent.glob("*.txt")) if path is not None else ():
+        if text.stat().st_size > _MAX_NOTE:     # a scan may be a .txt too
+            continue
         for line in text.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.replace(" ", "").startswith("axisAlignment="):
                 found["axis"] = np.array(line.partition("=")[2].split(), dtype=np.float64).reshape(4, 4)

@@ -56,8 +56,8 @@ class Lifter:
                                     got=masks.classes, expected=self.classes))
         try:
             camera, image, tolerance = self._depth(frame, depth)
-        except FileError as error:
-            self.skipped[frame.name] = f"unreadable depth: {type(error).__name__}"
+        except FileError:
+            self.skipped[frame.name] = "unreadable depth"
             return
         seen, votes = self._count(frame, masks, camera, image, tolerance)
         if not len(seen):

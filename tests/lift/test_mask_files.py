@@ -122,6 +122,15 @@ def test_a_broken_file_is_refused_with_its_name(name, tmp_path):
         MaskFolder(tmp_path)(frame())
 
 
+def test_two_files_for_a_frame_are_refused(tmp_path):
+    for kind in ("instance", "label"):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(MAP).save(tmp_path / kind / "0001.png")
+    with pytest.raises(FormatError, match=r"two files .* instance/0001\.png and label/0001\.png"):
+        MaskFolder(tmp_path)
+    assert len(MaskFolder(tmp_path / "label")(frame())) == 2
+
+
 def test_sources_that_are_none_are_refused(tmp_path):
     with pytest.raises(FileError, match="there are no masks; expected <frame>"):
         MaskFolder(tmp_path)

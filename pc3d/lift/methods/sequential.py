@@ -17,21 +17,22 @@ def sequential(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     What most first scripts do (and SAM3D between neighbouring frames): mistakes are never undone, and an object seen in part
     overlaps its union little. Here to be compared with.
     """
-    members = votes.members(config).toarray().astype(bool)
-    sizes = votes.sizes.astype(np.float64)
-    unions = np.zeros((0, len(sizes)), bool)
+    members, sizes = votes.members(config), votes.sizes.astype(np.float64)
+    unions, areas, count = np.zeros((16, len(sizes)), bool), np.zeros(16), 0
     group_of_mask = np.full(votes.num_masks, -1, np.int64)
-    for mask in np.flatnonzero(members.any(axis=1)):
-        common = (unions & members[mask]) @ sizes
-        total = (unions | members[mask]) @ sizes
-        iou = common / np.maximum(total, 1)
-        best = int(np.argmax(iou)) if len(iou) else -1
+    for mask in np.flatnonzero(np.diff(members.indptr)):
+        held = members.indices[members.indptr[mask]:members.indptr[mask + 1]]
+        common = unions[:count, held] @ sizes[held]
+        iou = common / (areas[:count] + sizes[held].sum() - common)
+        best = int(np.argmax(iou)) if count else -1
         if best < 0 or iou[best] < config.merge_iou:
-            best = len(unions)
-            unions = np.concatenate([unions, np.zeros((1, len(sizes)), bool)])
-        unions[best] |= members[mask]
+            best, count = count, count + 1
+            if count > len(unions):
+                unions, areas = np.concatenate([unions, np.zeros_like(unions)]), np.concatenate([areas, np.zeros_like(areas)])
+        areas[best] += sizes[held][~unions[best, held]].sum()
+        unions[best, held] = True
         group_of_mask[mask] = best
     member = np.flatnonzero(group_of_mask >= 0)
     observed = csr_matrix((np.ones(len(member), bool), (group_of_mask[member], votes.frame_of_mask[member])),
-                          shape=(len(unions), votes.num_frames))
-    return Groups(group_of_mask, observed, np.ones(len(unions)), csr_matrix(unions))
+                          shape=(count, votes.num_frames))
+    return Groups(group_of_mask, observed, np.ones(count), csr_matrix(unions[:count]))

@@ -40,7 +40,10 @@ class MaskFolder:
         for name in sorted(names):
             place = Path(name)
             if place.suffix in SUFFIXES and place.name != "classes.json":
-                self._files.setdefault(place.stem, {})[place.suffix] = name
+                other = self._files.setdefault(place.stem, {}).setdefault(place.suffix, name)
+                if other != name:
+                    raise FormatError(explain("two files hold the masks of one frame", where=path, got=f"{other} and {name}",
+                                              do="Name the folder of one of them."))
         if not self._files:
             raise FileError(explain("there are no masks", where=path, expected="<frame>.png, .npz or .json"))
         self.classes = self._read_classes("classes.json" if "classes.json" in names else None)
