@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -66,7 +67,7 @@ class Lifter:
         row, first = len(self._frames), sum(map(len, self._masks))
         self._seen.append((np.full(len(seen), row), seen[:, 0], seen[:, 1]))
         self._votes.append((first + votes[:, 1] - 1, votes[:, 0], votes[:, 2]))
-        self._masks.append(masks)
+        self._masks.append(replace(masks, ids=masks.ids[:0].copy()))     # what is counted need not be kept
         self._frames.append(frame.name)
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from dataclasses import replace
 
 import numpy as np
@@ -55,6 +56,15 @@ def test_votes_count_what_frames_see_by_mask_and_superpoint(scene):
             assert counts[box_of_superpoint == box].sum() > 0.85 * counts.sum()
             row += 1
     assert (votes.visible.toarray() <= votes.sizes).all()
+
+
+def test_images_are_not_kept_when_they_are_counted(scene):
+    lifter, masks = Lifter(scene.cloud), truth(scene.seen[0])
+    plane = weakref.ref(masks.ids)
+    lifter.add(scene.frames[0], masks)
+    del masks
+    assert plane() is None
+    assert lifter.votes().num_masks > 0
 
 
 def test_masks_of_any_size_fall_on_the_same_points(scene):
