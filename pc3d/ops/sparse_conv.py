@@ -12,19 +12,22 @@ from torch import Tensor
 from pc3d.errors import DataError, explain
 from pc3d.ops._library import define, has_kernel
 from pc3d.ops.sparse_map import KernelMap
-from pc3d.ops.sparse_tiles import runs_in_tiles, sparse_conv_tiled
+from pc3d.ops.sparse_tiles import in_autocast, runs_in_tiles, sparse_conv_tiled
 
 
 def sparse_conv(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     """Convolve (N, Cin) input rows to (M, Cout) output rows along the pairs of a kernel map.
 
     ``y[o] = sum_k sum_{(i, o) in pairs_k} W[:, k, :] x[i]`` with weight (Cout, K, Cin); an output without pairs is 0.
-    Half types are summed in float32 and rounded once. Differentiable in x and weight, twice.
+    Half types are summed in float32 and rounded once. Differentiable in x and weight, twice. On CUDA float32 is exact unless
+    torch lets matrix products use tf32, and autocast means its type, as for ``torch.mm``.
     Raises DataError when rows, channels, taps or dtypes do not fit together.
     """
-    _check(x, weight, pairs)
     if runs_in_tiles(x):
+        x, weight = in_autocast(x, weight)
+        _check(x, weight, pairs)
         return sparse_conv_tiled(x, weight, pairs)
+    _check(x, weight, pairs)
     if x.device.type == "cpu" and x.dtype == torch.float16:  # no processor multiplies it
         return sparse_conv(x.float(), weight.float(), pairs).to(x.dtype)
     result: Tensor = _conv_op(x, weight, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out)
@@ -75,7 +78,8 @@ def _conv_reference(x: Tensor, weight: Tensor, in_rows: Tensor, out_rows: Tensor
     bounds = tap_offsets.tolist()
     for tap, (begin, end) in enumerate(pairwise(bounds)):
         if begin < end:
-            y.index_add_(0, out_rows[begin:end], rows[in_rows[begin:end]] @ weight[:, tap].t())
+            product = rows[in_rows[begin:end]] @ weight[:, tap].t()
+            y.index_add_(0, out_rows[begin:end], product.to(y.dtype))  # autocast makes it a half type
     return y.to(x.dtype)
 
 

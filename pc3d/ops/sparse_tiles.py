@@ -98,11 +98,19 @@ def runs_in_tiles(x: Tensor) -> bool:
     return x.is_cuda and has_kernel("sparse_conv_tiled", "CUDA")
 
 
+def in_autocast(x: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    """Both in the type that autocast, where it is on, has matrix products in; float64 stays what it is."""
+    device = x.device.type
+    if not torch.is_autocast_enabled(device) or torch.float64 in (x.dtype, weight.dtype):
+        return x, weight
+    dtype = torch.get_autocast_dtype(device)
+    return x.to(dtype), weight.to(dtype)
+
+
 def sparse_conv_tiled(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     """What sparse_conv does, by the kernels of this module; rows, channels and dtypes were checked there.
 
-    Products are exact in float32 and float64; float32 goes through tf32 where torch allows it for matrix products
-    (``torch.set_float32_matmul_precision``). Half types are added up in float32. Differentiable twice.
+    Float32 goes through tf32 where torch allows it for matrix products (``torch.set_float32_matmul_precision``).
     """
     result: Tensor = _Convolve.apply(x, weight, pairs, torch.backends.cuda.matmul.fp32_precision == "tf32")
     return result
@@ -154,7 +162,7 @@ def _tiled_reference(x: Tensor, weight: Tensor, out_rows: Tensor, step_offsets: 
     outputs = out_rows.view(-1, in_rows.shape[1])[tile_of_step]
     for tap in range(weight.shape[1]):
         at_tap = (steps[:, :1] == tap) & (in_rows >= 0)
-        y.index_add_(0, outputs[at_tap], x[in_rows[at_tap]].to(wide) @ weight[:, tap].to(wide).t())
+        y.index_add_(0, outputs[at_tap], (x[in_rows[at_tap]].to(wide) @ weight[:, tap].to(wide).t()).to(wide))  # autocast
     return y.to(x.dtype)
 
 

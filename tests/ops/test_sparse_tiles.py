@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from pc3d.errors import DataError
+from pc3d.ops import sparse_conv as conv_module
+from pc3d.ops import sparse_tiles as tiles_module
 from pc3d.ops.sparse_conv import sparse_conv
 from pc3d.ops.sparse_map import KernelMap, coarse_keys, kernel_map, pack_keys
 from pc3d.ops.sparse_tiles import GROUP_ROWS, Tiles, make_tiles, sparse_conv_tiled, tiles_of
@@ -96,3 +98,33 @@ def test_a_map_of_other_voxels_is_refused(name: str, row: int) -> None:
     rows[3] = row
     with pytest.raises(DataError, match=name):
         tiles_of(dataclasses.replace(pairs, **{name: rows}, tiles={}))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_autocast_means_its_type_and_gradients_come_back_in_their_own(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(conv_module, "runs_in_tiles", lambda x: True)  # what a GPU with kernels says
+    pairs = a_map(80, CUBE)
+    x, weight = normal(80, 5).float().requires_grad_(), normal(4, 27, 5, seed=1).float().requires_grad_()
+    exact = sparse_conv(x, weight, pairs)
+    with torch.autocast("cpu", dtype):
+        y, double = sparse_conv(x, weight, pairs), sparse_conv(x.double(), weight.double(), pairs)
+    y.float().sum().backward()
+    assert (y.dtype, double.dtype, x.grad.dtype, weight.grad.dtype) == (dtype, torch.float64, torch.float32, torch.float32)
+    torch.testing.assert_close(y.float(), exact, rtol=0.05, atol=0.05)
+
+
+def test_tf32_is_taken_where_torch_takes_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[bool] = []
+    op = tiles_module._tiled_op
+    monkeypatch.setattr(tiles_module, "_tiled_op", lambda *arguments: (seen.append(arguments[-1]), op(*arguments))[1])
+    pairs, x, weight = a_map(20, CUBE), normal(20, 3).float(), normal(4, 27, 3).float()
+    before = torch.backends.cuda.matmul.fp32_precision
+    try:
+        for precision in ("ieee", "tf32", "ieee"):
+            torch.backends.cuda.matmul.fp32_precision = precision
+            sparse_conv_tiled(x, weight, pairs)
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = before
+    assert seen == [False, True, False]
