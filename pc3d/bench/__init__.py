@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pc3d.bench import decoder, inference, lift, sparse_conv, steps, superpoints
+from pc3d.bench import decoder, evaluate, inference, lift, loader, sparse_conv, steps, superpoints
 from pc3d.bench.compare import Row
 
 #: Name -> the function that yields its rows, given the number of rounds.
@@ -18,5 +18,7 @@ BENCHMARKS: dict[str, Callable[[int], Iterator[Row]]] = {
     "superpoints": superpoints.run,
     "sparse_conv": sparse_conv.run,
     "decoder": decoder.run,
+    "loader": loader.run,
+    "evaluate": evaluate.run,
     "inference": inference.run,
 }

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pc3d.ops import instance_sums
 from pc3d.structures import PointCloud, Targets
 from pc3d.structures.ids import dense_ids
 
@@ -20,13 +21,10 @@ def make_targets(cloud: PointCloud, relation_labels: str = "majority") -> Target
     assert cloud.superpoints is not None
     num_superpoints = int(cloud.superpoints.max(initial=-1)) + 1
     labels, instance = _known_instances(cloud)
-    rows = len(labels) + 1  # row 0 counts the points of no instance
-    cells = (instance + 1) * num_superpoints + cloud.superpoints
-    histogram = np.bincount(cells, minlength=rows * num_superpoints).reshape(rows, num_superpoints)
-    counts, sizes = histogram[1:], histogram.sum(axis=0)
-    points = torch.from_numpy(cloud.xyz.astype(np.float64))
-    sums = torch.zeros(rows, 3, dtype=torch.float64).index_add_(0, torch.from_numpy(instance + 1), points)[1:]
-    num_points = torch.from_numpy(counts.sum(axis=1, keepdims=True))
+    points = [torch.from_numpy(column) for column in (instance, cloud.superpoints, cloud.xyz)]
+    histogram, sums = instance_sums(points[0], points[1], points[2], len(labels), num_superpoints)
+    counts, sizes = histogram[:-1].numpy(), histogram.sum(dim=0).numpy()
+    num_points = torch.from_numpy(counts).sum(dim=1, keepdim=True)
     relation = _majority(counts, sizes) if relation_labels == "majority" else _floor_mean(counts, sizes)
     return Targets(labels=torch.from_numpy(labels), masks=torch.from_numpy(2 * counts > sizes),
                    centers=(sums / num_points).float(),
@@ -35,14 +33,15 @@ def make_targets(cloud: PointCloud, relation_labels: str = "majority") -> Target
 
 def _known_instances(cloud: PointCloud) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Labels of the instances (I,), by the first point of each, and per point the row of its instance (N,), -1 for none."""
-    instance = np.full(len(cloud), -1, dtype=np.int64)
     if cloud.instances is None or cloud.labels is None:
-        return instance[:0], instance
-    known = np.flatnonzero((cloud.instances >= 0) & (cloud.labels >= 0))
-    ids, row = dense_ids(cloud.instances[known])
-    instance[known] = row
-    labels = np.empty(len(ids), dtype=np.int64)
-    labels[row[::-1]] = cloud.labels[known][::-1]  # what is written last stays: the first point's
+        return np.zeros(0, dtype=np.int64), np.full(len(cloud), -1, dtype=np.int64)
+    known = (cloud.instances >= 0) & (cloud.labels >= 0)
+    ids, row = dense_ids(np.where(known, cloud.instances, -1))
+    unknown = int(len(ids) > 0 and ids[0] < 0)  # -1 comes first, where there is any
+    instance = row - unknown
+    labels = np.empty(len(ids) - unknown, dtype=np.int64)
+    inside = np.flatnonzero(known)[::-1]
+    labels[instance[inside]] = cloud.labels[inside]  # what is written last stays: the first point's
     return labels, instance
 
 

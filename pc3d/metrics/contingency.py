@@ -34,10 +34,10 @@ class Truth:
 def truth_by_class_and_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:
     """Make one true instance of each (class, id), in that order: ScanNet's reading, where an id with two classes is two."""
     real = (labels >= 0) & (labels < num_classes) & (ids >= 0)
-    known, dense = dense_ids(ids[real])  # dense ids: class * span + id cannot overflow
-    span = max(len(known), 1)
-    pairs, number = dense_ids(labels[real] * span + dense)
-    return _truth(real, number, pairs // span)
+    known, dense = dense_ids(np.where(real, ids, -1))  # dense ids: class * span + id cannot overflow
+    pairs, place = dense_ids(np.where(real, labels * len(known) + dense + 1, 0))
+    void = int(len(pairs) > 0 and pairs[0] == 0)
+    return _truth(place + (1 - void), (pairs[void:] - 1) // max(len(known), 1))
 
 
 def truth_by_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:
@@ -46,7 +46,9 @@ def truth_by_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: 
     known, number = dense_ids(ids[real])
     votes = np.bincount(number * num_classes + labels[real], minlength=len(known) * num_classes)
     classes = votes.reshape(len(known), num_classes).argmax(axis=1) if len(known) else np.zeros(0, dtype=np.int64)
-    return _truth(real, number, classes)
+    numbers = np.zeros(len(real), dtype=np.int64)
+    numbers[real] = number + 1
+    return _truth(numbers, classes)
 
 
 def check_scan(labels: NDArray[np.integer], ids: NDArray[np.integer],
@@ -89,10 +91,8 @@ def count_painted(instances: Instances, rows: NDArray[np.int64], truth: Truth) -
     return np.bincount(cells, minlength=len(rows) * width).reshape(len(rows), width)
 
 
-def _truth(real: NDArray[np.bool_], number: NDArray[np.int64], labels: NDArray[np.int64]) -> Truth:
-    numbers = np.zeros(len(real), dtype=np.int64)
-    numbers[real] = number + 1
-    return Truth(numbers, labels, np.bincount(numbers, minlength=len(labels) + 1)[1:])
+def _truth(number: NDArray[np.int64], labels: NDArray[np.int64]) -> Truth:
+    return Truth(number, labels, np.bincount(number, minlength=len(labels) + 1)[1:])
 
 
 def _segment_of_point(instances: Instances) -> NDArray[np.int64]:

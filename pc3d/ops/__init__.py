@@ -3,6 +3,7 @@
 from pc3d.ops.asam_pool import WeightNets, asam_pool
 from pc3d.ops.elastic import elastic
 from pc3d.ops.felzenszwalb import felzenszwalb
+from pc3d.ops.instance_sums import instance_sums
 from pc3d.ops.knn import knn
 from pc3d.ops.lift_vote import lift_vote
 from pc3d.ops.mask_boxes import mask_boxes
@@ -10,6 +11,7 @@ from pc3d.ops.match_instances import Matches, match_instances
 from pc3d.ops.mesh_graph import mesh_graph
 from pc3d.ops.normals import estimate_normals, vertex_normals
 from pc3d.ops.orient_normals import orient_normals
+from pc3d.ops.point_features import point_features
 from pc3d.ops.relation_bias import relation_bias
 from pc3d.ops.relative import relative_add, relative_read
 from pc3d.ops.relative_attention import AttentionSide, PositionTables, relative_attention
@@ -17,7 +19,8 @@ from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_poo
 from pc3d.ops.shared_counts import shared_counts
 from pc3d.ops.voxel_ids import voxel_ids
 
-__all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "WeightNets", "asam_pool", "elastic",
-           "estimate_normals", "felzenszwalb", "group_segments", "knn", "lift_vote", "mask_boxes", "match_instances",
-           "mesh_graph", "orient_normals", "relation_bias", "relative_add", "relative_attention", "relative_read",
-           "segment_expand", "segment_pool", "segment_softmax", "shared_counts", "vertex_normals", "voxel_ids"]
+__all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "WeightNets", "asam_pool", "elastic", "estimate_normals",
+           "felzenszwalb", "group_segments", "instance_sums", "knn", "lift_vote", "mask_boxes", "match_instances",
+           "mesh_graph", "orient_normals", "point_features", "relation_bias", "relative_add", "relative_attention",
+           "relative_read", "segment_expand", "segment_pool", "segment_softmax", "shared_counts", "vertex_normals",
+           "voxel_ids"]

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pc3d import ops
 from pc3d.errors import DataError, explain
-from pc3d.ops import voxel_ids
 from pc3d.ops.sparse_map import MAX_EXTENT
 from pc3d.structures import PointCloud
 
@@ -17,16 +17,10 @@ from pc3d.structures import PointCloud
 def point_features(cloud: PointCloud, *, use_rgb: bool = True, use_normals: bool = True,
                    color_shift: Sequence[float] = (0.0, 0.0, 0.0)) -> NDArray[np.float32]:
     """Network input (N, C): rgb in [-1, 1] plus a shift, xyz in metres, normal; zeros where a column is missing."""
-    xyz = torch.from_numpy(cloud.xyz)
-    columns = []
-    if use_rgb:
-        shift = torch.tensor(color_shift, dtype=torch.float32) - 1
-        rgb = None if cloud.rgb is None else torch.from_numpy(cloud.rgb.astype(np.float32))
-        columns.append(torch.zeros_like(xyz) if rgb is None else rgb / 127.5 + shift)
-    columns.append(xyz)
-    if use_normals:
-        columns.append(torch.zeros_like(xyz) if cloud.normals is None else torch.from_numpy(cloud.normals))
-    return torch.cat(columns, dim=1).numpy()
+    rgb, normals = (None if column is None else torch.from_numpy(np.require(column, requirements="W"))
+                    for column in (cloud.rgb, cloud.normals))
+    features = ops.point_features(rgb, torch.from_numpy(cloud.xyz), normals, torch.tensor(color_shift, dtype=torch.float32))
+    return features[:, 0 if use_rgb else 3:9 if use_normals else 6].numpy()
 
 
 def voxelize(positions: NDArray[np.float32], *, source: object = None) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -41,7 +35,7 @@ def voxelize(positions: NDArray[np.float32], *, source: object = None) -> tuple[
                                 got=f"{', '.join(f'{e:.3g}' for e in extent)} voxels along x, y, z",
                                 expected=f"less than {MAX_EXTENT}",
                                 do="Check its units (metres) and outliers, or cut it into parts."))
-    coords, point_to_voxel = voxel_ids(torch.from_numpy(positions))
+    coords, point_to_voxel = ops.voxel_ids(torch.from_numpy(positions))
     return coords.numpy(), point_to_voxel.numpy()
 
 

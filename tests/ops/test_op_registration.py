@@ -62,6 +62,8 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "segment_max": lambda: (rows(20, torch.float64), *GROUPS),
     "segment_expand": lambda: (rows(6), *GROUPS),
     "elastic": lambda: (XYZ, planes(3, 3, 4, 2).detach(), 0.5, 2.0),
+    "point_features": lambda: ((XYZ * 255).byte(), XYZ, UNITS, torch.zeros(3)),
+    "instance_sums": lambda: (torch.arange(20) % 4 - 1, GROUPS.segment, XYZ, 3, 6),
     "voxel_ids": lambda: (XYZ * 4,),
     "shared_counts": lambda: (torch.tensor([[5], [0], [63]], dtype=torch.uint8), GROUPS.segment, torch.arange(20) % 3, 6, 3),
     "match_instances": lambda: (IOU, IOU.sum(1), torch.tensor([0, 0, 1]), torch.tensor([0.5, 0.5, 0.1]).double(),

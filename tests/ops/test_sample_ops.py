@@ -5,8 +5,10 @@ import pytest
 import torch
 
 from pc3d.errors import DataError
-from pc3d.ops import elastic, voxel_ids
+from pc3d.ops import elastic, instance_sums, point_features, voxel_ids
 from pc3d.ops.elastic import _reference as elastic_reference
+from pc3d.ops.instance_sums import _reference as sums_reference
+from pc3d.ops.point_features import _reference as features_reference
 from pc3d.ops.voxel_ids import _reference as voxel_reference
 
 
@@ -94,3 +96,38 @@ def test_voxel_ids_of_nothing_and_of_the_border():
 def test_voxel_ids_refuse_positions_out_of_range(bad):
     with pytest.raises(DataError, match="out of range"):
         voxel_ids(torch.tensor([[0.0, 0, 0], [0, bad, 0]]))
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+def test_point_features_are_their_reference(count):
+    rng = torch.Generator().manual_seed(0)
+    rgb = torch.randint(0, 256, (count, 3), generator=rng, dtype=torch.uint8)
+    xyz, normals, shift = make_points(count), make_points(count, seed=1), torch.tensor([0.1, -0.2, 0.3])
+    assert torch.equal(point_features(rgb, xyz, normals, shift), features_reference(rgb, xyz, normals, shift))
+    bare = point_features(None, xyz, None, shift)
+    assert torch.equal(bare[:, 3:6], xyz)
+    assert not bare[:, [0, 1, 2, 6, 7, 8]].any()
+
+
+def test_point_features_refuse_columns_of_another_length():
+    with pytest.raises(DataError, match="rgb has the wrong"):
+        point_features(torch.zeros(2, 3, dtype=torch.uint8), make_points(3), None, torch.zeros(3))
+
+
+@pytest.mark.parametrize(("count", "instances", "superpoints"), [(0, 0, 0), (5, 0, 1), (2000, 7, 30)])
+def test_instance_sums_are_their_reference(count, instances, superpoints):
+    rng = torch.Generator().manual_seed(1)
+    instance = torch.randint(-1, max(instances, 0), (count,), generator=rng) if instances else torch.full((count,), -1)
+    superpoint = torch.randint(0, max(superpoints, 1), (count,), generator=rng)
+    arguments = (instance, superpoint, make_points(count), instances, superpoints)
+    counts, sums = instance_sums(*arguments)
+    expected, expected_sums = sums_reference(*arguments)
+    assert torch.equal(counts, expected)
+    assert counts.sum() == count
+    assert torch.allclose(sums, expected_sums, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize(("instance", "superpoint"), [([0, 2], [0, 0]), ([0, -2], [0, 0]), ([0, 1], [0, 3]), ([0, 1], [-1, 0])])
+def test_instance_sums_refuse_ids_out_of_range(instance, superpoint):
+    with pytest.raises(DataError, match="instance_sums"):
+        instance_sums(torch.tensor(instance), torch.tensor(superpoint), make_points(2), 2, 3)
