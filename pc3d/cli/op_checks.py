@@ -150,6 +150,13 @@ def _matching(generator: torch.Generator) -> tuple[Tensor, ...]:
             torch.arange(4) < 3, torch.tensor([0.25, 0.5], dtype=torch.float64))
 
 
+def _instances(generator: torch.Generator) -> tuple[Any, ...]:
+    """Points of 4 instances and none in 5 superpoints."""
+    points = _points(generator)
+    ids = torch.randint(0, 5, (2, len(points)), generator=generator)
+    return ids[0] - 1, ids[1], points, 4, 5
+
+
 def _shared(generator: torch.Generator) -> tuple[Any, ...]:
     """5 masks over 12 segments of 40 points with 4 numbers."""
     return (torch.randint(0, 256, (5, 2), generator=generator).byte(), torch.randint(0, 12, (40,), generator=generator),
@@ -187,6 +194,8 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "lift_vote": _frame,
     "elastic": lambda g: (4 * _points(g) - 2, torch.randn(3, 5, 4, 3, generator=g), 0.7, 0.3),
     "voxel_ids": lambda g: (4 * _points(g),),
+    "point_features": lambda g: ((255 * _points(g)).byte(), _points(g), _points(g), torch.rand(3, generator=g)),
+    "instance_sums": _instances,
     "shared_counts": _shared,
     "match_instances": _matching,
 }
