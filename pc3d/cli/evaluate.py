@@ -8,17 +8,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import first_process, print_json
+from pc3d.cli.console import first_process, output_folder, print_json
 from pc3d.cli.prepare import prepare_raw, tell_faults
 from pc3d.errors import ConfigError, explain
 
 if TYPE_CHECKING:
+    from pc3d.engine.evaluate import Keep
     from pc3d.metrics import InstanceAPResult
 
 EXAMPLES = """
 pc3d eval configs/relation3d_synth.yaml relation3d-synth
 pc3d eval runs/mine/config.yaml runs/mine/best.safetensors --json
 pc3d eval configs/relation3d_synth.yaml relation3d-synth data.root=data/other data.val_split=test
+pc3d eval configs/relation3d_scannetv2.yaml best.safetensors data.val_split=test --submission out/test
 torchrun --nproc-per-node 4 tools/test.py configs/relation3d_scannetv2.yaml runs/relation3d_scannetv2/best.safetensors
 pc3d eval configs/relation3d_scannetv2.yaml best.safetensors --raw scannetv2 /downloads/scannet data.root=data/scannetv2
 """
@@ -31,6 +33,10 @@ def evaluate(
     *,
     raw: Annotated[tuple[str, Path] | None, typer.Option(metavar="DATASET RAW", help="First prepare data.val_split of this "
                                                          "download into data.root.")] = None,
+    save_predictions: Annotated[Path | None, typer.Option(metavar="DIR", help="Write what was found in each scan to "
+                                                          "DIR/<scan>.npz.")] = None,
+    submission: Annotated[Path | None, typer.Option(metavar="DIR", help="Write what was found in the format of ScanNet and "
+                                                    "ScanNet++; the split may be without labels.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as json.")] = False,
 ) -> InstanceAPResult:
@@ -47,7 +53,8 @@ def evaluate(
 
         splits = tuple(name.strip() for name in experiment.data.val_split.split(","))
         report = prepare_raw(*raw, Path(experiment.data.root), Choices(splits), workers=max(1, experiment.data.workers))
-    result = engine.evaluate(experiment, checkpoint, device=device)
+    keep = _keep(Path(experiment.data.root), save_predictions, submission)
+    result = engine.evaluate(experiment, checkpoint, device=device, keep=keep)
     if not first_process():
         return result
     if as_json:
@@ -57,3 +64,24 @@ def evaluate(
     if report is not None:
         tell_faults(report)
     return result
+
+
+def _keep(root: Path, predictions: Path | None, submission: Path | None) -> Keep | None:
+    """What to write of each scan; folders and classes are looked at before anything is computed."""
+    from pc3d.data.benchmarks import ids_of_classes
+    from pc3d.data.scans import read_classes
+    from pc3d.io import write_instances
+    from pc3d.io.submission import write_submission
+    from pc3d.structures import Instances
+
+    for folder in filter(None, (predictions, submission)):
+        output_folder(folder)
+    ids = ids_of_classes(read_classes(root)) if submission is not None else {}
+
+    def keep(scene: str, found: Instances) -> None:
+        if predictions is not None:
+            write_instances(found, predictions / f"{scene}.npz")
+        if submission is not None:
+            write_submission(submission, scene, found, ids)
+
+    return keep if predictions is not None or submission is not None else None

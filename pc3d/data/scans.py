@@ -17,20 +17,26 @@ class ScanDataset:
 
     A scan is a ``*.ply`` file, a folder written by ``pc3d prepare``, or one that Pointcept prepared. ``split`` may name
     several, joined by commas (``Area_1,Area_2``). Labels index ``classes``; -1 is "no class" (walls, floor, unknown).
-    Superpoints of the scan are used as they are, else computed when it is read.
+    Superpoints of the scan are used as they are, else computed when it is read. ``labelled`` false: scans without truth too.
     """
 
-    def __init__(self, root: str | Path, split: str) -> None:
-        self.root, self.split = Path(root), split
+    def __init__(self, root: str | Path, split: str, *, labelled: bool = True) -> None:
+        self.root, self.split, self.labelled = Path(root), split, labelled
         self.classes = read_classes(self.root)
         self.paths = [path for name in split.split(",") for path in _scan_paths(self.root / name.strip())]
 
     def __len__(self) -> int:
         return len(self.paths)
 
+    def scene(self, index: int) -> str:
+        """Name of a scan: that of its folder, or of its file without ``.ply``."""
+        return self.paths[index].name.removesuffix(".ply")
+
     def __getitem__(self, index: int) -> PointCloud:
         path = self.paths[index]
         cloud = read_scan(path)
+        if not self.labelled and (cloud.labels is None or cloud.instances is None):
+            return complete(cloud.replace(labels=None, instances=None))
         if cloud.labels is None or cloud.instances is None:
             raise FormatError(explain("a training scan needs vertex columns 'label' and 'instance'", where=path,
                                       got=repr(cloud)))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -141,19 +140,6 @@ class Instances:
             records.append({"id": row, "label": self.classes[self.labels[row]], "score": round(float(self.scores[row]), 6),
                             "num_points": int(size), "box": corners})
         return records
-
-    def to_scannet(self, folder: str | Path, scene: str, class_ids: list[int]) -> Path:
-        """Write ScanNet's submission format: ``<scene>.txt`` and one 0/1 mask file per instance; returns the txt path."""
-        folder = Path(folder)
-        (folder / "predicted_masks").mkdir(parents=True, exist_ok=True)
-        lines = []
-        for row in range(len(self)):
-            mask = f"predicted_masks/{scene}_{row:03d}.txt"
-            np.savetxt(folder / mask, self[row].point_masks[0].astype(np.uint8), fmt="%d")
-            lines.append(f"{mask} {class_ids[self.labels[row]]} {self.scores[row]:.6f}\n")
-        listing = folder / f"{scene}.txt"
-        listing.write_text("".join(lines))
-        return listing
 
     def to_coco_rle(self) -> list[dict[str, Any]]:
         """Uncompressed COCO run lengths over points, zeros first: ``{"size": [N, 1], "counts": [...]}``."""

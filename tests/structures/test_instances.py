@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -78,16 +76,6 @@ def test_a_record_says_what_where_and_how_sure() -> None:
     assert first == {"id": 0, "label": "table", "score": 0.25, "num_points": 2, "box": {"min": [0, 0, 0], "max": [1, 2, 3]}}
     assert empty["num_points"] == 0
     assert empty["box"] is None
-
-
-def test_the_scannet_submission_names_masks_inside_its_folder(rng: np.random.Generator, tmp_path: Path) -> None:
-    instances = random_instances(rng)
-    listing = instances.to_scannet(tmp_path, "scene0707_00", class_ids=[5, 7])
-    for row, line in enumerate(listing.read_text().splitlines()):
-        mask, class_id, score = line.split()
-        np.testing.assert_array_equal(np.loadtxt(tmp_path / mask).astype(bool), instances.point_masks[row])
-        assert int(class_id) == (5, 7)[instances.labels[row]]
-        assert float(score) == pytest.approx(instances.scores[row], abs=1e-6)
 
 
 @pytest.mark.parametrize(("changes", "message"), [
