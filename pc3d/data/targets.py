@@ -38,11 +38,9 @@ def _known_instances(cloud: PointCloud) -> tuple[NDArray[np.int64], NDArray[np.i
     known = (cloud.instances >= 0) & (cloud.labels >= 0)
     ids, row = dense_ids(np.where(known, cloud.instances, -1))
     unknown = int(len(ids) > 0 and ids[0] < 0)  # -1 comes first, where there is any
-    instance = row - unknown
-    labels = np.empty(len(ids) - unknown, dtype=np.int64)
-    inside = np.flatnonzero(known)[::-1]
-    labels[instance[inside]] = cloud.labels[inside]  # what is written last stays: the first point's
-    return labels, instance
+    first = np.empty(len(ids), dtype=np.int64)
+    first[row[::-1]] = np.arange(len(row))[::-1]  # what is written last stays: the first point
+    return cloud.labels[first[unknown:]], row - unknown
 
 
 def _majority(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
