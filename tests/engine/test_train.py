@@ -1,6 +1,10 @@
 """Training and evaluation on a tiny dataset."""
 
 import json
+import math
+import shutil
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -11,9 +15,12 @@ from pc3d.engine.batches import Plan, load_batches
 from pc3d.engine.distributed import Processes
 from pc3d.engine.logging import MetricsLog
 from pc3d.engine.run import open_data
+from pc3d.engine.state import load_state, states
 from pc3d.engine.train import Trainer
-from pc3d.errors import CheckpointError, ConfigError, FileError, FormatError
+from pc3d.errors import CheckpointError, ConfigError, DataError, FileError, FormatError
+from pc3d.io import write
 from pc3d.models import load_model
+from tests.engine.conftest import make_scan
 
 SINGLE = Processes(torch.device("cpu"))
 
@@ -113,3 +120,68 @@ def test_training_starts_from_given_weights_only_if_they_fit(config):
     assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.model.state_dict().items())
     with pytest.raises(CheckpointError, match="num_queries"):
         make_trainer(config.with_overrides(["model.decoder.num_queries=9"])).start_from(run / "last.safetensors")
+
+
+def test_accumulated_gradients_are_those_of_the_whole_batch(config):
+    grads = []
+    for parts in (1, 2):
+        trainer = make_trainer(config.with_overrides([f"train.accumulate={parts}", "train.batch_size=4"]))
+        trainer.network.double().train()
+        trainer.model.backbone.eval()  # batch norms see a part at a time, as documented: here they keep what they know
+        trainer.model.asam.eval()
+        batches = next(load_batches(trainer.config, trainer.scans, trainer.plan, 0))
+        assert len(batches) == parts
+        losses = trainer.backward([replace(part, xyz=part.xyz.double(), features=part.features.double()) for part in batches])
+        grads.append((losses, {name: p.grad for name, p in trainer.model.named_parameters() if p.grad is not None}))
+    (losses, whole), (summed, parts) = grads
+    assert summed == pytest.approx(losses, rel=1e-9)
+    for name, grad in whole.items():
+        torch.testing.assert_close(parts[name], grad, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_trains_like_full_precision(config, precision):
+    curves = []
+    for name in ("fp32", precision):
+        trainer = make_trainer(config.with_overrides([f"train.precision={name}"]))
+        curves.append([record["loss"] for record in trainer.steps()])
+        assert all(parameter.dtype == torch.float32 for parameter in trainer.model.parameters())
+    assert curves[0] != curves[1]
+    assert curves[1] == pytest.approx(curves[0], rel=0.02)
+
+
+def test_averaged_weights_are_evaluated_and_kept(config):
+    run = train(config.with_overrides(["train.ema=0.5", "train.epochs=2"]))
+    state = load_state(states(run)[-1])
+    kept = load_model(run / "last.safetensors").state_dict()
+    assert all(torch.equal(kept[name], tensor) for name, tensor in state["average"].items())
+    assert not torch.equal(kept["decoder.norm.weight"], state["model"]["decoder.norm.weight"])
+
+
+def test_a_run_whose_loss_stays_nan_stops_with_advice_and_the_names_of_the_scans(config):
+    trainer = make_trainer(config.with_overrides(["train.max_nonfinite=2"]))
+    weight = trainer.model.decoder.heads.classes[0].weight
+    with torch.no_grad():
+        weight[0, 0] = torch.nan
+    steps = trainer.steps()
+    assert math.isnan(next(steps)["loss"])
+    with pytest.raises(DataError, match=r"scan0\d\.ply.*2 steps in a row.*Lower train\.lr"):
+        next(steps)
+    assert int(torch.isnan(torch.cat([p.detach().flatten() for p in trainer.model.parameters()])).sum()) == 1
+
+
+def test_classes_that_differ_from_those_of_the_config_are_named_before_anything_is_done(config):
+    with pytest.raises(ConfigError, match=r"first at number 1; got 'ball' of 2: box, ball; expected 'sphere' of 2"):
+        train(config.with_overrides(["model.classes=[box, sphere]"]))
+    assert not Path(config.train.output).exists()
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_scans_without_labels_are_refused_before_anything_is_done(config, dataset, tmp_path, split):
+    root = tmp_path / "unlabelled"
+    shutil.copytree(dataset, root)
+    path = sorted((root / split).glob("*.ply"))[0]
+    write(make_scan(0).replace(labels=None, instances=None), path)
+    with pytest.raises(FormatError, match="'label' and 'instance'"):
+        train(config.with_overrides([f"data.root={root}"]))
+    assert not Path(config.train.output).exists()
