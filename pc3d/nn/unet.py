@@ -40,7 +40,7 @@ class UNet(nn.Module):
         given = SparseTensor(features.to(self.precision or features.dtype), voxel_coords, spatial_shape, batch_size)
         x = self.engine.tensor(given.in_key_order())
         if self.one_pass.serves(self, x):
-            y = self.one_pass.run(self, x)
+            y = self.one_pass.run(self, x.replace_feature(x.features.to(_autocast_type(x.features))))
         else:
             y = self.output_layer(self.unet(_apply(self.input_conv, x)).features)
         return given.sites.from_sorted(y).to(features.dtype)
@@ -49,6 +49,13 @@ class UNet(nn.Module):
         """Switch to training or evaluation, and forget weights packed for it: see OnePass."""
         self.one_pass.kept.clear()
         return super().train(mode)
+
+
+def _autocast_type(x: Tensor) -> torch.dtype:
+    """bfloat16 where an autocast asks for it, else the type of x."""
+    kind = x.device.type
+    asked = torch.is_autocast_enabled(kind) and torch.get_autocast_dtype(kind) == torch.bfloat16
+    return torch.bfloat16 if asked else x.dtype
 
 
 class UBlock(nn.Module):

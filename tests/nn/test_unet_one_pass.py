@@ -44,6 +44,17 @@ def both_ways(network: UNet, features: Tensor, coords: Tensor) -> tuple[Tensor, 
 
 
 @needs_kernels
+def test_autocast_to_bfloat16_is_a_bfloat16_backbone() -> None:
+    features, coords = some_voxels()
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        rounded = a_network()(features, coords, SHAPE, 2)
+    exact = both_ways(a_network(), features, coords)[0]
+    assert rounded.dtype == exact.dtype
+    assert 0 < (rounded - exact).abs().max() <= 0.05 * exact.abs().max()
+    assert (rounded - both_ways(a_network("bfloat16"), features, coords)[0]).abs().max() <= 0.01 * exact.abs().max()
+
+
+@needs_kernels
 @pytest.mark.parametrize("isa", ["plain", "avx2", "avx512", "avx512bf16", "amx"])
 @pytest.mark.parametrize("reps", [1, 2])
 def test_one_pass_equals_the_modules(isa: str, reps: int, monkeypatch: pytest.MonkeyPatch) -> None:
