@@ -10,6 +10,7 @@
 #include <limits>
 #include <memory>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 namespace pc3d {
@@ -151,8 +152,26 @@ void each_parent(int64_t fine, int64_t kernel, int64_t stride, int64_t padding, 
     if (coarse < size) use(coarse);
 }
 
+// Radix sort by 11 bits at a time, of those bits alone in which the keys differ.
+void sort_keys(std::vector<int64_t>& keys) {
+  constexpr int digit = 11;
+  uint64_t differing = 0;
+  for (const int64_t key : keys) differing |= static_cast<uint64_t>(key ^ keys[0]);
+  std::vector<int64_t> sorted(keys.size());
+  for (int shift = 0; shift < 64; shift += digit) {
+    if (!(differing >> shift & ((1 << digit) - 1))) continue;
+    std::array<size_t, 1 << digit> next{};
+    const auto bucket = [&](int64_t key) { return static_cast<uint64_t>(key) >> shift & ((1 << digit) - 1); };
+    for (const int64_t key : keys) ++next[bucket(key)];
+    size_t begin = 0;
+    for (size_t& place : next) begin += std::exchange(place, begin);
+    for (const int64_t key : keys) sorted[next[bucket(key)]++] = key;
+    keys.swap(sorted);
+  }
+}
+
 void sort_unique(std::vector<int64_t>& keys) {
-  std::sort(keys.begin(), keys.end());
+  sort_keys(keys);
   keys.erase(std::unique(keys.begin(), keys.end()), keys.end());
 }
 
