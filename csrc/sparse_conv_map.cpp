@@ -112,28 +112,44 @@ class MapBuilder {
   }
 
   void merge_line(int64_t line) {
+    switch (geometry_.kernel[2]) {
+      case 1: return merge_line<1>(line);
+      case 2: return merge_line<2>(line);
+      case 3: return merge_line<3>(line);
+      default: return merge_line<kBias>(line);
+    }
+  }
+
+  // With kernels of up to Z taps along z.
+  template <int64_t Z>
+  void merge_line(int64_t line) {
     const Triple& kernel = geometry_.kernel;
     const Triple& padding = geometry_.padding;
     const Triple shift = {line / kernel[1] - padding[0], line % kernel[1] - padding[1], -padding[2]};
-    const int64_t delta = pack(0, shift) - pack(0, {0, 0, 0});
+    const int64_t delta = pack(0, shift) - pack(0, {0, 0, 0}), depth = Z < kBias ? Z : kernel[2];
     TapPairs* taps = taps_.data() + line * kernel[2];
-    for (int64_t z = 0; z < kernel[2]; ++z) taps[z].reserve(num_out_);  // each output adds one pair at most
+    int32_t *in[Z], *out[Z];
+    for (int64_t z = 0; z < depth; ++z) {
+      taps[z].reserve(num_out_);  // each output adds one pair at most
+      in[z] = taps[z].in.get();
+      out[z] = taps[z].out.get();
+    }
     const bool constant = geometry_.unit_stride();
     const int64_t* keys = in_keys_.data();
-    int64_t begin = 0;
     for (int64_t o = 0; o < num_out_; ++o) {
       const int64_t wanted = constant ? out_keys_[o] + delta : first_key(out_keys_[o], shift);
-      while (keys[begin] < wanted) ++begin;
-      int64_t row = begin;
-      for (int64_t z = 0; z < kernel[2]; ++z) {
-        TapPairs& tap = taps[z];
-        tap.in[tap.count] = static_cast<int32_t>(row);
-        tap.out[tap.count] = static_cast<int32_t>(o);
-        const bool hit = keys[row] == wanted + z;
-        tap.count += hit;
-        row += hit;
+      while (*keys < wanted) ++keys;
+      const int64_t* key = keys;
+      for (int64_t z = 0; z < depth; ++z) {
+        *in[z] = static_cast<int32_t>(key - in_keys_.data());
+        *out[z] = static_cast<int32_t>(o);
+        const bool hit = *key == wanted + z;
+        in[z] += hit;
+        out[z] += hit;
+        key += hit;
       }
     }
+    for (int64_t z = 0; z < depth; ++z) taps[z].count = in[z] - taps[z].in.get();
   }
 
   const int64_t* out_keys_;
