@@ -6,6 +6,7 @@
 #include "tasks.h"
 
 #include <algorithm>
+#include <atomic>
 #include <vector>
 
 namespace pc3d {
@@ -22,7 +23,12 @@ class BlockedMap {
         starts_(taps_ * (blocks_ + 1)) {
     check(tap_[0] == 0 && tap_[taps_] == in_rows.numel(), "sparse_conv: tap_offsets do not cover the pairs");
     for (int64_t k = 0; k < taps_; ++k) check_ends(tap_[k], tap_[k + 1], num_in, num_out);
-    run_tasks(taps_, [this](int64_t k) { cut(k); });
+    std::atomic<bool> ascend{true};
+    run_tasks(taps_, [&](int64_t k) {
+      if (ascending(in_, k) && ascending(out_, k)) cut(k);
+      else ascend = false;
+    });
+    check(ascend, "sparse_conv: in_rows and out_rows must ascend within a tap");
   }
 
   int64_t taps() const { return taps_; }
@@ -35,6 +41,12 @@ class BlockedMap {
   }
 
  private:
+  bool ascending(const int32_t* rows, int64_t tap) const {
+    bool ok = true;
+    for (int64_t i = tap_[tap] + 1; i < tap_[tap + 1]; ++i) ok &= rows[i - 1] < rows[i];
+    return ok;
+  }
+
   // Rows of a tap ascend, so its ends bound them all.
   void check_ends(int64_t first, int64_t last, int64_t num_in, int64_t num_out) const {
     check(first <= last, "sparse_conv: tap_offsets must ascend");

@@ -238,3 +238,8 @@ def test_a_map_of_other_voxels_is_refused_before_it_reads_memory() -> None:
         rows[0 if row < 0 else int(pairs.tap_offsets[1]) - 1] = row
         with pytest.raises((RuntimeError, ValueError), match=name):
             sparse_conv(x, weight, dataclasses.replace(pairs, **{name: rows}))
+    for name in ("in_rows", "out_rows"):
+        rows = getattr(pairs, name).clone()
+        rows[1] = 10_000                            # neither first nor last of its tap
+        with pytest.raises((RuntimeError, ValueError), match="must ascend"):
+            sparse_conv(x, weight, dataclasses.replace(pairs, **{name: rows}))
