@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pc3d.bench import decoder, evaluate, inference, lift, loader, sparse_conv, steps, superpoints
+from pc3d.bench import decoder, evaluate, inference, lift, loader, prepare, sparse_conv, steps, superpoints
 from pc3d.bench.compare import Row
 
 #: Name -> the function that yields its rows, given the number of rounds.
 BENCHMARKS: dict[str, Callable[[int], Iterator[Row]]] = {
     "lift": lift.run,
     "steps": steps.run,
+    "prepare": prepare.run,
     "superpoints": superpoints.run,
     "sparse_conv": sparse_conv.run,
     "decoder": decoder.run,

@@ -82,7 +82,10 @@ def _to_disk(name: str, values: NDArray[Any]) -> NDArray[Any]:
 
 
 def _count(ids: NDArray[np.int64] | None) -> int:
-    return 0 if ids is None else len(np.unique(ids[ids >= 0]))
+    """Number of different ids that are not negative."""
+    if ids is None or ids.max(initial=-1) >= len(ids):  # counting is a tenth of the time of sorting
+        return 0 if ids is None else len(np.unique(ids[ids >= 0]))
+    return int(np.count_nonzero(np.bincount(ids[ids >= 0])))
 
 
 def is_prepared(folder: Path) -> bool:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -22,16 +25,38 @@ class Group(NamedTuple):
 
 def read_segments(path: Path, num_points: int) -> NDArray[np.int64]:
     """Segment id of every vertex (N,). Raises FormatError or DataError."""
-    content = read_json(path)
-    try:
-        segments = np.asarray(content["segIndices"])
-        if segments.ndim != 1 or segments.dtype.kind not in "iu":
-            raise ValueError(f"{segments.dtype} of shape {segments.shape}")
-    except (KeyError, TypeError, ValueError, OverflowError) as error:
-        raise FormatError(explain("the file has no list of segment ids", where=path, got=error,
-                                  expected='{"segIndices": [whole numbers]}')) from error
+    segments = _quick_segments(path)
+    if segments is None:
+        content = read_json(path)
+        try:
+            segments = np.asarray(content["segIndices"])
+            if segments.ndim != 1 or segments.dtype.kind not in "iu":
+                raise ValueError(f"{segments.dtype} of shape {segments.shape}")
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            raise FormatError(explain("the file has no list of segment ids", where=path, got=error,
+                                      expected='{"segIndices": [whole numbers]}')) from error
     check_count(path, len(segments), num_points)
     return segments.astype(np.int64)
+
+
+def _quick_segments(path: Path) -> NDArray[np.int64] | None:
+    """The list of an ordinary file, in a fifth of the time that json takes; None for any other."""
+    try:
+        text = path.read_bytes()
+    except OSError:
+        return None
+    found = re.fullmatch(rb'(\s*\{[^\[\]{]*(?:\{[^\[\]{}]*\}[^\[\]{]*)*"segIndices"\s*:\s*\[)([\d,\s]+)(\][^\[\]]*\}\s*)', text)
+    if found is None:
+        return None
+    try:
+        json.loads(found[1] + found[3])  # the rest of the file is whole
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            segments = np.fromstring(found[2].decode("ascii"), np.int64, sep=",")
+    except (ValueError, DeprecationWarning):
+        return None
+    inside = segments.max(initial=0) < np.iinfo(np.int64).max  # where longer numbers end up
+    return segments if inside and len(segments) == found[2].count(b",") + 1 else None
 
 
 def check_count(path: Path, count: int, expected: int) -> None:

@@ -15,6 +15,7 @@ from pc3d.data.preparation import Source, WholeScenes
 from pc3d.data.scannet_groups import Group, check_count, group_of_vertices, read_groups, read_segments, unknown_names
 from pc3d.errors import ConfigError, FileError, FormatError, explain
 from pc3d.io import read
+from pc3d.io.ply import read_ply_columns
 from pc3d.structures import PointCloud
 from pc3d.superpoints import SuperpointSettings
 
@@ -137,9 +138,10 @@ def read_label_map(raw: Path, column: str) -> dict[str, int]:
 
 def read_labels(path: Path, num_points: int) -> tuple[NDArray[np.int64], NDArray[np.int64], list[str]]:
     """NYU40 id of every vertex, its class (-1: none of the 18), and notes. Raises FormatError or DataError."""
-    nyu = read(path).labels
-    if nyu is None:
-        raise FormatError(explain("the file has no vertex column 'label'", where=path))
+    nyu = read_ply_columns(path).get("label")
+    if nyu is None or nyu.dtype.kind not in "iu":
+        raise FormatError(explain("the file has no vertex column 'label' of whole numbers", where=path))
+    nyu = nyu.astype(np.int64)
     check_count(path, len(nyu), num_points)
     table = np.full(NUM_NYU40 + 1, -1, dtype=np.int64)
     table[list(NYU40_IDS.values())] = np.arange(len(NYU40_IDS))

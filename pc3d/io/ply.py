@@ -35,6 +35,15 @@ def read_ply(path: Path) -> PointCloud:
     return cloud_from_columns(body.vertices, source=path, faces=_faces(header, body), metadata={"ply": notes})
 
 
+def read_ply_columns(path: Path) -> Columns:
+    """The flat columns (N,) of the vertices of a PLY file by name, and nothing else of it."""
+    file_size = check_file(path)
+    header = read_header(path, file_size)
+    if header.encoding == "ascii":
+        return read_text(header).vertices
+    return (read_triangle_mesh(header, file_size, with_faces=False) or read_binary(header, file_size)).vertices
+
+
 def _faces(header: Header, body: Body) -> NDArray[np.int64] | None:
     if body.polygons is None or not len(body.polygons[1]):
         return None

@@ -35,7 +35,7 @@ def fail(header: Header, element: Element, row: int, what: str, got: object = No
                                do="The file was cut off or is damaged; export it again."))
 
 
-def read_triangle_mesh(header: Header, file_size: int) -> Body | None:
+def read_triangle_mesh(header: Header, file_size: int, *, with_faces: bool = True) -> Body | None:
     """Read a binary cloud or pure triangle mesh through a memory map; None when the file is anything else."""
     elements = header.elements
     faces = header.element("face")
@@ -51,7 +51,7 @@ def read_triangle_mesh(header: Header, file_size: int) -> Body | None:
     except PlyParseError:   # a list that is not three long: the patient reader below takes the file
         return None
     polygons = None
-    if wanted:
+    if wanted and with_faces:
         indices = data["face"].data[wanted.name].astype(np.int64)
         polygons = indices.reshape(-1), np.full(len(indices), 3)
     return Body(_native(data["vertex"].data), polygons)

@@ -12,7 +12,7 @@ from pc3d import io
 from pc3d.data import ScanDataset
 from pc3d.data.lists import read_split
 from pc3d.data.preparation import prepare
-from pc3d.data.scannet_groups import Group, group_of_vertices, read_groups
+from pc3d.data.scannet_groups import Group, group_of_vertices, read_groups, read_segments
 from pc3d.data.scannetv2 import LABEL_MAP, LISTS, NYU40_IDS, ScanNetV2, read_label_map
 from pc3d.errors import ConfigError, DataError, FileError, FormatError
 from pc3d.synth import SCANNET_CLASSES, export_scannet
@@ -146,6 +146,25 @@ def test_a_broken_aggregation_names_its_file(scannet_raw, content):
     (scannet_raw / f"{SCENE}.aggregation.json").write_text(content)
     with pytest.raises(FormatError, match=r"scene0000_00\.aggregation\.json"):
         read_first(scannet_raw)
+
+
+@pytest.mark.parametrize("content", [
+    '{"a": 1, "segIndices": [3, 1,\n2]}', '{"segIndices":[3,1,2]}', '{"list": [1], "segIndices": [3, 1, 2], "more": {}}',
+    '{"segIndices": [3, 1, 2e0]}', '{"segIndices": [3, 1 2]}', '{"segIndices": [3,, 1, 2]}', '{"segIndices": [3, 1, 2,]}',
+    '{"segIndices": [3, 1, 2]', '{"segIndices" [3, 1, 2]}', '{"a": {"segIndices": [3, 1, 2]}}',
+    '{"segIndices": [3, 1, 99999999999999999999]}', '{"segIndices": []}'])
+def test_segments_are_read_as_json_reads_them(tmp_path, content):
+    (tmp_path / "a.segs.json").write_text(content)
+    try:
+        expected = json.loads(content)["segIndices"]
+        good = len(expected) == 3 and all(isinstance(value, int) and value < 2**63 for value in expected)
+    except (ValueError, KeyError):
+        good = False
+    if good:
+        assert read_segments(tmp_path / "a.segs.json", 3).tolist() == [3, 1, 2]
+    else:
+        with pytest.raises((FormatError, DataError)):
+            read_segments(tmp_path / "a.segs.json", 3)
 
 
 @pytest.mark.parametrize("content", ['{"segIndices": "abc"}', '{"segIndices": [1, 2.5]}', '{"segIndices": [[1]]}', "{}"])
