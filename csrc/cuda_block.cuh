@@ -117,8 +117,8 @@ void cuda_weight_gradient(const WeightGradient& problem, void* out, void* stream
 }
 
 // One kind of numbers a file, so that they compile side by side.
-#define PC3D_TILES_OF(Kind)                                                             \
-  template void cuda_convolve<Kind>(int64_t, const Convolution&, void*, void*);             \
+#define PC3D_TILES_OF(Kind)                                                     \
+  template void cuda_convolve<Kind>(int64_t, const Convolution&, void*, void*); \
   template void cuda_weight_gradient<Kind>(const WeightGradient&, void*, void*);
 
 }  // namespace pc3d::tiles

@@ -15,7 +15,7 @@ constexpr int step_chunks = 4;  // a step of a convolution: 64 bytes of each row
 // warp reads at once lie in different banks.
 PC3D_HD inline int narrow_place(int r, int c) { return r * step_chunks + (c ^ (r >> 1 & 3)); }
 
-// The same for rows of `width` = 8 or 16 chunks, of which a warp reads one chunk of 8 rows or two of 4.
+// The same for rows of `width` = 8 or 16 chunks, of which a warp reads one chunk of 8 rows or two chunks of 4.
 PC3D_HD inline int wide_place(int width, int r, int c) { return r * width + (c ^ ((r & 3) << 1 | (r >> 2 & 1))); }
 
 // Products on tensor cores, warp by warp. A warp's fragments are, in 4-byte words and with g = lane / 4, t = lane % 4: of A
@@ -52,7 +52,7 @@ template <class Math, int TM, int TN>
 struct TensorTile {
   static constexpr int row_groups = TM / (warps * group_rows);  // of a warp
   static constexpr int column_groups = TN / 8;
-  static constexpr int blocks_at_once = 4;  // on a multiprocessor: bounds the registers, and nothing spills
+  static constexpr int blocks_at_once = 4;  // on a multiprocessor: bounds the registers, and at most a word spills
   struct Sums {
     FragmentSum of[row_groups][column_groups];
   };
