@@ -46,14 +46,14 @@ def train(config: ExperimentConfig, *, resume: bool = False) -> Path:
         scans, validation, config = open_data(config)
         trainer = Trainer(config, scans, group)
         run = Path(config.train.output)
-        if group.first:
+        state = newest_state(run) if resume else None
+        if state is None and config.train.init is not None:
+            trainer.start_from(config.train.init)
+        if group.first:  # after all that may be refused: a folder is made for a run that begins
             open_run(config, resume=resume)
         group.wait()
-        state = newest_state(run) if resume else None
         if state is not None:
             trainer.load_state_dict(state)
-        elif config.train.init is not None:
-            trainer.start_from(config.train.init)
         where = group.device.type if group.count == 1 else f"{group.count} processes ({group.device.type})"
         trainer.say(f"{len(scans)} scans, {trainer.plan.batch} a step, {trainer.plan.steps} steps, on {where}; run in {run}")
         trainer.fit(run, validation, log_size=0 if state is None else state["log_size"])
@@ -120,9 +120,9 @@ class Trainer:
             overflow = self.scaler.is_enabled() and not math.isfinite(norm) and self.scaler.get_scale() > 1
             if self.guard.passes(losses["loss"], 0.0 if overflow else norm, self.names_of_step):
                 self.scaler.step(self.optimizer)  # which skips an overflow itself
-                self.scaler.update()
                 if self.average is not None:
                     follow(self.average, self.model, self.config.train.ema)
+            self.scaler.update()
         self.step += 1
         return {**losses, "lr": rate, "grad_norm": norm}
 

@@ -119,7 +119,9 @@ def test_training_starts_from_given_weights_only_if_they_fit(config):
     weights = load_model(run / "last.safetensors").state_dict()
     assert all(torch.equal(weights[name], tensor) for name, tensor in trainer.model.state_dict().items())
     with pytest.raises(CheckpointError, match="num_queries"):
-        make_trainer(config.with_overrides(["model.decoder.num_queries=9"])).start_from(run / "last.safetensors")
+        train(config.with_overrides(["model.decoder.num_queries=9", f"train.init={run / 'last.safetensors'}",
+                                     f"train.output={run}2"]))
+    assert not Path(f"{run}2").exists()
 
 
 def test_accumulated_gradients_are_those_of_the_whole_batch(config):
@@ -158,8 +160,9 @@ def test_averaged_weights_are_evaluated_and_kept(config):
     assert not torch.equal(kept["decoder.norm.weight"], state["model"]["decoder.norm.weight"])
 
 
-def test_a_run_whose_loss_stays_nan_stops_with_advice_and_the_names_of_the_scans(config):
-    trainer = make_trainer(config.with_overrides(["train.max_nonfinite=2"]))
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_run_whose_loss_stays_nan_stops_with_advice_and_the_names_of_the_scans(config, precision):
+    trainer = make_trainer(config.with_overrides(["train.max_nonfinite=2", f"train.precision={precision}"]))
     weight = trainer.model.decoder.heads.classes[0].weight
     with torch.no_grad():
         weight[0, 0] = torch.nan
