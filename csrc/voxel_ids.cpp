@@ -8,80 +8,64 @@
 namespace pc3d {
 namespace {
 
-struct Cell {
-  uint64_t key;
-  uint32_t point;
-};
+constexpr int kDigit = 9, kBuckets = 1 << kDigit;  // of the radix sort: so few places to write to at once stay in the first cache
 
-// Bits that hold every number up to ``largest``.
-int width(uint32_t largest) {
-  int bits = 0;
-  for (; largest; largest >>= 1) ++bits;
-  return bits;
-}
-
-// Keys (x, y, z), x highest, with no more bits a coordinate than the scan needs: fewer digits to sort.
-class Keys {
- public:
-  Keys(const float* positions, int64_t count) : cells_(count) {
+// How many bits each coordinate takes in a key (x, y, z), x highest: no more than the scan needs, for fewer digits to sort.
+struct Layout {
+  Layout(const float* positions, int64_t count) {
     float top[3] = {0, 0, 0};
     for (int64_t i = 0; i < count; ++i)
       for (int axis = 0; axis < 3; ++axis) top[axis] = std::max(top[axis], positions[3 * i + axis]);
     for (int axis = 0; axis < 3; ++axis) {
       check(top[axis] < 65536.0f, "voxel_ids: positions must be below 2^16");
-      bits_[axis] = width(static_cast<uint32_t>(top[axis]));
-    }
-    const int digits = (bits_[0] + bits_[1] + bits_[2] + kDigit - 1) / kDigit;
-    starts_.assign(digits * kBuckets, 0);
-    for (int64_t i = 0; i < count; ++i) {
-      const float* p = positions + 3 * i;
-      const uint64_t key = pack(static_cast<uint32_t>(p[0]), static_cast<uint32_t>(p[1]), static_cast<uint32_t>(p[2]));
-      cells_[i] = {key, static_cast<uint32_t>(i)};
-      for (int d = 0; d < digits; ++d) ++starts_[d * kBuckets + (key >> (d * kDigit) & (kBuckets - 1))];
+      for (uint32_t rest = static_cast<uint32_t>(top[axis]); rest; rest >>= 1) ++bits[axis];
     }
   }
 
-  // Stable radix sort.
-  const std::vector<Cell>& sort() {
-    std::vector<Cell> to(cells_.size());
-    for (size_t d = 0; d * kBuckets < starts_.size(); ++d) {
-      uint32_t* start = starts_.data() + d * kBuckets;
-      uint32_t sum = 0;
-      for (int bucket = 0; bucket < kBuckets; ++bucket) sum += std::exchange(start[bucket], sum);
-      for (const Cell& cell : cells_) to[start[cell.key >> (d * kDigit) & (kBuckets - 1)]++] = cell;
-      cells_.swap(to);
-    }
-    return cells_;
+  int total() const { return bits[0] + bits[1] + bits[2]; }
+  uint64_t pack(const float* p) const {
+    const uint64_t x = static_cast<uint32_t>(p[0]), y = static_cast<uint32_t>(p[1]), z = static_cast<uint32_t>(p[2]);
+    return x << (bits[1] + bits[2]) | y << bits[2] | z;
   }
-
   void unpack(uint64_t key, int32_t* coords) const {
-    coords[0] = static_cast<int32_t>(key >> (bits_[1] + bits_[2]));
-    coords[1] = static_cast<int32_t>(key >> bits_[2] & ((uint64_t(1) << bits_[1]) - 1));
-    coords[2] = static_cast<int32_t>(key & ((uint64_t(1) << bits_[2]) - 1));
+    coords[0] = static_cast<int32_t>(key >> (bits[1] + bits[2]));
+    coords[1] = static_cast<int32_t>(key >> bits[2] & ((uint64_t(1) << bits[1]) - 1));
+    coords[2] = static_cast<int32_t>(key & ((uint64_t(1) << bits[2]) - 1));
   }
 
- private:
-  uint64_t pack(uint32_t x, uint32_t y, uint32_t z) const {
-    return (uint64_t(x) << (bits_[1] + bits_[2])) | (uint64_t(y) << bits_[2]) | z;
-  }
-
-  static constexpr int kDigit = 9, kBuckets = 1 << kDigit;  // so few places to write to at once stay in the first cache
-
-  std::vector<Cell> cells_;
-  std::vector<uint32_t> starts_;  // of the buckets of each digit, the lowest first
-  int bits_[3];
+  int bits[3] = {0, 0, 0};
 };
 
-}  // namespace
+template <class Key>
+struct Cell {
+  Key key;
+  uint32_t point;
+};
 
-std::tuple<Tensor, Tensor> voxel_ids(const Tensor& positions_in) {
-  const Tensor positions = torch::stable::contiguous(positions_in);
-  check(positions.dim() == 2 && positions.size(1) == 3 && positions.scalar_type() == ScalarType::Float,
-        "voxel_ids: positions must be float32 (N, 3)");
+// Points by rising key, equal keys in the order of the points: a radix sort, the digits counted in one pass.
+template <class Key>
+std::vector<Cell<Key>> sorted_cells(const Layout& layout, const float* positions, int64_t count) {
+  const int digits = (layout.total() + kDigit - 1) / kDigit;
+  std::vector<uint32_t> starts(digits * kBuckets, 0);
+  std::vector<Cell<Key>> from(count), to(digits ? count : 0);
+  for (int64_t i = 0; i < count; ++i) {
+    const Key key = static_cast<Key>(layout.pack(positions + 3 * i));
+    from[i] = {key, static_cast<uint32_t>(i)};
+    for (int d = 0; d < digits; ++d) ++starts[d * kBuckets + (key >> (d * kDigit) & (kBuckets - 1))];
+  }
+  for (int d = 0; d < digits; ++d) {
+    uint32_t *start = starts.data() + d * kBuckets, sum = 0;
+    for (int bucket = 0; bucket < kBuckets; ++bucket) sum += std::exchange(start[bucket], sum);
+    for (const Cell<Key>& cell : from) to[start[cell.key >> (d * kDigit) & (kBuckets - 1)]++] = cell;
+    from.swap(to);
+  }
+  return from;
+}
+
+template <class Key>
+std::tuple<Tensor, Tensor> number_voxels(const Layout& layout, const Tensor& positions) {
   const int64_t count = positions.size(0);
-  check(count < std::numeric_limits<uint32_t>::max(), "voxel_ids: more than 2^32 points");
-  Keys keys(data<float>(positions), count);
-  const std::vector<Cell>& cells = keys.sort();
+  const std::vector<Cell<Key>> cells = sorted_cells<Key>(layout, data<float>(positions), count);
   int64_t voxels = 0;
   for (int64_t i = 0; i < count; ++i) voxels += i == 0 || cells[i].key != cells[i - 1].key;
   Tensor coords = empty(positions, {voxels, 3}, ScalarType::Int), voxel_of = empty(positions, {count}, ScalarType::Long);
@@ -89,10 +73,21 @@ std::tuple<Tensor, Tensor> voxel_ids(const Tensor& positions_in) {
   int64_t* voxel = mutable_data<int64_t>(voxel_of);
   int64_t last = -1;
   for (int64_t i = 0; i < count; ++i) {
-    if (i == 0 || cells[i].key != cells[i - 1].key) keys.unpack(cells[i].key, coord + 3 * ++last);
+    if (i == 0 || cells[i].key != cells[i - 1].key) layout.unpack(cells[i].key, coord + 3 * ++last);
     voxel[cells[i].point] = last;
   }
   return {coords, voxel_of};
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> voxel_ids(const Tensor& positions_in) {
+  const Tensor positions = torch::stable::contiguous(positions_in);
+  check(positions.dim() == 2 && positions.size(1) == 3 && positions.scalar_type() == ScalarType::Float,
+        "voxel_ids: positions must be float32 (N, 3)");
+  check(positions.size(0) < std::numeric_limits<uint32_t>::max(), "voxel_ids: more than 2^32 points");
+  const Layout layout(data<float>(positions), positions.size(0));
+  return layout.total() <= 32 ? number_voxels<uint32_t>(layout, positions) : number_voxels<uint64_t>(layout, positions);
 }
 
 }  // namespace pc3d

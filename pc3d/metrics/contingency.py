@@ -34,10 +34,12 @@ class Truth:
 def truth_by_class_and_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:
     """Make one true instance of each (class, id), in that order: ScanNet's reading, where an id with two classes is two."""
     real = (labels >= 0) & (labels < num_classes) & (ids >= 0)
-    known, dense = dense_ids(np.where(real, ids, -1))  # dense ids: class * span + id cannot overflow
-    pairs, place = dense_ids(np.where(real, labels * len(known) + dense + 1, 0))
+    if ids.max(initial=0) >= len(ids):
+        ids = dense_ids(ids)[1]  # class * span + id must not overflow
+    span = int(ids.max(initial=0)) + 1
+    pairs, place = dense_ids(np.where(real, labels * span + ids + 1, 0))
     void = int(len(pairs) > 0 and pairs[0] == 0)
-    return _truth(place + (1 - void), (pairs[void:] - 1) // max(len(known), 1))
+    return _truth(place + (1 - void), (pairs[void:] - 1) // span)
 
 
 def truth_by_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:
