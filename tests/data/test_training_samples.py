@@ -1,0 +1,51 @@
+"""A training sample follows from seed, epoch and index alone."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pc3d.config import ExperimentConfig
+from pc3d.data import ScanDataset, TrainingSamples
+from pc3d.data.prepared import write_scene
+from pc3d.errors import FormatError
+from pc3d.structures import PointCloud
+
+
+@pytest.fixture
+def scans(tmp_path):
+    rng = np.random.default_rng(0)
+    (tmp_path / "classes.json").write_text(json.dumps(["box"]))
+    for name in "ab":
+        cloud = PointCloud(xyz=rng.random((300, 3)), rgb=rng.integers(0, 256, (300, 3)), normals=np.tile([0, 0, 1.0], (300, 1)),
+                           superpoints=np.arange(300) // 30, labels=np.zeros(300), instances=np.arange(300) // 60)
+        write_scene(cloud, tmp_path / "train" / name, {})
+    return ScanDataset(tmp_path, "train")
+
+
+def features(samples, epoch, index):
+    return samples[epoch, index].features
+
+
+def test_a_sample_does_not_depend_on_what_was_asked_before(scans):
+    used, fresh = TrainingSamples(scans, ExperimentConfig()), TrainingSamples(scans, ExperimentConfig())
+    for key in ((1, 0), (2, 1), (1, 1), (1, 0)):
+        features(used, *key)
+    assert np.array_equal(features(used, 2, 1), features(fresh, 2, 1))
+
+
+def test_epoch_scan_and_seed_each_change_it(scans):
+    config = ExperimentConfig()
+    samples, reseeded = TrainingSamples(scans, config), TrainingSamples(scans, config.with_overrides(["train.seed=7"]))
+    base = features(samples, 1, 0)
+    others = (features(samples, 2, 0), features(samples, 1, 1), features(reseeded, 1, 0))
+    assert not any(np.array_equal(base, other) for other in others)
+
+
+def test_a_scan_without_truth_is_read_only_where_none_is_asked_for(scans):
+    cloud = scans[0].replace(labels=None, instances=None)
+    write_scene(cloud, scans.root / "test" / "c", {})
+    assert ScanDataset(scans.root, "test", labelled=False)[0].labels is None
+    assert ScanDataset(scans.root, "test", labelled=False).scene(0) == "c"
+    with pytest.raises(FormatError, match="needs vertex columns"):
+        ScanDataset(scans.root, "test")[0]
