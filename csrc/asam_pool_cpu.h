@@ -31,7 +31,7 @@ struct Processor {
   }
   template <class Step>
   void each(int64_t count, const Step& step) const {
-    torch::stable::parallel_for(0, count, 64, [&](int64_t begin, int64_t end) {
+    torch::stable::parallel_for(0, count, 512, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) step(i);
     });
   }

@@ -47,12 +47,14 @@ PC3D_TARGET inline void sum_chunk(const Pass& pass, const Team& team, int64_t ch
   for (int64_t t = first; t < last; ++t) pass.visit(team, Work(pass.shape, pass.in, t, space), t, own);
 }
 
-// h = relu(t1 + d w1) with d = center - x; leaves d and h in buffers.
-PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Work& work, const T* center, const Net& net, const T* x,
-                               T* d, T* h) {
-  subtract(team, center, shape.channels, work.stride, x, work.rows, d);
+// h = relu(t1 + d w1) of branch b with d = center - x; leaves d and h in buffers.
+PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Input<T>& in, const Work& work, const T* centers,
+                               const Net& net, int b, const T* x, T* d, T* h) {
+  prefetch_quarter(team, shape, in, work.tile.end, 2 * b);
+  subtract(team, centers + (b * shape.num_segments + work.segment) * shape.channels, shape.channels, work.stride, x, work.rows, d);
   team.sync();
   product(team, d, work.rows, shape.channels, work.stride, net.w1, net.t1, true, h);
+  prefetch_quarter(team, shape, in, work.tile.end, 2 * b + 1);
   team.sync();
 }
 
@@ -104,6 +106,7 @@ struct RowMomentPass {
   PC3D_TARGET void visit(const Team& team, const Work& work, int64_t, T* own) const {
     T *x = work.buffer(0), *d = work.buffer(1), *scaled = work.buffer(2), *count = work.column(0);
     gather(team, shape, in, work.tile, x);
+    for (int quarter = 0; quarter < 4; ++quarter) prefetch_quarter(team, shape, in, work.tile.end, quarter);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
     team.sync();
     subtract(team, centers + work.segment * shape.channels, shape.channels, work.stride, x, work.rows, d);
@@ -162,8 +165,7 @@ struct HiddenMomentPass {
     read_counts(team, in.count + work.tile.begin, work.rows, count);
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      const T* center = centers + (b * shape.num_segments + work.segment) * shape.channels;
-      hidden(team, shape, work, center, nets[b], x, d, h);
+      hidden(team, shape, in, work, centers, nets[b], b, x, d, h);
       scale_rows(team, h, count, work.rows, work.stride, scaled);
       team.sync();
       add_outer(team, scaled, h, work.rows, shape.channels, work.stride, own + b * shape.cells());
@@ -191,7 +193,7 @@ struct PoolPass {
     read_counts(team, in.count + work.tile.begin, work.rows, count);
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      hidden(team, shape, work, centers + (b * shape.num_segments + work.segment) * shape.channels, nets[b], x, d, h);
+      hidden(team, shape, in, work, centers, nets[b], b, x, d, h);
       product(team, h, work.rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z);
       team.sync();
       const int64_t first = b * shape.num_entries + work.tile.begin;
@@ -205,8 +207,7 @@ struct PoolPass {
 
   PC3D_TARGET void finish(const Team& team, const Work& work, int64_t at, const T* score, const T* count, T* weight,
                           const T* x) const {
-    T level = score[0];
-    for (int r = 1; r < work.rows; ++r) level = segment::beats(score[r], level) ? score[r] : level;
+    const T level = highest_score(score);
     soften(team, score, count, level, weight);
     team.sync();
     for (int v = team.rank; v * kWidth < work.stride; v += team.size)
@@ -243,7 +244,7 @@ struct SecondLayerPass {
     for (int b = 0; b < 2; ++b) {
       const int64_t first = b * shape.num_entries + work.tile.begin;
       slopes(team, work, b, first, x);
-      hidden(team, shape, work, centers + (b * shape.num_segments + work.segment) * shape.channels, nets[b], x, d, h);
+      hidden(team, shape, in, work, centers, nets[b], b, x, d, h);
       open_gates(team, gates + first * work.stride / 8, work.column(3), work.rows, work.stride, g);
       team.sync();
       add_outer(team, g, h, work.rows, shape.channels, work.stride, own + b * shape.cells());
@@ -325,7 +326,7 @@ struct FirstLayerPass {
     T *d = work.buffer(1), *h = work.buffer(2), *g = work.buffer(3), *dl = work.column(1 + b);
     const int64_t first = b * shape.num_entries + work.tile.begin;
     for (int r = team.rank; r < work.rows; r += team.size) dl[r] = slope[first + r];
-    hidden(team, shape, work, centers + (b * shape.num_segments + work.segment) * shape.channels, nets[b], x, d, h);
+    hidden(team, shape, in, work, centers, nets[b], b, x, d, h);
     open_gates(team, gates + first * work.stride / 8, dl, work.rows, work.stride, g);
     if (shape.training) {
       product(team, h, work.rows, shape.channels, work.stride, nets[b].pull, nets[b].push, false, f);

@@ -180,7 +180,15 @@ PC3D_INLINE void prefetch(const T* row, int64_t channels) {
 #endif
 }
 
-// Rows of the tile in a buffer; those of the entries that follow, most likely the next tile's, are asked for.
+// Ask for a quarter of the rows of the next tile: all at once would wait for each other.
+PC3D_TARGET inline void prefetch_quarter(const Team& team, const asam::Shape& shape, const asam::Input<T>& in, int64_t next,
+                                         int quarter) {
+  const int64_t first = next + quarter * tile_rows / 4, entries = in.offsets[shape.num_segments];
+  for (int64_t e = first + team.rank; e < first + tile_rows / 4 && e < entries; e += team.size)
+    prefetch(in.x + in.row[e] * shape.channels, shape.channels);
+}
+
+// Rows of the tile in a buffer.
 PC3D_TARGET inline void gather(const Team& team, const asam::Shape& shape, const asam::Input<T>& in, segment::Tile tile, T* x) {
   const int rows = static_cast<int>(tile.end - tile.begin), vectors = static_cast<int>(shape.stride() / kWidth);
   const Grid grid(team, vectors);
@@ -188,9 +196,6 @@ PC3D_TARGET inline void gather(const Team& team, const asam::Shape& shape, const
     for (int r = grid.row; r < rows; r += grid.row_step)
       Simd::store(x + r * shape.stride() + v * kWidth,
                   load_lanes(in.x + in.row[tile.begin + r] * shape.channels, shape.channels, v));
-  const int64_t last = in.offsets[shape.num_segments];
-  for (int64_t e = tile.end + team.rank; e < tile.end + tile_rows && e < last; e += team.size)
-    prefetch(in.x + in.row[e] * shape.channels, shape.channels);
 }
 
 // d = center - x.
@@ -258,6 +263,19 @@ PC3D_TARGET inline void score_rows(const Team& team, const T* z, const T* w, int
 PC3D_TARGET inline void soften(const Team& team, const T* score, const T* count, T level, T* weight) {
   for (int r = team.rank * kWidth; r < tile_rows; r += team.size * kWidth)
     Simd::store(weight + r, Simd::load(count + r) * exp_of(Simd::load(score + r) - Simd::set(level)));
+}
+
+// The largest score; NaN wins.
+PC3D_TARGET inline T highest_score(const T* score) {
+  Vector best = Simd::load(score);
+  for (int r = kWidth; r < tile_rows; r += kWidth) {
+    const Vector value = Simd::load(score + r);
+    best = Simd::choose(Simd::beats(value, best), value, best);
+  }
+  T lanes[kWidth];
+  Simd::store(lanes, best);
+  for (int l = 1; l < kWidth; ++l) lanes[0] = segment::beats(lanes[l], lanes[0]) ? lanes[l] : lanes[0];
+  return lanes[0];
 }
 
 // Sum over rows of weight times x, vector v.

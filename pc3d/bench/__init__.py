@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pc3d.bench import decoder, evaluate, inference, lift, loader, prepare, sparse_conv, steps, superpoints
+from pc3d.bench import asam, decoder, evaluate, inference, lift, loader, prepare, sparse_conv, steps, superpoints
 from pc3d.bench.compare import Row
 
 #: Name -> the function that yields its rows, given the number of rounds.
@@ -18,6 +18,7 @@ BENCHMARKS: dict[str, Callable[[int], Iterator[Row]]] = {
     "prepare": prepare.run,
     "superpoints": superpoints.run,
     "sparse_conv": sparse_conv.run,
+    "asam": asam.run,
     "decoder": decoder.run,
     "loader": loader.run,
     "evaluate": evaluate.run,

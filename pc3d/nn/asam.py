@@ -8,7 +8,7 @@ each point by how far it is from the mean and from the maximum of its superpoint
     (3)  a_s = sum of softmax_s(w)_n f_n,  b_s = sum of softmax_s(v)_n f_n
     (4)  F_s = MLP([a_s, b_s])
 
-One op does (1) to (3). Step by step they stand in ``in_steps``, which training on several processes takes: there the
+``in_one`` does (1) to (3) in one op. ``in_steps`` does them one by one; training on several processes takes it, where the
 batch norms inside the MLPs need the points of all of them.
 """
 
@@ -41,7 +41,7 @@ class ASAM(nn.Module):
             features = points if point_to_voxel is None else segment_expand(points, point_to_voxel)
             pooled = self.in_steps(features, point_to_superpoint, num_superpoints)
         else:
-            pooled = self._in_one(points, point_to_superpoint, num_superpoints, point_to_voxel)
+            pooled = self.in_one(points, point_to_superpoint, num_superpoints, point_to_voxel)
         merged: Tensor = self.merge(pooled)                                             # (4)
         return merged
 
@@ -61,9 +61,9 @@ class ASAM(nn.Module):
         max_weight = self.max_weight(to_points(peak) - points)
         return cat([pool("softmax", mean_weight), pool("softmax", max_weight)], dim=1)  # (3)
 
-    def _in_one(self, points: Tensor, point_to_superpoint: Tensor, num_superpoints: int,
+    def in_one(self, points: Tensor, point_to_superpoint: Tensor, num_superpoints: int,
                 point_to_voxel: Tensor | None = None) -> Tensor:
-        """The same in one op; in training the running statistics of the batch norms move as theirs do."""
+        """The same two sums (S, 2C) in one op; in training the running statistics of the batch norms move as theirs do."""
         count, norms = len(point_to_superpoint), self._norms()
         learns = self.training and count > 1
         pooled, stats = asam_pool(points, point_to_superpoint, num_superpoints, self._nets(), point_to_row=point_to_voxel,

@@ -51,7 +51,7 @@ def test_one_op_and_the_steps_are_the_same_in_training_and_after_it() -> None:
     one, features, ids = make(points=300)
     steps, _, _ = make(points=300)
     results = []
-    for asam, pool in ((one, one._in_one), (steps, lambda *a: steps.in_steps(*a[:3]))):
+    for asam, pool in ((one, one.in_one), (steps, lambda *a: steps.in_steps(*a[:3]))):
         asam.train()
         leaf = features.clone().requires_grad_()
         for _ in range(2):

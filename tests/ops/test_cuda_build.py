@@ -14,8 +14,9 @@ import pc3d.ops  # noqa: F401  defines the ops
 from pc3d.ops._library import LIBRARY_PATH, has_kernel, known_ops, native_error
 
 ROOT = Path(__file__).resolve().parents[2]
-CUDA_OPS = ("segment_sum", "segment_max", "relative_read", "relative_add", "relation_bias", "relation_bias_grad",
-            "sparse_kernel_map", "sparse_coarse_keys", "sparse_conv_tiled", "sparse_conv_tiled_weight_grad")
+CUDA_OPS = ("asam_pool", "asam_pool_grad", "segment_sum", "segment_max", "relative_read", "relative_add", "relation_bias",
+            "relation_bias_grad", "sparse_kernel_map", "sparse_coarse_keys", "sparse_conv_tiled",
+            "sparse_conv_tiled_weight_grad")
 PTX, MACHINE_CODE = 1, 2
 
 
