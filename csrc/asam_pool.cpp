@@ -11,7 +11,7 @@
 #include <sys/mman.h>
 #endif
 
-#include "pc3d.h"
+#include "cuda_call.h"
 
 // The plain kernels.
 #define PC3D_TARGET
@@ -275,6 +275,35 @@ Gradients asam_pool_grad(const Tensor& grad, PC3D_ASAM_ARGUMENTS, const Tensor& 
                       });
 }
 
+#ifdef PC3D_CUDA
+namespace {
+
+Outputs asam_pool_cuda(PC3D_ASAM_ARGUMENTS, int64_t num_points, bool training, double eps) {
+  const OnDevice on(x);
+  const Outputs outputs = run_forward(
+      PC3D_ASAM_MADE, [&](const Shape& shape, const auto& in, const Weights& w, const auto& out, const asam::Memory& memory) {
+        asam::cuda_forward(shape, in, w, out, memory, on.stream());
+      });
+  check_launch("asam_pool");
+  return outputs;
+}
+
+Gradients asam_pool_grad_cuda(const Tensor& grad, PC3D_ASAM_ARGUMENTS, const Tensor& pooled, const Tensor& centers, const Tensor& peak,
+                              const Tensor& moments, const Tensor& logits, const Tensor& level, const Tensor& gates,
+                              const Tensor& by_row, const Tensor& by_row_offsets, int64_t num_points, bool training, double eps) {
+  const OnDevice on(x);
+  const Outputs saved{pooled, zeros(weights, {2, 2, 2, x.size(1)}, ScalarType::Double), centers, peak, moments, logits, level, gates};
+  const Gradients gradients =
+      run_backward(PC3D_ASAM_MADE, grad, saved, by_row, by_row_offsets,
+                   [&](const Shape& shape, const auto& in, const Weights& w, const auto& out, const auto& gradient,
+                       const asam::Memory& memory) { asam::cuda_backward(shape, in, w, out, gradient, memory, on.stream()); });
+  check_launch("asam_pool_grad");
+  return gradients;
+}
+
+}  // namespace
+#endif
+
 }  // namespace pc3d
 
 STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) {
@@ -282,3 +311,10 @@ STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) {
   m.impl("asam_pool", TORCH_BOX(&pc3d::asam_pool));
   m.impl("asam_pool_grad", TORCH_BOX(&pc3d::asam_pool_grad));
 }
+
+#ifdef PC3D_CUDA
+STABLE_TORCH_LIBRARY_IMPL(pc3d, CUDA, m) {
+  m.impl("asam_pool", TORCH_BOX(&pc3d::asam_pool_cuda));
+  m.impl("asam_pool_grad", TORCH_BOX(&pc3d::asam_pool_grad_cuda));
+}
+#endif

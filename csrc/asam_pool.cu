@@ -1,6 +1,5 @@
 // ASAM pooling on a GPU: the passes that the CPU runs too, a block of threads for each.
 #include <cmath>
-#include <stdexcept>
 
 #include "asam_pool.h"
 

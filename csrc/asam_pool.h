@@ -96,4 +96,11 @@ extern const Kernels<float> avx2_float;
 extern const Kernels<float> avx512_float;
 #endif
 
+// CUDA: the same two, on a stream.
+template <class T>
+void cuda_forward(const Shape&, const Input<T>&, const Weights&, const Output<T>&, const Memory&, void* stream);
+template <class T>
+void cuda_backward(const Shape&, const Input<T>&, const Weights&, const Output<T>&, const Gradient<T>&, const Memory&,
+                   void* stream);
+
 }  // namespace pc3d::asam
