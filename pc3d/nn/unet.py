@@ -42,6 +42,8 @@ class UNet(nn.Module):
         if self.one_pass.serves(self, x):
             y = self.one_pass.run(self, x.replace_feature(x.features.to(_autocast_type(x.features))))
         else:
+            if torch.is_grad_enabled():  # a step may follow
+                self.one_pass.kept.clear()
             y = self.output_layer(self.unet(_apply(self.input_conv, x)).features)
         return given.sites.from_sorted(y).to(features.dtype)
 

@@ -31,19 +31,23 @@ Norm = tuple[Tensor, Tensor]     # scale and shift per channel
 class OnePass:
     """Runs UNets; keeps their weights as the kernels read them, until they change.
 
-    A change is seen by its version counter. Writing through ``parameter.data`` leaves that as it is: call ``train()`` and
-    ``eval()`` of the network after it, which forget what is kept.
+    A change is seen by its version counter. Fused optimizers leave that as it is, so a pass with gradients forgets what is
+    kept. So does writing through ``parameter.data``: call ``train()`` and ``eval()`` of the network after it, which forget too.
     """
 
     def __init__(self) -> None:
-        self.kept: WeakKeyDictionary[nn.Module, tuple[Any, Tensor, Tensor | None]] = WeakKeyDictionary()
+        # Layer -> state, the weight as it was given, as inputs need it, and packed. The first keeps its address from reuse.
+        self.kept: WeakKeyDictionary[nn.Module, tuple[Any, Tensor, Tensor, Tensor | None]] = WeakKeyDictionary()
 
     def __reduce__(self) -> tuple[type[OnePass], tuple[()]]:
         return OnePass, ()       # a copy packs for itself
 
     def serves(self, network: nn.Module, x: Any) -> bool:
-        """Whether this network and input can be run so: by native kernels, without gradients, statistics or hooks to call."""
-        return (isinstance(x, SparseTensor) and not torch.is_grad_enabled()
+        """Whether this network and input can be run so: by native kernels, without gradients, statistics or hooks to call.
+
+        There are none for float16, which no processor multiplies.
+        """
+        return (isinstance(x, SparseTensor) and not torch.is_grad_enabled() and x.features.dtype != torch.float16
                 and has_kernel("sparse_conv_norm_relu", x.features.device.type.upper())
                 and not any(m.training or m._forward_hooks or m._forward_pre_hooks for m in network.modules()))
 
@@ -105,14 +109,16 @@ class OnePass:
         kept = self.kept.get(layer)
         if kept is None or kept[0] != state or given.is_inference():
             weight = given.detach().to(xs[0].dtype).flatten(1, 3)
-            kept = self.kept[layer] = (state, weight, pack_weight(weight, [x.shape[1] for x in xs]))
-        return kept[1], kept[2]
+            kept = self.kept[layer] = (state, given.detach(), weight, pack_weight(weight, [x.shape[1] for x in xs]))
+        return kept[2], kept[3]
 
 
 def fold(norm: BatchNorm) -> Norm:
-    """Scale and shift of a norm that uses its running statistics: ``norm(x) = scale * x + shift``."""
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    return scale, norm.bias - norm.running_mean * scale
+    """Scale and shift of a norm that uses its running statistics, ``norm(x) = scale * x + shift``; half types in float32."""
+    wide = torch.promote_types(norm.weight.dtype, torch.float32)
+    weight, bias, mean, var = (t.to(wide) for t in (norm.weight, norm.bias, norm.running_mean, norm.running_var))
+    scale = weight * (var + norm.eps).rsqrt()
+    return scale, bias - mean * scale
 
 
 def halves(norm: Norm) -> tuple[Norm, Norm]:

@@ -94,6 +94,42 @@ def test_weights_that_change_are_packed_anew() -> None:
 
 
 @needs_kernels
+def test_a_fused_optimizer_does_not_leave_old_weights_packed() -> None:
+    features, coords = some_voxels()
+    network = a_network()
+    optimizer = torch.optim.AdamW(network.parameters(), 0.01, fused=True)    # bumps no version counter
+    both_ways(network, features, coords)
+    network(features, coords, SHAPE, 2).square().mean().backward()
+    optimizer.step()
+    fast, slow = both_ways(network, features, coords)
+    assert (fast - slow).abs().max() <= 2e-5 * slow.abs().max()
+
+
+@needs_kernels
+def test_other_parameters_at_the_same_address_are_packed_anew() -> None:
+    features, coords = some_voxels()
+    network = a_network("bfloat16")
+    for factor in (1.0, 2.0, 3.0, 4.0):
+        weights = {name: p.detach() * factor for name, p in network.named_parameters()}
+        with torch.no_grad():
+            passed = torch.func.functional_call(network, weights, (features, coords, SHAPE, 2))
+            other = copy.deepcopy(network)
+            other.load_state_dict(weights, strict=False)
+            assert torch.equal(passed, other(features, coords, SHAPE, 2))
+        del weights    # the next ones take their place
+
+
+@needs_kernels
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_network_of_half_type_runs_for_inference(dtype: torch.dtype) -> None:
+    features, coords = some_voxels()
+    fast, slow = both_ways(a_network().to(dtype), features.to(dtype), coords)
+    exact = both_ways(a_network(), features, coords)[0]
+    assert fast.dtype == slow.dtype == dtype
+    assert (fast - exact).abs().max() <= 0.05 * exact.abs().max()
+
+
+@needs_kernels
 def test_copies_of_a_network_do_not_share_packed_weights() -> None:
     features, coords = some_voxels()
     network = a_network()
