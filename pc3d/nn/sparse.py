@@ -123,6 +123,9 @@ class _SparseConvolution(nn.Module):
 
     def __init__(self, in_channels: int, out_channels: int, kernel_size: Size, *, bias: bool = False) -> None:
         super().__init__()
+        if min(in_channels, out_channels) < 1:
+            raise DataError(explain("a convolution needs channels", where="in_channels, out_channels",
+                                    got=(in_channels, out_channels), expected="at least 1"))
         self.in_channels, self.out_channels = in_channels, out_channels
         self.kernel_size = check_kernel("kernel_size", kernel_size, low=1)
         self.weight = nn.Parameter(torch.empty(out_channels, *self.kernel_size, in_channels))
@@ -173,7 +176,8 @@ class SparseConv3d(_SparseConvolution):
         super().__init__(in_channels, out_channels, kernel_size, bias=bias)
         self.stride = check_kernel("stride", stride, low=1)
         same = same_padding(self.kernel_size)
-        self.padding = same if padding is None else check_kernel("padding", padding, low=0, high=min(self.kernel_size) - 1)
+        x, y, z = self.kernel_size
+        self.padding = same if padding is None else check_kernel("padding", padding, low=0, high=(x - 1, y - 1, z - 1))
         self.key = key
 
     def forward(self, x: SparseTensor) -> SparseTensor:

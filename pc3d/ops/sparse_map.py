@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import product
+from numbers import Integral
 from typing import Any
 
 import torch
@@ -85,13 +86,14 @@ def conv_shape(shape: Sequence[int], *, kernel_size: Triple, stride: Triple, pad
     return x, y, z
 
 
-def check_kernel(name: str, value: int | Sequence[int], *, low: int, high: int = MAX_KERNEL) -> Triple:
-    """Spread an int over three axes and check the range; raise DataError that names the argument."""
-    triple = (value,) * 3 if isinstance(value, int) else tuple(value)
-    if len(triple) != 3 or not all(isinstance(v, int) and low <= v <= high for v in triple):
+def check_kernel(name: str, value: int | Sequence[int], *, low: int, high: int | Triple = MAX_KERNEL) -> Triple:
+    """Spread an int over three axes and check the range, per axis if ``high`` is; raise DataError that names the argument."""
+    triple = tuple(value) if isinstance(value, Sequence) else (value,) * 3
+    highest = (high,) * 3 if isinstance(high, int) else high
+    if len(triple) != 3 or not all(isinstance(v, Integral) and low <= v <= top for v, top in zip(triple, highest)):
         raise DataError(explain("not a valid size", where=name, got=value,
                                 expected=f"one or three integers from {low} to {high}"))
-    return triple[0], triple[1], triple[2]
+    return int(triple[0]), int(triple[1]), int(triple[2])
 
 
 def _taps(kernel_size: Sequence[int]) -> list[Triple]:

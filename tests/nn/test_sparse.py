@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.errors import BackendError, ConfigError, DataError
-from pc3d.nn.sparse import SparseConv3d, SparseInverseConv3d, SparseTensor, SubMConv3d, engine
+from pc3d.nn.sparse import Size, SparseConv3d, SparseInverseConv3d, SparseTensor, SubMConv3d, engine
 
 SHAPE = (7, 6, 9)
 SCANS = 2
@@ -55,12 +55,13 @@ def test_submanifold_convolution_equals_dense(kernel: int | tuple[int, ...], cha
     assert_equal_with_gradients(layer(x).features, at_sites(dense, x.coords), [x.features, layer.weight, layer.bias])
 
 
-@pytest.mark.parametrize(("kernel", "stride", "padding"), [(2, 2, None), (3, 2, None), (3, 1, None), (2, 3, 0), (5, 2, 1)])
-def test_strided_convolution_and_its_inverse_equal_dense(kernel: int, stride: int, padding: int | None) -> None:
+@pytest.mark.parametrize(("kernel", "stride", "padding"), [
+    (2, 2, None), (3, 2, None), (3, 1, None), (2, 3, 0), (5, 2, 1), ((1, 3, 3), 2, (0, 1, 1)), (3, (1, 2, 2), (2, 1, 0))])
+def test_strided_convolution_and_its_inverse_equal_dense(kernel: Size, stride: Size, padding: Size | None) -> None:
     x = some_voxels()
     down = SparseConv3d(7, 13, kernel, stride=stride, padding=padding, key="down", bias=True).double()
     y = down(x)
-    margin = down.padding[0]
+    margin = down.padding
     dense = F.conv3d(to_dense(x), down.weight.permute(0, 4, 1, 2, 3), down.bias, stride=stride, padding=margin)
     assert y.spatial_shape == dense.shape[2:]
     assert_equal_with_gradients(y.features, at_sites(dense, y.coords), [x.features, down.weight, down.bias])
@@ -184,9 +185,14 @@ def test_modules_that_do_not_fit_say_so() -> None:
     with pytest.raises(DataError, match="key: "):
         SparseInverseConv3d(7, 4, 2, key="down").double()(x)
     for make in (lambda: SubMConv3d(1, 1, 0), lambda: SparseConv3d(1, 1, 2, stride=0, key="a"),
-                 lambda: SparseConv3d(1, 1, 2, stride=2, padding=2, key="a"), lambda: SubMConv3d(1, 1, (3, 3))):
+                 lambda: SparseConv3d(1, 1, 2, stride=2, padding=2, key="a"), lambda: SubMConv3d(1, 1, (3, 3)),
+                 lambda: SubMConv3d(1, 1, 3.0),
+                 lambda: SparseConv3d(1, 1, (1, 3, 3), stride=1, padding=(1, 1, 1), key="a")):
         with pytest.raises(DataError, match="not a valid size"):
             make()
+    for channels in ((0, 4), (4, 0)):
+        with pytest.raises(DataError, match="needs channels"):
+            SubMConv3d(*channels, 3)
 
 
 def test_engines_are_known_by_name() -> None:
