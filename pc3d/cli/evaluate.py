@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -19,11 +20,19 @@ if TYPE_CHECKING:
 EXAMPLES = """
 pc3d eval configs/relation3d_synth.yaml relation3d-synth
 pc3d eval runs/mine/config.yaml runs/mine/best.safetensors --json
+pc3d eval configs/relation3d_s3dis.yaml best.safetensors data.root=data/area5 --protocol s3dis
 pc3d eval configs/relation3d_synth.yaml relation3d-synth data.root=data/other data.val_split=test
 pc3d eval configs/relation3d_scannetv2.yaml best.safetensors data.val_split=test --submission out/test
 torchrun --nproc-per-node 4 tools/test.py configs/relation3d_scannetv2.yaml runs/relation3d_scannetv2/best.safetensors
 pc3d eval configs/relation3d_scannetv2.yaml best.safetensors --raw scannetv2 /downloads/scannet data.root=data/scannetv2
 """
+
+
+class Protocol(str, Enum):
+    """What is computed: the ScanNet benchmark's AP, or that and S3DIS's precision, recall and coverage."""
+
+    scannet = "scannet"
+    s3dis = "s3dis"
 
 
 def evaluate(
@@ -37,10 +46,12 @@ def evaluate(
                                                           "DIR/<scan>.npz.")] = None,
     submission: Annotated[Path | None, typer.Option(metavar="DIR", help="Write what was found in the format of ScanNet and "
                                                     "ScanNet++; the split may be without labels.")] = None,
+    protocol: Annotated[Protocol | None, typer.Option(help="scannet (AP) or s3dis (AP, precision and recall at IoU 0.5, "
+                                                      "coverage). Default: that of the prepared data set.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as json.")] = False,
 ) -> InstanceAPResult:
-    """Compute AP, AP50 and AP25 per class by the ScanNet protocol."""
+    """Compute AP, AP50 and AP25 per class by the ScanNet protocol; on S3DIS also mPrec, mRec, mCov and mWCov."""
     from pc3d import engine
     from pc3d.config import load_config
 
@@ -54,7 +65,7 @@ def evaluate(
         splits = tuple(name.strip() for name in experiment.data.val_split.split(","))
         report = prepare_raw(*raw, Path(experiment.data.root), Choices(splits), workers=max(1, experiment.data.workers))
     keep = _keep(Path(experiment.data.root), save_predictions, submission)
-    result = engine.evaluate(experiment, checkpoint, device=device, keep=keep)
+    result = engine.evaluate(experiment, checkpoint, device=device, keep=keep, protocol=protocol and protocol.value)
     if not first_process():
         return result
     if as_json:

@@ -10,8 +10,9 @@ from pc3d.metrics.s3dis import (
     S3DISInstanceResult,
     S3DISInstances,
 )
+from pc3d.metrics.s3dis_benchmark import INSTANCE_PROTOCOLS, S3DISBenchmark, S3DISBenchmarkResult
 from pc3d.metrics.semantic import SemanticIoU, SemanticResult
 
-__all__ = ["PROTOCOLS", "S3DIS_CLASSES_MASK3D", "S3DIS_CLASSES_SOFTGROUP", "S3DIS_CLASS_ORDERS", "AgnosticProtocol",
-           "ClassAgnosticAP", "ClassAgnosticResult", "InstanceAP", "InstanceAPResult", "S3DISInstanceResult", "S3DISInstances",
-           "SemanticIoU", "SemanticResult", "merge_folds"]
+__all__ = ["INSTANCE_PROTOCOLS", "PROTOCOLS", "S3DIS_CLASSES_MASK3D", "S3DIS_CLASSES_SOFTGROUP", "S3DIS_CLASS_ORDERS",
+           "AgnosticProtocol", "ClassAgnosticAP", "ClassAgnosticResult", "InstanceAP", "InstanceAPResult", "S3DISBenchmark",
+           "S3DISBenchmarkResult", "S3DISInstanceResult", "S3DISInstances", "SemanticIoU", "SemanticResult", "merge_folds"]

@@ -57,6 +57,8 @@ def test_one_command_leads_from_the_raw_folder_to_ap(dataset: str, export: Calla
     scored = {key.removeprefix("ap/") for key, value in result.items() if key.startswith("ap/") and value is not None}
     assert classes <= scored
     assert 0 <= result["ap"] <= 1
+    own = {"mprec", "mrec", "mcov", "mwcov", "prec/chair", "rec/chair", "cov/chair", "wcov/chair"}
+    assert own & result.keys() == (own if dataset == "s3dis" else set())
     assert json.loads((tmp_path / "out/manifest.json").read_text())["splits"][split]["scenes"] == 1
 
 

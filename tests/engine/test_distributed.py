@@ -1,5 +1,6 @@
 """Several processes train and evaluate as one does."""
 
+import json
 import os
 import subprocess
 import sys
@@ -21,16 +22,22 @@ def curve(run: Path) -> torch.Tensor:
     return torch.tensor([[record["loss"], record["grad_norm"]] for record in MetricsLog(run).read("step")])
 
 
+def run_two(tool: str, *arguments: str) -> str:
+    """What a tool prints when torchrun starts it twice."""
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
+               str(ROOT / "tools" / tool), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120,
+                          env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 def test_two_processes_give_the_loss_curve_and_the_ap_of_one(config, tmp_path):
     config = config.with_overrides(["train.epochs=3", "train.batch_size=4", "train.eval_every=3", "train.accumulate=1",
                                     "augment.jitter=0.1"])
     (tmp_path / "config.yaml").write_text(to_yaml(config))
     alone = train(config.with_overrides([f"train.output={tmp_path / 'alone'}"]))
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2",
-               str(ROOT / "tools" / "train.py"), str(tmp_path / "config.yaml")]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120,
-                          env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"})
-    assert done.returncode == 0, done.stderr
+    said = run_two("train.py", str(tmp_path / "config.yaml"))
     torch.testing.assert_close(curve(tmp_path / "run"), curve(alone), rtol=2e-3, atol=0)
     (loss, norm), (loss_alone, norm_alone) = (curve(run)[0] for run in (tmp_path / "run", alone))
     torch.testing.assert_close(loss, loss_alone, rtol=1e-5, atol=0)  # before rounding has grown from step to step
@@ -38,7 +45,13 @@ def test_two_processes_give_the_loss_curve_and_the_ap_of_one(config, tmp_path):
     shared = MetricsLog(tmp_path / "run").read("val")[-1]
     single = evaluate(config, tmp_path / "run" / "last.safetensors").to_dict()
     assert {key: shared[key] for key in single} == single
-    assert "2 processes" in done.stdout
+    assert "2 processes" in said
+    checkpoint = str(tmp_path / "run" / "last.safetensors")
+    folds = run_two("test.py", str(tmp_path / "config.yaml"), checkpoint, "data.val_split=train,val",
+                    "--protocol", "s3dis", "--json")
+    both = evaluate(config.with_overrides(["data.val_split='train,val'"]), checkpoint, protocol="s3dis").to_dict()
+    assert json.loads(folds) == both
+    assert both["mrec"] is not None
 
 
 @pytest.mark.parametrize(("device", "error", "words"), [("cuda:0", ConfigError, "cannot share one device"),

@@ -53,6 +53,11 @@ def test_evaluation_of_a_checkpoint_equals_the_one_in_training(config):
     assert evaluate(config, run / "last.safetensors").ap50 == pytest.approx(logged["ap50"], abs=1e-12)
 
 
+def test_an_unknown_protocol_is_refused(config):
+    with pytest.raises(ConfigError, match="got 'kitti'; expected one of scannet, s3dis"):
+        evaluate(config, "relation3d-synth", protocol="kitti")
+
+
 def test_other_classes_than_the_networks_are_refused(config, dataset, tmp_path):
     run = train(config.with_overrides(["train.epochs=1"]))
     other = tmp_path / "other"
