@@ -72,7 +72,9 @@ class FolderScans(WholeScenes):
         """A scan with labels in the order of the classes. Raises DataError for a number that is no class."""
         path = source.files[0].parent if source.files[0].suffix == ".npy" and is_pointcept(source.files[0].parent) \
             else source.files[0]
-        cloud = read_scan(path).replace(attributes={})
+        named = self.numbers == tuple(range(len(self.classes)))
+        cloud = read_scan(path, self.classes if named else None)
+        cloud = cloud if path.is_dir() else cloud.replace(attributes={})
         for other in source.files:
             for column, ending in SIDECARS.items():
                 if other.name.endswith(ending):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pc3d.data.pointcept import is_pointcept, read_pointcept
@@ -34,7 +35,7 @@ class ScanDataset:
 
     def __getitem__(self, index: int) -> PointCloud:
         path = self.paths[index]
-        cloud = read_scan(path)
+        cloud = read_scan(path, self.classes)
         if not self.labelled and (cloud.labels is None or cloud.instances is None):
             return complete(cloud.replace(labels=None, instances=None))
         if cloud.labels is None or cloud.instances is None:
@@ -47,11 +48,11 @@ class ScanDataset:
         return complete(cloud)
 
 
-def read_scan(path: Path) -> PointCloud:
-    """Read a scan file, or the folder of a prepared scene."""
+def read_scan(path: Path, classes: Sequence[str] | None = None) -> PointCloud:
+    """Read a scan file, or the folder of a prepared scene; ``classes`` say which labels of one by Pointcept are meant."""
     if not path.is_dir():
         return read(path)
-    return read_scene(path) if is_prepared(path) else read_pointcept(path)
+    return read_scene(path) if is_prepared(path) else read_pointcept(path, classes)
 
 
 def _scan_paths(folder: Path) -> list[Path]:
