@@ -2,6 +2,6 @@
 
 import sys
 
-from pc3d.cli import main
+from pc3d.cli import leave, main
 
-sys.exit(main(["eval", *sys.argv[1:]]))
+leave(main(["eval", *sys.argv[1:]]))

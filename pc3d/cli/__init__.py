@@ -11,7 +11,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from types import FunctionType
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -73,6 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if type(returned) is int and returned == STOPPED:  # newer typers return it for ctrl-C, older ones raise Abort
         return _fail("stopped", STOPPED)
     return returned if type(returned) is int else 0
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; one of several that torchrun started ends at once.
+
+    DistributedDataParallel keeps gloo's threads beyond destroy_process_group (torch 2.13); taken down with the interpreter
+    they abort a finished run now and then ("terminate called without an active exception").
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def make_app() -> typer.Typer:
