@@ -55,6 +55,35 @@ def test_submanifold_convolution_equals_dense(kernel: int | tuple[int, ...], cha
     assert_equal_with_gradients(layer(x).features, at_sites(dense, x.coords), [x.features, layer.weight, layer.bias])
 
 
+def test_a_kernel_of_ones_counts_active_neighbours() -> None:
+    x, layer = some_voxels(channels=1), SubMConv3d(1, 1, 3).double()
+    nn.init.ones_(layer.weight)
+    apart = (x.coords[:, None].long() - x.coords[None].long()).abs()
+    near = (apart[..., 0] == 0) & (apart[..., 1:] <= 1).all(2)
+    counted = layer(x.replace_feature(torch.ones_like(x.features))).features
+    assert torch.equal(counted[:, 0], near.sum(1).double())
+
+
+@pytest.mark.parametrize("tap", [(0, 0, 0), (1, 1, 1), (2, 0, 1), (1, 2, 2)], ids=str)
+def test_the_identity_at_one_tap_reads_that_neighbour(tap: tuple[int, int, int]) -> None:
+    x, layer = some_voxels(channels=7), SubMConv3d(7, 7, 3).double()
+    nn.init.zeros_(layer.weight)
+    with torch.no_grad():
+        layer.weight[:, tap[0], tap[1], tap[2]] = torch.eye(7)
+    rows = {tuple(coord): row for row, coord in enumerate(x.coords.tolist())}
+    found = [rows.get((scan, *(place + t - 1 for place, t in zip(at, tap)))) for scan, *at in x.coords.tolist()]
+    expected = torch.stack([torch.zeros(7).double() if row is None else x.features[row] for row in found])
+    assert torch.equal(layer(x).features, expected)
+
+
+def test_triangular_weights_add_up_channels() -> None:
+    x, layer = some_voxels(channels=13), SubMConv3d(13, 13, 3).double()
+    nn.init.zeros_(layer.weight)
+    with torch.no_grad():
+        layer.weight[:, 1, 1, 1] = torch.ones(13, 13).tril()
+    torch.testing.assert_close(layer(x).features, x.features.cumsum(1), rtol=1e-14, atol=1e-14)
+
+
 @pytest.mark.parametrize(("kernel", "stride", "padding"), [
     (2, 2, None), (3, 2, None), (3, 1, None), (2, 3, 0), (5, 2, 1), ((1, 3, 3), 2, (0, 1, 1)), (3, (1, 2, 2), (2, 1, 0))])
 def test_strided_convolution_and_its_inverse_equal_dense(kernel: Size, stride: Size, padding: Size | None) -> None:
