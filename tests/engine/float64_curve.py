@@ -1,4 +1,4 @@
-"""``python float64_curve.py CONFIG OUT``, alone or under torchrun: a run in float64; loss and gradient norm of each step as json."""
+"""``float64_curve.py CONFIG OUT``, alone or under torchrun: loss and gradient norm of each step in float64, as json."""
 
 import json
 import os
