@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 pc3d eval configs/relation3d_synth.yaml relation3d-synth
 pc3d eval runs/mine/config.yaml runs/mine/best.safetensors --json
-pc3d eval configs/relation3d_s3dis.yaml best.safetensors data.root=data/area5 --protocol s3dis
+pc3d eval configs/relation3d_s3dis.yaml best.safetensors data.root=data/area5
 pc3d eval configs/relation3d_synth.yaml relation3d-synth data.root=data/other data.val_split=test
 pc3d eval configs/relation3d_scannetv2.yaml best.safetensors data.val_split=test --submission out/test
 torchrun --nproc-per-node 4 tools/test.py configs/relation3d_scannetv2.yaml runs/relation3d_scannetv2/best.safetensors
@@ -47,7 +47,7 @@ def evaluate(
     submission: Annotated[Path | None, typer.Option(metavar="DIR", help="Write what was found in the format of ScanNet and "
                                                     "ScanNet++; the split may be without labels.")] = None,
     protocol: Annotated[Protocol | None, typer.Option(help="scannet (AP) or s3dis (AP, precision and recall at IoU 0.5, "
-                                                      "coverage). Default: that of the prepared data set.")] = None,
+                                                      "coverage). Default: by the classes of the data set.")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the numbers as json.")] = False,
 ) -> InstanceAPResult:

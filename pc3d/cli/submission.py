@@ -62,6 +62,7 @@ def submission(
 
 def _score(folder: Path, root: Path, split: str, ids: dict[str, int]) -> InstanceAPResult:
     from pc3d.data.scans import ScanDataset
+    from pc3d.engine.evaluate import add_scan
     from pc3d.io.submission import read_submission
     from pc3d.metrics import InstanceAP
 
@@ -69,7 +70,5 @@ def _score(folder: Path, root: Path, split: str, ids: dict[str, int]) -> Instanc
     metric = InstanceAP(scans.classes)
     for index in range(len(scans)):
         cloud = scans[index]
-        assert cloud.labels is not None  # ScanDataset sees to that, and to instances
-        assert cloud.instances is not None
-        metric.add(cloud.labels, cloud.instances, read_submission(folder, scans.scene(index), ids, len(cloud)))
+        add_scan(metric, cloud, read_submission(folder, scans.scene(index), ids, len(cloud)))
     return metric.result()

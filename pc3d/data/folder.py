@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.lists import find_first, read_table
+from pc3d.data.lists import find_first, read_numbers, read_table
 from pc3d.data.pointcept import is_pointcept
 from pc3d.data.preparation import Source, WholeScenes
 from pc3d.data.scans import read_classes, read_scan
@@ -109,10 +109,7 @@ def _is_scan(path: Path) -> bool:
 
 def _read_numbers(path: Path, count: int) -> NDArray[np.int64]:
     """A whole number for every point, one a line."""
-    try:
-        numbers = np.array(path.read_text(encoding="utf-8").split(), dtype=np.int64)
-    except (OSError, ValueError, OverflowError) as error:
-        raise FormatError(explain("the file is no list of whole numbers", where=path, got=error)) from error
+    numbers = read_numbers(path)
     if len(numbers) != count:
         raise DataError(explain("the file does not fit its scan", where=path, got=f"{len(numbers)} lines", expected=count))
     return numbers

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pc3d.errors import FileError, FormatError, explain
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -43,6 +46,14 @@ def read_split(path: Path) -> list[str]:
         if not name.replace("_", "").isalnum():
             raise FormatError(explain("this is no name of a scene", where=f"{path}:{row}", got=repr(name[:40])))
     return names
+
+
+def read_numbers(path: Path) -> NDArray[np.int64]:
+    """Whole numbers (N,) of a text file, one a line; none of an empty one. Raises FormatError."""
+    try:
+        return np.array(path.read_text(encoding="utf-8").split(), dtype=np.int64)
+    except (OSError, ValueError, OverflowError) as error:
+        raise FormatError(explain("the file is no list of whole numbers", where=path, got=error)) from error
 
 
 def find_first(places: Sequence[Path], name: str) -> Path | None:

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -63,6 +63,10 @@ class Recipe(Protocol):
     def parameters(self) -> dict[str, Any]:
         """Everything besides files and superpoints that decides the result; json."""
 
+    @property
+    def remarks(self) -> list[str]:
+        """What is odd about the raw folder as a whole."""
+
     def sources(self) -> list[Source]:
         """The scenes to prepare. Raises FileError when the raw folder is not what it should be."""
 
@@ -74,7 +78,9 @@ class Recipe(Protocol):
 
 
 class WholeScenes:
-    """A recipe that cuts nothing."""
+    """A recipe that cuts nothing and finds nothing odd."""
+
+    remarks: ClassVar[list[str]] = []
 
     def parts(self, source: Source, cloud: PointCloud) -> list[tuple[str, PointCloud]]:
         """The scene as it is."""
@@ -98,6 +104,7 @@ class Report:
     made: int
     kept: int
     faults: dict[str, str] = field(default_factory=dict)
+    remarks: list[str] = field(default_factory=list)
 
 
 def prepare(recipe: Recipe, root: str | Path, *, workers: int = 1,
@@ -120,7 +127,7 @@ def prepare(recipe: Recipe, root: str | Path, *, workers: int = 1,
     faults = {result.key: result.fault for result in results if result.fault is not None}
     faults |= write_manifest(root, recipe, faults)
     count = {status: sum(result.status == status for result in results) for status in ("made", "kept")}
-    return Report(root, count["made"], count["kept"], faults)
+    return Report(root, count["made"], count["kept"], faults, recipe.remarks)
 
 
 def _check_root(root: Path, recipe: Recipe) -> None:
@@ -208,7 +215,7 @@ def source_hash(recipe: Recipe, source: Source) -> str:
     """Hash of a scene's raw files and of the recipe. Raises FileError naming a file that is missing."""
     digest = hashlib.sha256(fingerprint(recipe).encode())
     for path in (*source.files, *source.tables):
-        check_file(path)
+        check_file(path, may_be_empty=True)  # where a file may not, its reader says so
         digest.update(f"{path.name}\0{path.stat().st_size}\0".encode())
         with path.open("rb") as file:
             while block := file.read(1 << 20):
@@ -239,8 +246,8 @@ def write_manifest(root: Path, recipe: Recipe, faults: dict[str, str]) -> dict[s
             split[name] += record[name]
     versions = {"pc3d": __version__, "numpy": np.__version__, "torch": str(torch.__version__), "format": FORMAT_VERSION}
     _write_json(root / MANIFEST, {"dataset": recipe.dataset, "versions": versions, "parameters": parameters_of(recipe),
-                                  "classes": list(recipe.classes), "splits": totals, "faults": {**faults, **found},
-                                  "scenes": scenes})
+                                  "remarks": recipe.remarks, "classes": list(recipe.classes), "splits": totals,
+                                  "faults": {**faults, **found}, "scenes": scenes})
     return found
 
 

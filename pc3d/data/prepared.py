@@ -24,10 +24,10 @@ NORMAL_SCALE = 127  # normals are kept as int8: at most 0.4 degrees off
 COLUMNS: dict[str, tuple[type[np.generic], int]] = {
     "xyz": (np.float32, 3), "rgb": (np.uint8, 3), "normals": (np.int8, 3),
     "superpoints": (np.int32, 0), "instances": (np.int32, 0), "labels": (np.int16, 0),
-    "more_instances": (np.int32, 2), "more_labels": (np.int16, 2),
+    "more_instances": (np.int32, 2), "more_labels": (np.int16, 2), "ignored": (np.bool_, 0),
 }
 #: Columns that are attributes of the cloud: what ScanNet++ knows of a vertex besides its smallest object.
-ATTRIBUTES = ("more_instances", "more_labels")
+ATTRIBUTES = ("more_instances", "more_labels", "ignored")
 
 
 def write_scene(cloud: PointCloud, folder: Path, facts: dict[str, Any]) -> dict[str, Any]:

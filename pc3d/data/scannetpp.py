@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.chunks import cut_chunks
-from pc3d.data.lists import DATASETS, find_first, read_split, read_table
+from pc3d.data.lists import DATASETS, find_first, read_numbers, read_split, read_table
 from pc3d.data.preparation import Source
 from pc3d.data.scannet_groups import Group, read_groups, read_segments, rows_of_groups, unknown_names
-from pc3d.errors import ConfigError, FileError, FormatError, explain
+from pc3d.errors import ConfigError, DataError, FileError, FormatError, explain
 from pc3d.io import read
 from pc3d.structures import PointCloud
 from pc3d.superpoints import SuperpointSettings
@@ -22,6 +22,10 @@ from pc3d.superpoints import SuperpointSettings
 #: Split -> its list in the download.
 SPLITS = {"train": "nvs_sem_train.txt", "val": "nvs_sem_val.txt", "test": "sem_test.txt"}
 MEMBERS = ("mesh_aligned_0.05.ply", "segments.json", "segments_anno.json")
+#: Vertices that the benchmark's evaluation leaves out (people, screens): their numbers, one a line; mostly an empty file.
+IGNORED = "mesh_aligned_0.05_mask.txt"
+#: Scenes in the list of ``train`` -> the release; of v1 two are about.
+RELEASES = {230: "v1", 360: "v1", 856: "v2"}
 MAX_LABELS = 3          # that the benchmark keeps of a vertex
 CHUNK, STRIDE = 6.0, 3.0   # metres: a training sample and the step to the next
 GRID = 0.001            # metres: a training sample has one vertex in a cell
@@ -66,9 +70,19 @@ class ScanNetPP:
     def parameters(self) -> dict[str, Any]:
         """What decides the result besides the files."""
         chunks = {"size": CHUNK, "stride": STRIDE, "grid": GRID, "min_points": MIN_POINTS}
-        return {"unit": self.unit, **({"chunks": chunks} if self.unit == "chunk" else {}),
+        return {"release": release_of(self.raw), "unit": self.unit, **({"chunks": chunks} if self.unit == "chunk" else {}),
                 "labels": f"map_benchmark.csv to {len(self.semantic)} classes, {len(self.classes)} of them instances; "
                           f"at most {MAX_LABELS} a vertex, the smallest object first"}
+
+    @property
+    def remarks(self) -> list[str]:
+        """Scenes on disk that no list names, as where lists of v1 lie beside scenes of v2."""
+        listed = {name for file in SPLITS.values() if (self.raw / "splits" / file).is_file()
+                  for name in read_split(self.raw / "splits" / file)}
+        there = {path.parts[-3] for path in self.raw.glob(f"data/*/scans/{MEMBERS[0]}")}
+        lost = sorted(there - listed)
+        return [f"{len(lost)} scenes are in no list and were passed over ({', '.join(lost[:3])}{' ...' if lost[3:] else ''}): "
+                f"are the lists in {self.raw / 'splits'} of an earlier release?"] if lost else []
 
     def sources(self) -> list[Source]:
         """The scenes of the wanted splits. Raises FileError when none of them is there."""
@@ -79,8 +93,12 @@ class ScanNetPP:
         return found
 
     def _source(self, split: str, name: str) -> Source:
-        members, tables = (MEMBERS[:1], []) if split == "test" else (MEMBERS, [find_label_map(self.raw)])
-        return Source(split, name, tuple(self._folder(name) / member for member in members), tuple(filter(None, tables)))
+        folder = self._folder(name)
+        if split == "test":
+            return Source(split, name, (folder / MEMBERS[0],))
+        members = [*MEMBERS, *([IGNORED] if (folder / IGNORED).is_file() else [])]
+        table = find_label_map(self.raw)
+        return Source(split, name, tuple(folder / member for member in members), (table,) if table else ())
 
     def _folder(self, name: str) -> Path:
         return next((place for place in (self.raw / "data" / name, self.raw / name) if place.is_dir()),
@@ -91,7 +109,7 @@ class ScanNetPP:
         mesh = read(source.files[0]).replace(labels=None, instances=None, superpoints=None, normals=None, attributes={})
         if len(source.files) == 1:
             return mesh, []
-        _, segments_path, groups_path = source.files
+        _, segments_path, groups_path, *ignored_path = source.files
         segments = read_segments(segments_path, len(mesh))
         groups, notes = read_groups(groups_path)
         notes += unknown_names(groups, self.label_map)
@@ -103,6 +121,10 @@ class ScanNetPP:
         labels = np.array([*(place.get(name or "", -1) for name in names), -1])[group]
         instances = np.where(labels >= 0, group, -1)
         more = {"more_labels": labels[:, 1:], "more_instances": instances[:, 1:]} if (group[:, 1] >= 0).any() else {}
+        if ignored_path:
+            more |= ignored_vertices(ignored_path[0], len(mesh))
+        else:
+            odd.append(f"there is no {IGNORED}: evaluation counts every vertex")
         return mesh.replace(labels=labels[:, 0], instances=instances[:, 0], attributes=more), notes + odd
 
     def parts(self, source: Source, cloud: PointCloud) -> list[tuple[str, PointCloud]]:
@@ -131,6 +153,26 @@ def objects_of_vertices(segments: NDArray[np.int64], groups: Sequence[Group], *,
         num_vertices[index] = sizes[rows].sum()
     order = num_vertices[objects].argsort(axis=1, kind="stable")
     return np.take_along_axis(objects, order, axis=1)[segment_of_vertex.reshape(-1)], notes
+
+
+def ignored_vertices(path: Path, num_points: int) -> dict[str, NDArray[np.bool_]]:
+    """The column ``ignored`` (N,), or none where the list is empty. Raises FormatError or DataError."""
+    rows = read_numbers(path)
+    if not len(rows):
+        return {}
+    if rows.min() < 0 or rows.max() >= num_points:
+        line = int(np.flatnonzero((rows < 0) | (rows >= num_points))[0])
+        raise DataError(explain("the mesh has no such vertex", where=f"{path}:{line + 1}", got=int(rows[line]),
+                                expected=f"below {num_points}", do="The list or the mesh is of another release."))
+    ignored = np.zeros(num_points, dtype=bool)
+    ignored[rows] = True
+    return {"ignored": ignored}
+
+
+def release_of(raw: Path) -> str:
+    """``v1``, ``v2`` or ``unknown``, by how many scenes the download's list of training scenes names."""
+    path = raw / "splits" / SPLITS["train"]
+    return RELEASES.get(len(read_split(path)), "unknown") if path.is_file() else "unknown"
 
 
 def read_classes(raw: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:

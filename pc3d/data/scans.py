@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
+
 from pc3d.data.pointcept import is_pointcept, read_pointcept
 from pc3d.data.prepared import is_prepared, read_json, read_scene
 from pc3d.errors import DataError, FileError, FormatError, explain
@@ -53,6 +56,12 @@ def read_scan(path: Path, classes: Sequence[str] | None = None) -> PointCloud:
     if not path.is_dir():
         return read(path)
     return read_scene(path) if is_prepared(path) else read_pointcept(path, classes)
+
+
+def counted_points(cloud: PointCloud) -> NDArray[np.bool_]:
+    """Which points (N,) evaluation counts: all but those that a benchmark leaves out of truth and predictions alike."""
+    ignored = cloud.attributes.get("ignored")
+    return np.ones(len(cloud), dtype=bool) if ignored is None else ~ignored
 
 
 def _scan_paths(folder: Path) -> list[Path]:

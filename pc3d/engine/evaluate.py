@@ -7,7 +7,8 @@ from pathlib import Path
 
 from pc3d.config import ExperimentConfig
 from pc3d.data import ScanDataset
-from pc3d.data.preparation import MANIFEST, read_manifest
+from pc3d.data.s3dis import CLASSES as S3DIS_CLASSES
+from pc3d.data.scans import counted_points, read_classes
 from pc3d.engine.distributed import Processes, processes
 from pc3d.engine.run import check_classes
 from pc3d.engine.segment import Segmenter
@@ -15,7 +16,7 @@ from pc3d.errors import ConfigError, explain
 from pc3d.metrics import INSTANCE_PROTOCOLS, InstanceAP, InstanceAPResult, merge_folds
 from pc3d.models import Relation3D, load_model
 from pc3d.progress import track
-from pc3d.structures import Instances
+from pc3d.structures import Instances, PointCloud
 
 #: What is done with the instances found in a scan of this name, besides scoring them.
 Keep = Callable[[str, Instances], None]
@@ -26,7 +27,7 @@ def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = 
     """Evaluate a checkpoint on the validation split of ``config.data``.
 
     ``protocol`` is ``scannet`` or, for precision, recall and coverage beside AP (an S3DISBenchmarkResult), ``s3dis``; the
-    manifest of the data set decides where it is not given. Raises ConfigError for another name.
+    classes of the data set decide where it is not given. Raises ConfigError for another name.
 
     The checkpoint brings its network; of ``config.model`` only ``inference`` is used. Where its path holds ``{split}``,
     each split that ``data.val_split`` names is predicted by its own network, and the scans of all count as one data set:
@@ -53,9 +54,8 @@ def metric_of(protocol: str) -> type[InstanceAP]:
 
 
 def default_protocol(root: str | Path) -> str:
-    """The protocol of the data set that the manifest names; ``scannet`` for all but S3DIS, and where there is none."""
-    known = (Path(root) / MANIFEST).exists() and read_manifest(Path(root)).get("dataset") == "s3dis"
-    return "s3dis" if known else "scannet"
+    """The protocol of a data set by its classes: ``s3dis`` for the 13 of S3DIS in any order, else ``scannet``."""
+    return "s3dis" if sorted(read_classes(Path(root))) == sorted(S3DIS_CLASSES) else "scannet"
 
 
 def evaluate_model(model: Relation3D, dataset: ScanDataset, group: Processes, *, limit: int | None = None) -> InstanceAPResult:
@@ -79,7 +79,15 @@ def _score(segmenter: Segmenter, dataset: ScanDataset, index: int, keep: Keep | 
     cloud = dataset[index]
     found = segmenter(cloud).instances
     if cloud.labels is not None and cloud.instances is not None:
-        metric.add(cloud.labels, cloud.instances, found)
+        add_scan(metric, cloud, found)
     if keep is not None:
         keep(dataset.scene(index), found)
     return metric
+
+
+def add_scan(metric: InstanceAP, cloud: PointCloud, found: Instances) -> None:
+    """Add a scan with labels and instances to a metric, without the points that its benchmark leaves out."""
+    assert cloud.labels is not None
+    assert cloud.instances is not None
+    counted = counted_points(cloud)
+    metric.add(cloud.labels[counted], cloud.instances[counted], found.on_points(counted))

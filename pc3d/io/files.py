@@ -11,8 +11,8 @@ from typing import BinaryIO
 from pc3d.errors import FileError, FormatError, explain
 
 
-def check_file(path: Path) -> int:
-    """Return the size in bytes of a readable, non-empty file, or raise FileError (missing, folder) or FormatError (empty)."""
+def check_file(path: Path, *, may_be_empty: bool = False) -> int:
+    """Return the size in bytes of a readable file; raise FileError (missing, folder), or FormatError for an empty one."""
     if not path.exists():
         raise FileError(explain("there is no such file", where=path, do=_suggest(path)))
     if not path.is_file():
@@ -24,7 +24,7 @@ def check_file(path: Path) -> int:
     except OSError as error:
         raise FileError(explain("the file cannot be opened", where=path, got=error.strerror,
                                 do="Check its permissions.")) from error
-    if size == 0:
+    if size == 0 and not may_be_empty:
         raise FormatError(explain("the file is empty", where=path, got="0 bytes", do="Copy or export it again."))
     return size
 

@@ -136,9 +136,7 @@ def safe_member(folder: Path, path: str, where: object) -> Path:
 
 
 def _lines(listing: Path) -> list[str]:
-    if not listing.is_file():
-        check_file(listing)
-    if (size := listing.stat().st_size) > MAX_LISTING_BYTES:  # an empty one is fine: nothing was found
+    if (size := check_file(listing, may_be_empty=True)) > MAX_LISTING_BYTES:  # empty: nothing was found
         raise FormatError(explain("a listing is not that long", where=listing, got=f"{size} bytes",
                                   expected=f"at most {MAX_LISTING_BYTES}"))
     try:

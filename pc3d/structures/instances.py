@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,11 @@ class Instances:
         rows = np.atleast_1d(np.arange(len(self))[index])
         return Instances(self.bits[rows], self.num_segments, self.labels[rows], self.scores[rows], self.classes,
                          self.point_to_superpoint, {name: value[rows] for name, value in self.evidence.items()})
+
+    def on_points(self, rows: NDArray[Any]) -> Instances:
+        """The same instances on some of the points alone: a mask (N,) or rows of the file."""
+        ids = np.arange(self.num_segments) if self.point_to_superpoint is None else self.point_to_superpoint
+        return replace(self, point_to_superpoint=ids[rows])
 
     @property
     def segment_masks(self) -> NDArray[np.bool_]:

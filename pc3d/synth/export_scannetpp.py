@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.lists import DATASETS, read_table
-from pc3d.data.scannetpp import MEMBERS, SPLITS
+from pc3d.data.scannetpp import IGNORED, MEMBERS, SPLITS
 from pc3d.errors import DataError, explain
 from pc3d.io.ply import write_ply
 from pc3d.structures import PointCloud
@@ -37,7 +37,8 @@ def scene_folder(root: Path, seed: int, split: str) -> Path:
 def export_scannetpp(cloud: PointCloud, folder: Path, *, annotated: bool = True) -> None:
     """Write a mesh with labels (of the 18 classes), instances and superpoints as the scene that ``folder`` is named after.
 
-    One segment of every table and desk belongs to a box as well, so that its vertices have two labels. Raises DataError.
+    One segment of every table and desk belongs to a box as well, so that its vertices have two labels, and every
+    fourth vertex of the first object's first segment is ignored by evaluation. Raises DataError.
     """
     if cloud.faces is None or cloud.superpoints is None:
         raise DataError(explain("a ScanNet++ scene is a mesh with superpoints", got=repr(cloud)))
@@ -49,7 +50,10 @@ def export_scannetpp(cloud: PointCloud, folder: Path, *, annotated: bool = True)
         if annotated:
             segments = segment_ids(cloud, kinds)
             write_json(scans / MEMBERS[1], {"sceneId": folder.name, "segIndices": segments.tolist()})
-            write_json(scans / MEMBERS[2], {"sceneId": folder.name, "segGroups": _groups(cloud, kinds, segments)})
+            groups = _groups(cloud, kinds, segments)
+            write_json(scans / MEMBERS[2], {"sceneId": folder.name, "segGroups": groups})
+            hidden = np.flatnonzero(np.isin(segments, [group["segments"][0] for group in groups[:1]]))[::4]
+            write_lines(scans / IGNORED, map(str, hidden))
 
 
 def _groups(cloud: PointCloud, kinds: NDArray[np.int64], segments: NDArray[np.int64]) -> list[dict[str, Any]]:

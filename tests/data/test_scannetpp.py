@@ -13,8 +13,13 @@ from pc3d.data.preparation import prepare
 from pc3d.data.prepared import read_scene
 from pc3d.data.scannet_groups import Group
 from pc3d.data.scannetpp import ScanNetPP, objects_of_vertices
-from pc3d.errors import ConfigError, DataError, FileError, FormatError
+from pc3d.data.scans import counted_points
+from pc3d.engine.evaluate import add_scan
+from pc3d.errors import ConfigError, DataError, FileError, FormatError, Pc3dError
+from pc3d.metrics import InstanceAP
+from pc3d.structures import Instances
 from pc3d.superpoints import segment_mesh
+from pc3d.synth.raw import write_lines
 
 
 def read_first(raw, split="val"):
@@ -127,3 +132,58 @@ def test_a_half_copied_download_is_reported_scene_by_scene(scannetpp_raw, tmp_pa
         ScanNetPP.open(tmp_path)
     with pytest.raises(ConfigError, match="train, val, test"):
         ScanNetPP.open(scannetpp_raw, ["validation"])
+
+
+def test_vertices_that_the_benchmark_ignores_are_kept_and_marked(scannetpp_raw, room, tmp_path):
+    path = scannetpp_raw / "data/b000000000/scans/mesh_aligned_0.05_mask.txt"
+    path.write_text("3\n0\n3\n")
+    prepare(ScanNetPP.open(scannetpp_raw), tmp_path / "out")
+    cloud = ScanDataset(tmp_path / "out", "val")[0]
+    assert len(cloud) == len(room)
+    assert np.flatnonzero(cloud.attributes["ignored"]).tolist() == [0, 3]
+    assert np.flatnonzero(~counted_points(cloud)).tolist() == [0, 3]
+    path.write_text("")  # as for most scenes
+    assert prepare(ScanNetPP.open(scannetpp_raw), tmp_path / "out").made == 1
+    cloud = ScanDataset(tmp_path / "out", "val")[0]
+    assert "ignored" not in cloud.attributes
+    assert counted_points(cloud).all()
+    path.unlink()
+    assert read_first(scannetpp_raw)[2] == ["there is no mesh_aligned_0.05_mask.txt: evaluation counts every vertex"]
+
+
+@pytest.mark.parametrize(("text", "words"), [("0\n252\n", "txt:2: the mesh has no such vertex; got 252; expected below 252"),
+                                             ("-1\n", "no such vertex"), ("one\n", "no list of whole numbers")])
+def test_a_list_of_ignored_vertices_that_does_not_fit_is_refused(scannetpp_raw, text, words):
+    (scannetpp_raw / "data/b000000000/scans/mesh_aligned_0.05_mask.txt").write_text(text)
+    with pytest.raises(Pc3dError, match=words):
+        read_first(scannetpp_raw)
+
+
+def test_a_network_is_not_scored_on_ignored_vertices(scannetpp_raw, room):
+    _, cloud, _ = read_first(scannetpp_raw)
+    recipe = ScanNetPP.open(scannetpp_raw)
+    chair = cloud.labels == recipe.classes.index("chair")
+    chair &= cloud.instances == cloud.instances[chair].min()
+    half = chair & (np.cumsum(chair) <= 18)
+    found = Instances.from_masks(half[None], [recipe.classes.index("chair")], [1.0], recipe.classes)
+
+    def ap(ignored):
+        metric = InstanceAP(recipe.classes, min_points=1)
+        only = cloud.replace(labels=np.where(chair, cloud.labels, -1), attributes={"ignored": ignored})
+        add_scan(metric, only, found)
+        return metric.result().ap
+
+    assert ap(np.zeros(len(cloud), bool)) == 0  # IoU is a half
+    assert ap(chair & ~half) == 1
+
+
+def test_the_release_is_known_by_its_list_and_scenes_without_a_list_are_told_of(scannetpp_raw, tmp_path):
+    assert ScanNetPP.open(scannetpp_raw).parameters["release"] == "unknown"
+    for count, release in ((360, "v1"), (856, "v2")):
+        write_lines(scannetpp_raw / "splits/nvs_sem_train.txt", [f"{i:010x}" for i in range(count)])
+        assert ScanNetPP.open(scannetpp_raw).parameters["release"] == release
+    report = prepare(ScanNetPP.open(scannetpp_raw, ["val"]), tmp_path / "out")
+    assert len(report.remarks) == 1  # the training scene is in no list any more
+    assert "1 scenes are in no list and were passed over (a000000000)" in report.remarks[0]
+    manifest = json.loads((tmp_path / "out/manifest.json").read_text())
+    assert (manifest["parameters"]["release"], manifest["remarks"]) == ("v2", report.remarks)

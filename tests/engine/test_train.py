@@ -13,12 +13,14 @@ from pc3d.data import ScanDataset
 from pc3d.engine import evaluate, train
 from pc3d.engine.batches import Plan, load_batches
 from pc3d.engine.distributed import Processes
+from pc3d.engine.evaluate import default_protocol
 from pc3d.engine.logging import MetricsLog
 from pc3d.engine.run import open_data
 from pc3d.engine.state import load_state, states
 from pc3d.engine.train import Trainer
 from pc3d.errors import CheckpointError, ConfigError, DataError, FileError, FormatError
 from pc3d.io import write
+from pc3d.metrics import S3DIS_CLASSES_MASK3D, S3DIS_CLASSES_SOFTGROUP
 from pc3d.models import load_model
 from tests.engine.conftest import make_scan
 
@@ -56,6 +58,13 @@ def test_evaluation_of_a_checkpoint_equals_the_one_in_training(config):
 def test_an_unknown_protocol_is_refused(config):
     with pytest.raises(ConfigError, match="got 'kitti'; expected one of scannet, s3dis"):
         evaluate(config, "relation3d-synth", protocol="kitti")
+
+
+@pytest.mark.parametrize(("classes", "protocol"), [(S3DIS_CLASSES_SOFTGROUP, "s3dis"), (S3DIS_CLASSES_MASK3D, "s3dis"),
+                                                   (S3DIS_CLASSES_MASK3D[:12], "scannet"), (("bed", "chair"), "scannet")])
+def test_the_classes_of_s3dis_bring_its_protocol_in_whatever_order(tmp_path, classes, protocol):
+    (tmp_path / "classes.json").write_text(json.dumps(classes))
+    assert default_protocol(tmp_path) == protocol
 
 
 def test_other_classes_than_the_networks_are_refused(config, dataset, tmp_path):

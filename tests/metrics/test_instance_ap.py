@@ -65,6 +65,23 @@ def test_agrees_with_the_literal_protocol(random_scan, slow_class, seed, by_poin
             np.testing.assert_allclose(result.per_class[name], (np.mean(row[:9]), row[0], row[9]), rtol=0, atol=1e-12)
 
 
+@pytest.mark.parametrize("by_points", [False, True])
+def test_points_left_out_count_neither_in_truth_nor_in_predictions(random_scan, slow_class, by_points):
+    """ScanNet++'s rule for its masked vertices: both lose them before anything is counted, sizes included."""
+    rng, min_points = np.random.default_rng(3), 8
+    for _ in range(40):
+        segment, labels, ids, masks, predicted, scores = random_scan(rng, 100, 24, 8)
+        rows = np.sort(rng.choice(100, size=int(rng.integers(0, 101)), replace=False))  # some points, none or all
+        whole = masks[:, segment] if by_points else masks
+        instances = Instances.from_masks(whole, predicted, scores, CLASSES, None if by_points else segment)
+        metric = InstanceAP(CLASSES, min_points=min_points)
+        metric.add(labels[rows], ids[rows], instances.on_points(rows))
+        slow = slow_scan(labels[rows], ids[rows], masks[:, segment[rows]], predicted, scores, min_points, len(CLASSES))
+        _, means = slow_result(slow_class, [slow], min_points)
+        result = metric.result()
+        np.testing.assert_allclose((result.ap, result.ap50, result.ap25), means, rtol=0, atol=1e-12)
+
+
 # ---- single promises -------------------------------------------------------------------------------------------------
 
 def scan_of(sizes, labels):
