@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import sys
 from enum import Enum
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -43,7 +45,7 @@ def evaluate(
     raw: Annotated[tuple[str, Path] | None, typer.Option(metavar="DATASET RAW", help="First prepare data.val_split of this "
                                                          "download into data.root.")] = None,
     save_predictions: Annotated[Path | None, typer.Option(metavar="DIR", help="Write what was found in each scan to "
-                                                          "DIR/<scan>.npz.")] = None,
+                                                          "DIR/<scan>.npz, of several splits to DIR/<split>.")] = None,
     submission: Annotated[Path | None, typer.Option(metavar="DIR", help="Write what was found in the format of ScanNet and "
                                                     "ScanNet++; the split may be without labels.")] = None,
     protocol: Annotated[Protocol | None, typer.Option(help="scannet (AP) or s3dis (AP, precision and recall at IoU 0.5, "
@@ -57,28 +59,49 @@ def evaluate(
 
     experiment = load_config(config, overrides or [])
     report = None
+    root = Path(experiment.data.root)
     if raw is not None:
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(explain("torchrun cannot prepare", where="--raw", do="Run pc3d prepare first."))
-        from pc3d.data.recipes import Choices
+        from pc3d.data.recipes import earlier_choices
 
         splits = tuple(name.strip() for name in experiment.data.val_split.split(","))
-        report = prepare_raw(*raw, Path(experiment.data.root), Choices(splits), workers=max(1, experiment.data.workers))
-    keep = _keep(Path(experiment.data.root), save_predictions, submission)
+        report = prepare_raw(*raw, root, earlier_choices(root, raw[0], splits), workers=max(1, experiment.data.workers))
+    keep = _keep(root, save_predictions, submission, several="," in experiment.data.val_split)
     result = engine.evaluate(experiment, checkpoint, device=device, keep=keep, protocol=protocol and protocol.value)
     if not first_process():
         return result
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        print(result.table())
+    print_scores(result, as_json=as_json)
+    for folder in filter(None, (save_predictions, submission)):
+        print(f"wrote {folder}", file=sys.stderr)
     if report is not None:
         tell_faults(report)
     return result
 
 
-def _keep(root: Path, predictions: Path | None, submission: Path | None) -> Keep | None:
-    """What to write of each scan; folders and classes are looked at before anything is computed."""
+def print_scores(result: InstanceAPResult, *, as_json: bool) -> None:
+    """Print AP of every class and the means, those of ScanNet200's groups too; or that there was nothing to score."""
+    from pc3d.data.benchmarks import class_groups
+    from pc3d.metrics.report import text_table
+
+    groups = result.group_means(class_groups(tuple(result.per_class)))
+    if as_json:
+        means = {f"{name}_{group}": None if isnan(value) else value
+                 for group, values in groups.items() for name, value in zip(("ap", "ap50", "ap25"), values)}
+        print_json(result.to_dict() | means)
+    elif isnan(result.ap):
+        print("there is nothing to score: no scan has a labelled object of these classes with 100 points or more")
+    else:
+        print(result.table())
+        if groups:
+            print("\n" + text_table(("AP", "AP50", "AP25"), groups.items(), (result.ap, result.ap50, result.ap25)))
+
+
+def _keep(root: Path, predictions: Path | None, submission: Path | None, *, several: bool) -> Keep | None:
+    """What to write of each scan; folders and classes are looked at before anything is computed.
+
+    Of ``several`` splits each gets a folder of its own: rooms of different areas of S3DIS have the same names.
+    """
     from pc3d.data.benchmarks import ids_of_classes
     from pc3d.data.scans import read_classes
     from pc3d.io import write_instances
@@ -89,9 +112,10 @@ def _keep(root: Path, predictions: Path | None, submission: Path | None) -> Keep
         output_folder(folder)
     ids = ids_of_classes(read_classes(root)) if submission is not None else {}
 
-    def keep(scene: str, found: Instances) -> None:
+    def keep(split: str, scene: str, found: Instances) -> None:
         if predictions is not None:
-            write_instances(found, predictions / f"{scene}.npz")
+            folder = output_folder(predictions / split) if several else predictions
+            write_instances(found, folder / f"{scene}.npz")
         if submission is not None:
             write_submission(submission, scene, found, ids)
 

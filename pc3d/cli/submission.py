@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pc3d.cli.console import print_json, size_of
+from pc3d.cli.evaluate import print_scores
 
 if TYPE_CHECKING:
     from pc3d.metrics import InstanceAPResult
@@ -46,7 +47,7 @@ def submission(
     ids = ids_of_classes(scans.classes)
     if action is Action.score:
         result = _score(folder, root, split, ids)
-        print_json(result.to_dict()) if as_json else print(result.table())
+        print_scores(result, as_json=as_json)
         return result
     points = {scans.scene(index): len(scans[index]) for index in range(len(scans))}
     counts = check_submission(folder, ids, points)

@@ -25,12 +25,14 @@ def synth(
     *,
     rooms: Annotated[int, typer.Option(min=1, help="How many rooms.")] = 20,
     seed: Annotated[int, typer.Option(min=0, help="Rooms are SEED, SEED + 1, ...: the same seed makes the same room.")] = 0,
-    split: Annotated[str, typer.Option(help="train or val; val also holds furniture that train never shows.")] = "train",
+    split: Annotated[str, typer.Option(help="train, val or test; the last two also hold furniture that train never "
+                                            "shows.")] = "train",
     workers: Annotated[int, typer.Option(min=1, help="Processes.")] = 1,
     models: Annotated[
         str, typer.Option(help="Real furniture models besides the parametric ones: auto (where Debian's "
                                "sweethome3d-furniture is installed), none, or a folder of .sh3f catalogues.")] = "none",
-    layout: Annotated[str, typer.Option(help="scans (*.ply), or raw: scannet, scannet-frames, scannetpp, s3dis.")] = "scans",
+    layout: Annotated[str, typer.Option(help="scans (*.ply), raw: scannet, scannet-frames, scannetpp, s3dis, or as others "
+                                            "prepare ScanNetV2: pointcept, inst_nostuff.")] = "scans",
 ) -> list[Path]:
     """Make furnished rooms and scan each with a virtual RGB-D camera; rooms that are already there are kept."""
     from pc3d.synth import write_dataset

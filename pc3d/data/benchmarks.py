@@ -19,6 +19,13 @@ def benchmark_ids(name: str) -> dict[str, int]:
     return {row["name"]: int(row[ID_COLUMNS[name]]) for row in table if row["label"] != "-1"}
 
 
+def class_groups(classes: Sequence[str]) -> dict[str, str]:
+    """Class name -> head, common or tail where these are the classes of ScanNet200; nothing for others."""
+    table = read_table(DATASETS / "scannet200" / "classes.tsv", ("label", "name", "group"))
+    groups = {row["name"]: row["group"] for row in table if row["label"] != "-1"}
+    return groups if sorted(groups) == sorted(classes) else {}
+
+
 def ids_of_classes(classes: Sequence[str]) -> dict[str, int]:
     """The ids of the benchmark that has exactly these classes. Raises ConfigError when none has."""
     for name in ID_COLUMNS:

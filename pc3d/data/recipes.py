@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pc3d.data.folder import FolderScans
-from pc3d.data.nostuff import NoStuff
-from pc3d.data.preparation import Recipe
+from pc3d.data.nostuff import NoStuff, label_tables
+from pc3d.data.preparation import MANIFEST, Recipe, read_manifest
 from pc3d.data.s3dis import S3DIS
 from pc3d.data.scannet200 import ScanNet200
 from pc3d.data.scannetpp import ScanNetPP
@@ -62,6 +62,22 @@ def open_recipe(dataset: str, raw: Path, choices: Choices = Choices()) -> Recipe
             raise ConfigError(explain("unknown choice", got=repr(got), expected=f"one of {', '.join(expected)}"))
     recipe = known.open(raw, choices)
     return recipe if choices.superpoints is None else _with_mode(recipe, choices.superpoints)
+
+
+def earlier_choices(root: Path, dataset: str, splits: tuple[str, ...]) -> Choices:
+    """The choices that a data set was prepared with, so that more of it can be; the usual ones where there is none yet.
+
+    Where the split lists were is not known. Raises FileError or FormatError for a manifest that cannot be read.
+    """
+    if dataset not in DATA_SETS or not (root / MANIFEST).exists():
+        return Choices(splits)
+    manifest = read_manifest(root)
+    parameters, known = manifest.get("parameters", {}), DATA_SETS[dataset].choices
+    exact = parameters.get("superpoints", {}).get("exact")
+    labels = (name for name, (_, numbers) in label_tables().items() if list(numbers) == parameters.get("class_of_number"))
+    return Choices(splits, unit=parameters.get("unit") if "unit" in known else None,
+                   labels=next(labels, None) if "labels" in known else None,
+                   superpoints=MODES[0 if exact else 1] if "superpoints" in known and exact is not None else None)
 
 
 def _with_mode(recipe: Recipe, mode: str) -> Recipe:

@@ -18,8 +18,8 @@ from pc3d.models import Relation3D, load_model
 from pc3d.progress import track
 from pc3d.structures import Instances, PointCloud
 
-#: What is done with the instances found in a scan of this name, besides scoring them.
-Keep = Callable[[str, Instances], None]
+#: What is done with the instances found in a scan, besides scoring them; split and name say which.
+Keep = Callable[[str, str, Instances], None]
 
 
 def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = "auto",
@@ -81,7 +81,7 @@ def _score(segmenter: Segmenter, dataset: ScanDataset, index: int, keep: Keep | 
     if cloud.labels is not None and cloud.instances is not None:
         add_scan(metric, cloud, found)
     if keep is not None:
-        keep(dataset.scene(index), found)
+        keep(dataset.paths[index].parent.name, dataset.scene(index), found)
     return metric
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,6 +35,12 @@ class InstanceAPResult:
     def table(self) -> str:
         """Return an aligned text table in percent, one row per class and the mean last."""
         return text_table(("AP", "AP50", "AP25"), self.per_class.items(), (self.ap, self.ap50, self.ap25))
+
+    def group_means(self, groups: Mapping[str, str]) -> dict[str, tuple[float, float, float]]:
+        """Mean (ap, ap50, ap25) over the classes of each group; ``groups`` maps class names to names of groups."""
+        members = {group: [self.per_class[name] for name in groups if groups[name] == group] for group in groups.values()}
+        return {group: (float(mean[0]), float(mean[1]), float(mean[2]))
+                for group, mean in ((group, nanmean(np.array(rows), axis=0)) for group, rows in members.items())}
 
     def to_dict(self) -> dict[str, float | None]:
         """Return flat json-ready numbers: ap, ap50, ap25 and ``ap/<class>``, ...; None where there is no truth."""

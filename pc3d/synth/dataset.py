@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pc3d.data.nostuff import SUFFIX
 from pc3d.errors import ConfigError, explain
 from pc3d.structures import PointCloud
 from pc3d.synth import export_scannetpp as scannetpp
 from pc3d.synth.classes import SCANNET_CLASSES
+from pc3d.synth.export_prepared import export_nostuff, export_pointcept
 from pc3d.synth.export_s3dis import export_s3dis, room_folder
-from pc3d.synth.export_scannet import export_scannet, finish_scannet, scene_folder
+from pc3d.synth.export_scannet import export_scannet, finish_scannet, scene_folder, scene_name
 from pc3d.synth.furniture import Stock
 from pc3d.synth.models import ModelLibrary, attribution
 from pc3d.synth.rooms import make_room
@@ -79,7 +81,8 @@ def write_dataset(
     """Write rooms ``seed`` ... ``seed + rooms - 1`` and return their paths: mesh files, or folders of raw files.
 
     ``layout`` is ``scans`` (binary mesh ply with all columns), ``scannet``, ``scannetpp`` or ``s3dis`` (the raw layouts of
-    ScanNetV2 and ScanNet200, ScanNet++ and S3DIS, for ``pc3d prepare``).
+    ScanNetV2 and ScanNet200, ScanNet++ and S3DIS, for ``pc3d prepare``), ``pointcept`` or ``inst_nostuff`` (as others prepare
+    ScanNetV2).
 
     ``models`` is a folder of furniture catalogues (``synth.models``) to draw from besides; who made them is then written to
     ``<folder>/ATTRIBUTION.txt``.
@@ -176,6 +179,16 @@ LAYOUTS = {
     "s3dis": Layout(
         lambda root, seed, split: room_folder(root, seed, split, KINDS[seed % len(KINDS)]),
         lambda cloud, place, split: export_s3dis(cloud, place),
+        lambda root, split, places: None,
+    ),
+    "pointcept": Layout(
+        lambda root, seed, split: root / split / scene_name(seed, split),
+        lambda cloud, place, split: export_pointcept(cloud, place, annotated=split != "test"),
+        _write_classes,
+    ),
+    "inst_nostuff": Layout(
+        lambda root, seed, split: root / split / f"{scene_name(seed, split)}{SUFFIX}",
+        lambda cloud, place, split: export_nostuff(cloud, place, annotated=split != "test"),
         lambda root, split, places: None,
     ),
 }

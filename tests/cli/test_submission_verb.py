@@ -9,11 +9,13 @@ import pytest
 import torch
 
 from pc3d.cli import main
+from pc3d.cli.evaluate import print_scores
 from pc3d.config import ModelConfig, build
 from pc3d.data.benchmarks import ID_COLUMNS, benchmark_ids, ids_of_classes
 from pc3d.data.prepared import write_scene
 from pc3d.errors import ConfigError
 from pc3d.io import read_instances
+from pc3d.metrics import InstanceAP, InstanceAPResult
 from pc3d.models import build as build_model
 from pc3d.models import save_model
 from pc3d.structures import PointCloud
@@ -74,6 +76,31 @@ def test_a_split_without_labels_is_written_checked_and_zipped(files: Path, tmp_p
     shutil.rmtree(folder / "predicted_masks")
     lines = (folder / "scene0707_00.txt").read_text()
     assert main(["submission", "check", str(folder), "--root", str(files / "data")]) == (3 if lines else 0)
+
+
+def test_predictions_of_several_splits_do_not_overwrite_each_other(files: Path, tmp_path: Path,
+                                                                   capsys: pytest.CaptureFixture) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(files / "data", root)
+    shutil.copytree(root / "val", root / "other")  # scenes of the same names, as rooms of S3DIS's areas have
+    assert evaluate(files, f"data.root={root}", "data.val_split=val,other", "--save-predictions", str(tmp_path / "npz")) == 0
+    assert len(list((tmp_path / "npz/val").iterdir())) == len(list((tmp_path / "npz/other").iterdir())) == 2
+    assert "wrote" in capsys.readouterr().err
+
+
+def test_scores_are_told_in_words_where_there_are_none_and_by_groups_on_scannet200(capsys: pytest.CaptureFixture) -> None:
+    print_scores(InstanceAP(CLASSES).result(), as_json=False)
+    assert "nothing to score" in capsys.readouterr().out
+    names = tuple(benchmark_ids("scannet200"))
+    per_class = dict.fromkeys(names, (np.nan, np.nan, np.nan)) | {"chair": (0.5, 0.6, 0.7), "table": (0.1, 0.2, 0.3)}
+    result = InstanceAPResult(0.3, 0.4, 0.5, per_class)
+    print_scores(result, as_json=True)
+    numbers = json.loads(capsys.readouterr().out)
+    assert [numbers[f"{key}_head"] for key in ("ap", "ap50", "ap25")] == pytest.approx([0.3, 0.4, 0.5])
+    assert numbers["ap_common"] is numbers["ap_tail"] is None
+    print_scores(result, as_json=False)
+    assert [line.split() for line in capsys.readouterr().out.splitlines()[-5:-2]] == [
+        ["head", "30.0", "40.0", "50.0"], ["common", "-", "-", "-"], ["tail", "-", "-", "-"]]
 
 
 def test_without_labels_there_is_nothing_to_score(files: Path, tmp_path: Path) -> None:

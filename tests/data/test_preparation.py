@@ -12,11 +12,12 @@ from pc3d import io
 from pc3d.cli import main
 from pc3d.data.preparation import prepare, scene_folders
 from pc3d.data.prepared import ATTRIBUTES, COLUMNS, check_scene, is_current, read_record, read_scene, write_scene
-from pc3d.data.recipes import MODES, Choices, open_recipe
+from pc3d.data.recipes import MODES, Choices, earlier_choices, open_recipe
 from pc3d.data.scannetv2 import ScanNetV2
 from pc3d.errors import ConfigError, DataError, FileError, FormatError
 from pc3d.structures import PointCloud
 from pc3d.superpoints import segment_mesh
+from pc3d.synth.export_prepared import export_nostuff
 
 
 @pytest.fixture
@@ -222,3 +223,20 @@ def test_the_verb_prepares_and_its_exit_code_tells_of_faults(scannet_raw, tmp_pa
     assert len(scene_folders(out)) == 4
     assert main(["prepare", "scannet", str(scannet_raw), str(out)]) == 4
     assert "scannetv2, scannet200, scannetpp, s3dis, folder, inst_nostuff" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("dataset", "choices"), [
+    ("scannetv2", Choices()), ("scannetv2", Choices(superpoints="stable")), ("scannet200", Choices(superpoints="exact")),
+    ("s3dis", Choices(unit="area")), ("scannetpp", Choices(unit="scene", superpoints="stable")),
+    ("inst_nostuff", Choices(labels="s3dis-softgroup"))])
+def test_more_of_a_data_set_is_prepared_as_the_first_of_it_was(dataset, choices, request, tmp_path, room):
+    if dataset == "inst_nostuff":
+        raw = tmp_path / "family"
+        export_nostuff(room.replace(labels=np.minimum(room.labels, 5)), raw / "val/scene0000_01_inst_nostuff.pth")
+    else:
+        raw = request.getfixturevalue({"scannet200": "scannet_raw", "scannetv2": "scannet_raw"}.get(dataset, f"{dataset}_raw"))
+    assert prepare(open_recipe(dataset, raw, choices), tmp_path / "out").faults == {}
+    again = prepare(open_recipe(dataset, raw, earlier_choices(tmp_path / "out", dataset, ())), tmp_path / "out")
+    assert again.made == 0
+    assert again.kept > 0
+    assert earlier_choices(tmp_path / "nothing", dataset, ("val",)) == Choices(("val",))

@@ -64,8 +64,8 @@ def test_one_command_leads_from_the_raw_folder_to_ap(dataset: str, export: Calla
 
 def test_a_faulty_scene_is_reported_the_rest_evaluated_and_the_exit_code_tells(tmp_path: Path, capsys) -> None:
     raw = tmp_path / "raw"
-    scannet(tiny_room(), raw)
-    export_scannet(tiny_room(), raw / "scans" / "scene0001_01")
+    scannet(tiny_room(side=12), raw)
+    export_scannet(tiny_room(side=12), raw / "scans" / "scene0001_01")
     finish_scannet(raw, "val", ["scene0001_01"])
     (raw / "scans/scene0000_01/scene0000_01.aggregation.json").write_text("{")
     (tmp_path / "config.yaml").write_text(yaml.safe_dump({"data": {"root": str(tmp_path / "out"), "val_split": "val"}}))

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from pc3d import io
+from pc3d.data.pointcept import read_pointcept
+from pc3d.data.recipes import open_recipe
 from pc3d.errors import ConfigError
 from pc3d.synth import SCANNET_CLASSES, ScannerConfig, make_scene, write_dataset
 
@@ -48,5 +50,19 @@ def test_raw_layouts_hold_the_same_room_and_resume(tmp_path):
     before = scannet[0].stat().st_mtime_ns
     write_dataset(tmp_path, 1, seed=4, split="val", config=TINY, layout="scannet")
     assert scannet[0].stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="scans, scannet, scannet-frames, scannetpp, s3dis"):
+    with pytest.raises(ConfigError, match="scans, scannet, scannet-frames, scannetpp, s3dis, pointcept, inst_nostuff"):
         write_dataset(tmp_path, 1, layout="kitti")
+
+
+def test_rooms_as_others_prepare_them_are_read_back(tmp_path):
+    room = make_scene(4, split="val", config=TINY)
+    (pointcept,) = write_dataset(tmp_path / "a", 1, seed=4, split="val", config=TINY, layout="pointcept")
+    (family,) = write_dataset(tmp_path / "b", 1, seed=4, split="val", config=TINY, layout="inst_nostuff")
+    assert family == tmp_path / "b/val/scene0004_01_inst_nostuff.pth"
+    recipe = open_recipe("inst_nostuff", tmp_path / "b")
+    for cloud in (read_pointcept(pointcept, SCANNET_CLASSES), recipe.read(recipe.sources()[0])[0]):
+        assert np.array_equal(cloud.rgb, room.rgb)
+        assert np.allclose(cloud.normals, room.normals, atol=1e-6)
+        assert np.allclose(cloud.xyz - cloud.xyz.mean(0), room.xyz - room.xyz.mean(0), atol=1e-5)
+        assert np.array_equal(cloud.labels, room.labels)
+        assert np.array_equal(cloud.instances, np.where(room.labels >= 0, room.instances, -1))
