@@ -78,8 +78,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def leave(code: int) -> NoReturn:
     """End the process; one of several that torchrun started ends at once.
 
-    DistributedDataParallel keeps gloo's threads beyond destroy_process_group (torch 2.13); taken down with the interpreter
-    they abort a finished run now and then ("terminate called without an active exception").
+    A finished run was seen to abort in its last moment ("terminate called without an active exception", once, torch 2.13).
+    The likely cause: DistributedDataParallel keeps gloo's threads beyond destroy_process_group, down to the interpreter's end.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         sys.stdout.flush()

@@ -14,7 +14,9 @@ def choose_device(name: str = "auto") -> torch.device:
     kind, _, index = name.partition(":")
     if kind not in ("cpu", "cuda") or (index and not index.isdigit()):
         raise BackendError(explain("unknown device", got=repr(name), expected="auto, cpu, cuda or cuda:N"))
-    if kind == "cuda" and int(index or 0) >= torch.cuda.device_count():
-        raise BackendError(explain("no such CUDA device here", got=repr(name),
-                                   expected=f"one of {torch.cuda.device_count()}", do="Use cpu, or see: pc3d doctor"))
+    count = torch.cuda.device_count()
+    if kind == "cuda" and int(index or 0) >= count:
+        here = ", ".join(f"cuda:{number}" for number in range(count)) or "none"
+        raise BackendError(explain("no such CUDA device here", got=repr(name), expected=f"cpu, or one that torch sees ({here})",
+                                   do="What is installed, and for which GPUs: pc3d doctor"))
     return torch.device(name)

@@ -29,7 +29,8 @@ def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = 
     ``protocol`` is ``scannet`` or, for precision, recall and coverage beside AP (an S3DISBenchmarkResult), ``s3dis``; the
     classes of the data set decide where it is not given. Raises ConfigError for another name.
 
-    The checkpoint brings its network; of ``config.model`` only ``inference`` is used. Where its path holds ``{split}``,
+    The checkpoint brings its network; of ``config.model`` only ``inference`` is used, and ``classes``, if it names any, must
+    be those of the data set (ConfigError). Where its path holds ``{split}``,
     each split that ``data.val_split`` names is predicted by its own network, and the scans of all count as one data set:
     the 6-fold protocol of S3DIS. ``keep`` gets what was found in each scan, also in those that have no truth.
     """
@@ -41,6 +42,8 @@ def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = 
             model = load_model(str(checkpoint).replace("{split}", split))
             model.config = model.config.model_copy(update={"inference": config.model.inference})
             dataset = ScanDataset(config.data.root, split, labelled=keep is None)
+            if config.model.classes:
+                check_classes(config.model.classes, dataset, whose="the config")
             scored += score_scans(model, dataset, group, keep=keep, metric=metric)
     return merge_folds(scored).result()
 

@@ -75,6 +75,8 @@ def test_other_classes_than_the_networks_are_refused(config, dataset, tmp_path):
     (other / "classes.json").write_text(json.dumps(["cat"]))
     with pytest.raises(ConfigError, match="different classes"):
         evaluate(config.with_overrides([f"data.root={other}"]), run / "last.safetensors")
+    with pytest.raises(ConfigError, match="the config and the dataset name different classes"):
+        evaluate(config.with_overrides(["model.classes=[box, sphere]"]), run / "last.safetensors")
 
 
 def test_a_missing_dataset_says_how_to_make_one(config, tmp_path):
