@@ -5,11 +5,13 @@
 averaged over all pairs of one scan, then over scans; scans never meet. Summed over the states of the superpoint features:
 before the decoder and after each refinement.
 
-The pairs of a scan are taken in tiles of rows, which the backward pass computes anew: nothing of size S x S is ever made.
+The pairs of a scan, each once, are taken in tiles of rows, which the backward pass computes anew: nothing of size S x S is
+ever made.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import torch
@@ -21,6 +23,7 @@ from pc3d.config import LossConfig
 from pc3d.structures import Targets
 
 TILE = 256  # superpoints whose pairs with all others are in memory at once
+MOST_UNLIKELY = math.exp(-100)  # bounds what a pair can cost, as torch's binary_cross_entropy does
 
 
 def contrastive_loss(memory: Sequence[list[Tensor]], targets: Sequence[Targets], config: LossConfig) -> Tensor:
@@ -49,19 +52,22 @@ def scan_loss(features: Tensor, instances: Tensor, unlabelled: str) -> Tensor:
     """
     unit = F.normalize(features, dim=1, eps=1e-8)
     alone = instances < 0 if unlabelled == "ignore" else torch.zeros_like(instances, dtype=torch.bool)
-    tiles = zip(*(rows.split(TILE) for rows in (unit, instances, alone)))
-    loss = sum(checkpoint(_tile_loss, *tile, unit, instances, alone, use_reentrant=False) for tile in tiles)
+    loss = sum(checkpoint(_tile_loss, unit[start:], instances[start:], alone[start:], use_reentrant=False)
+               for start in range(0, len(unit), TILE))
     result: Tensor = loss / (len(alone)**2 - alone.sum()**2).clamp(min=1)
     return result
 
 
-def _tile_loss(rows: Tensor, row_instances: Tensor, row_alone: Tensor, unit: Tensor, instances: Tensor,
-               alone: Tensor) -> Tensor:
-    """Sum of the cross-entropies of some superpoints with all of the scan; of two that are alone there is none."""
-    alike = ((1 + rows @ unit.T) / 2).clamp(0, 1)
-    same = row_instances[:, None] == instances[None]
-    loss = F.binary_cross_entropy(alike, same.to(alike.dtype), reduction="none")
-    return loss.masked_fill(row_alone[:, None] & alone[None], 0).sum()
+def _tile_loss(unit: Tensor, instances: Tensor, alone: Tensor) -> Tensor:
+    """Sum of the cross-entropies of the first TILE superpoints with each other and, twice, with all later ones.
+
+    Of two that are alone there is none.
+    """
+    same = instances[:TILE, None] == instances[None]
+    right = (1 + torch.where(same, 1.0, -1.0).to(unit) * (unit[:TILE] @ unit.T)) / 2     # what the pair gives to the truth
+    loss = -right.clamp(min=MOST_UNLIKELY).log()
+    loss = loss.masked_fill(alone[:TILE, None] & alone[None], 0)
+    return 2 * loss.sum() - loss[:, :TILE].sum()
 
 
 def _distinct(memory: Sequence[list[Tensor]]) -> list[tuple[list[Tensor], int]]:
