@@ -57,8 +57,8 @@ def tell_faults(report: Report) -> None:
     """Raise DataError when scenes have faults: the exit code says so."""
     if report.faults:
         key, fault = next(iter(report.faults.items()))
-        raise DataError(explain(f"{len(report.faults)} scenes have faults, {key} the first of them", got=fault,
-                                do="Mend the raw files and run this again: what is done is kept."))
+        raise DataError(explain(f"{len(report.faults)} scenes have faults, {key} the first of them",
+                                got=fault.removesuffix("."), do="Mend the raw files and run this again: what is done is kept."))
 
 
 def prepare_raw(dataset: str, raw: Path, output: Path, choices: Choices, workers: int) -> Report:
@@ -76,4 +76,7 @@ def prepare_raw(dataset: str, raw: Path, output: Path, choices: Choices, workers
     report = prepare_all(open_recipe(dataset, raw, choices), output, workers=workers, progress=show)
     for remark in report.remarks:
         print(remark, file=sys.stderr)
+    if report.notes:
+        key, notes = next(iter(report.notes.items()))
+        print(f"{len(report.notes)} scenes have notes in the manifest, such as {key}: {notes[0]}", file=sys.stderr)
     return report

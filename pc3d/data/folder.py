@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.lists import find_first, read_numbers, read_table
+from pc3d.data.lists import find_first, read_names, read_numbers, read_table
 from pc3d.data.pointcept import is_pointcept
 from pc3d.data.preparation import Source, WholeScenes
 from pc3d.data.scans import read_classes, read_scan
@@ -128,8 +128,7 @@ def read_class_list(raw: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
         table = read_table(path, ("label", "name"))
         names, given = [row["name"] for row in table], [row["label"] for row in table]
     else:
-        names = list(read_classes(raw)) if path.suffix == ".json" else \
-            [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+        names = list(read_classes(raw)) if path.suffix == ".json" else read_names(path)
         given = [str(place) for place in range(len(names))]
     numbers = [int(number) for number in given if number.isdigit()]
     if not names or len(set(names)) < len(names) or len(set(numbers)) < len(names):

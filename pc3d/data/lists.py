@@ -48,6 +48,14 @@ def read_split(path: Path) -> list[str]:
     return names
 
 
+def read_names(path: Path) -> list[str]:
+    """The lines of a list that are not empty, stripped. Raises FormatError."""
+    try:
+        return [line.strip() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise FormatError(explain("the list is not text", where=path, got=error)) from error
+
+
 def read_numbers(path: Path) -> NDArray[np.int64]:
     """Whole numbers (N,) of a text file, one a line; none of an empty one. Raises FormatError."""
     try:

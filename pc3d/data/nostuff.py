@@ -127,7 +127,10 @@ def _rows(path: Path, name: str, values: Any, width: int, rows: int | None = Non
     """A member that holds (rows, width) finite numbers, or (rows,) when width is 0."""
     array = np.asarray(values)
     shape = (len(array) if rows is None and array.ndim else rows, *([width] if width else []))
-    if array.dtype.kind not in "biuf" or array.shape != shape or not np.isfinite(array).all():
+    if array.dtype.kind not in "biuf" or array.shape != shape:
         raise DataError(explain(f"the {name} do not fit", where=path, got=f"{array.dtype} {array.shape}",
-                                expected=f"finite numbers {shape}"))
+                                expected=f"numbers {shape}"))
+    if not (finite := np.isfinite(array).reshape(len(array), -1).all(axis=1)).all():
+        row = int(finite.argmin())
+        raise DataError(explain(f"the {name} are not finite", where=f"{path}:row {row}", got=array[row].tolist()))
     return array

@@ -103,8 +103,9 @@ class Report:
     root: Path
     made: int
     kept: int
-    faults: dict[str, str] = field(default_factory=dict)
-    remarks: list[str] = field(default_factory=list)
+    faults: dict[str, str] = field(default_factory=dict)            # scene -> what is wrong with it
+    notes: dict[str, list[str]] = field(default_factory=dict)       # prepared scene -> what was odd about it
+    remarks: list[str] = field(default_factory=list)                # what is odd about the raw folder
 
 
 def prepare(recipe: Recipe, root: str | Path, *, workers: int = 1,
@@ -125,9 +126,10 @@ def prepare(recipe: Recipe, root: str | Path, *, workers: int = 1,
         if progress:
             progress(done, len(sources), result)
     faults = {result.key: result.fault for result in results if result.fault is not None}
-    faults |= write_manifest(root, recipe, faults)
+    found, notes = write_manifest(root, recipe, faults)
+    faults |= found
     count = {status: sum(result.status == status for result in results) for status in ("made", "kept")}
-    return Report(root, count["made"], count["kept"], faults, recipe.remarks)
+    return Report(root, count["made"], count["kept"], faults, notes, recipe.remarks)
 
 
 def _check_root(root: Path, recipe: Recipe) -> None:
@@ -223,8 +225,8 @@ def source_hash(recipe: Recipe, source: Source) -> str:
     return digest.hexdigest()
 
 
-def write_manifest(root: Path, recipe: Recipe, faults: dict[str, str]) -> dict[str, str]:
-    """Check every scene under the root, write manifest.json, and return the faults that the check found, by scene."""
+def write_manifest(root: Path, recipe: Recipe, faults: dict[str, str]) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """Check every scene under the root, write manifest.json, and return the faults that were found and the notes, by scene."""
     scenes, found = {}, {}
     mark = fingerprint(recipe)
     for folder in scene_folders(root):
@@ -248,7 +250,7 @@ def write_manifest(root: Path, recipe: Recipe, faults: dict[str, str]) -> dict[s
     _write_json(root / MANIFEST, {"dataset": recipe.dataset, "versions": versions, "parameters": parameters_of(recipe),
                                   "remarks": recipe.remarks, "classes": list(recipe.classes), "splits": totals,
                                   "faults": {**faults, **found}, "scenes": scenes})
-    return found
+    return found, {key: record["notes"] for key, record in scenes.items() if record.get("notes")}
 
 
 def read_manifest(root: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 
 from pc3d.data.preparation import Source, WholeScenes
 from pc3d.data.s3dis_text import read_points
-from pc3d.errors import ConfigError, FileError, FormatError, explain
+from pc3d.errors import ConfigError, DataError, FileError, FormatError, explain
 from pc3d.structures import PointCloud
 from pc3d.superpoints import DEFAULT, SuperpointSettings
 from pc3d.superpoints import cloud as cloud_superpoints
@@ -26,6 +26,7 @@ CLASSES = ("ceiling", "floor", "wall", "beam", "column", "window", "door", "tabl
 AREAS = tuple(f"Area_{k}" for k in range(1, 7))
 SYNONYMS = {"stairs": "clutter"}  # annotated in a few rooms, no class of the benchmark
 MAX_DISTANCE = 0.01  # metres from a point of the room to the annotated point it takes its label from
+MAX_MISSING = 0.1    # share of a room's points that may be in no annotation, or of annotated points that may not be in the room
 
 
 @dataclass(frozen=True)
@@ -65,13 +66,21 @@ class S3DIS(WholeScenes):
                 "graph": {"normal_neighbors": cloud_superpoints.NUM_NEIGHBORS, "edge_neighbors": cloud_superpoints.NUM_EDGES,
                           "color_weight": cloud_superpoints.COLOR_WEIGHT}}
 
+    @property
+    def remarks(self) -> list[str]:  # type: ignore[override]
+        """Areas that are not there, where all were wanted."""
+        there = _areas(self.raw)
+        missing = [area for area in AREAS if area not in there]
+        return [f"{self.raw} has no {', '.join(missing)}"] if missing and list(self.splits) == there else []
+
     def sources(self) -> list[Source]:
-        """The rooms of the wanted areas. Raises FileError when an area is missing or empty."""
+        """The rooms of the wanted areas; of an area without rooms one that cannot be read."""
         found = []
         for area in self.splits:
             rooms = sorted(room for room in (self.raw / area).glob("[!.]*") if room.is_dir())
             if not rooms:
-                raise FileError(explain("the area has no rooms", where=self.raw / area))
+                found.append(Source(area, "*", (self.raw / area / "*" / "*.txt",)))
+                continue
             files = [(_room_file(room), *_annotation_files(room)) for room in rooms]
             if self.unit == "area":
                 found.append(Source(area, area, tuple(path for room in files for path in room)))
@@ -104,19 +113,29 @@ def _rooms_of(files: Sequence[Path]) -> list[list[Path]]:
 
 
 def read_room(room_file: Path, object_files: Sequence[Path]) -> tuple[Any, ...]:
-    """Points (N, 3), colours, labels and instances (the place of their file; -1: none) of a room, and a list of notes."""
+    """Points (N, 3), colours, labels and instances (the place of their file; -1: none) of a room, and a list of notes.
+
+    Raises FileError or FormatError for a file, DataError where room and annotations are not of one size.
+    """
     rows, notes = read_points(room_file)
     if not object_files:
         raise FileError(explain("the room is not annotated", where=room_file.parent / "Annotations",
                                 expected="files such as chair_1.txt"))
     annotated, labels, instances, more = read_objects(object_files)
+    if len(annotated) > (1 + MAX_MISSING) * len(rows):
+        raise DataError(explain("the room has fewer points than its annotations", where=room_file, got=len(rows),
+                                expected=f"{len(annotated)}, as in Annotations/", do="It is cut off, or of another room."))
     distance, nearest = cKDTree(annotated).query(rows[:, :3], distance_upper_bound=MAX_DISTANCE)
     found = np.isfinite(distance)
     nearest = np.where(found, nearest, 0)
-    if not found.all():
-        more.append(f"{room_file.parent.name}: {int((~found).sum())} points are in no annotation and stay without a label")
+    missing = int((~found).sum())
+    if missing > MAX_MISSING * len(rows):
+        raise DataError(explain("the annotations lack points of the room", where=room_file.parent / "Annotations",
+                                got=f"{missing} of {len(rows)} are in none", do="A file of it is missing or cut off."))
+    if missing:
+        more.append(f"{room_file.parent.name}: {missing} points are in no annotation and stay without a label")
     return (rows[:, :3], np.rint(rows[:, 3:]).astype(np.uint8), np.where(found, labels[nearest], -1),
-            np.where(found & (labels[nearest] >= 0), instances[nearest], -1), notes + more)
+            np.where(found, instances[nearest], -1), notes + more)
 
 
 def _areas(folder: Path) -> list[str]:
@@ -137,16 +156,18 @@ def _annotation_files(room: Path) -> list[Path]:
 
 
 def read_objects(files: Sequence[Path]) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.int64], list[str]]:
-    """Points (M, 3) of all objects with class (-1: unknown name) and instance (the place of their file), and notes."""
+    """Points (M, 3) of all objects with class and instance (the place of their file), and notes. Raises DataError for a name
+    that is no class."""
     points, labels, notes = [], [], []
     for path in files:
         rows, more = read_points(path)
         name = path.stem.rpartition("_")[0] or path.stem
         name = SYNONYMS.get(name, name)
         if name not in CLASSES:
-            more.append(f"{path.parent.name}/{path.name}: no class of S3DIS; its points stay without a label")
+            raise DataError(explain("this is no class of S3DIS", where=path, got=repr(name),
+                                    expected=f"one of {', '.join(CLASSES)}"))
         points.append(rows[:, :3])
-        labels.append(CLASSES.index(name) if name in CLASSES else -1)
+        labels.append(CLASSES.index(name))
         notes += more
     if not points:
         raise FormatError(explain("there are no objects"))

@@ -23,7 +23,8 @@ def read_points(path: Path) -> tuple[NDArray[np.float64], list[str]]:
 
     The rule: a stray character (NUL, control, not ascii) stands for a separator when that leaves six numbers, else for a
     lost digit, read as 0; a line that is still not six finite numbers with colours in 0..255 is dropped.
-    Raises FileError, or FormatError when more than 1 % of the lines are dropped or none is left.
+    Raises FileError, or FormatError when more than 1 % of the lines are dropped, none is left, or the file ends in a line
+    that is cut off.
     """
     check_file(path)
     try:
@@ -50,6 +51,9 @@ def _read_line_by_line(path: Path) -> tuple[NDArray[np.float64], list[str]]:
             rows.append(row)
         if remedy:
             notes.append(f"{path.parent.name}/{path.name}:{number}: {remedy}: {line.strip()[:60]!r}")
+    if rows and lines[-1].strip() and _mend(lines[-1])[0] is None:
+        raise FormatError(explain("the file is cut off", where=f"{path}:{len(lines)}", got=repr(lines[-1][:60]),
+                                  expected="a last line of six numbers", do="Copy it again."))
     if not rows or dropped > MAX_DROPPED * (len(rows) + dropped):
         raise FormatError(explain(f"{dropped} of {len(rows) + dropped} lines are no points", where=path,
                                   got=notes[0] if notes else "no lines", expected="lines of x y z r g b"))

@@ -10,7 +10,7 @@ import numpy as np
 
 from pc3d.data.lists import DATASETS, read_table
 from pc3d.data.preparation import Source
-from pc3d.data.scannet_groups import group_of_vertices, read_groups, read_segments, unknown_names
+from pc3d.data.scannet_groups import check_names, group_of_vertices, read_groups, read_segments
 from pc3d.data.scannetv2 import ScanNetV2
 from pc3d.structures import PointCloud
 
@@ -55,8 +55,8 @@ class ScanNet200(ScanNetV2):
         _, segments_path, groups_path = source.files
         segments = read_segments(segments_path, len(mesh))
         groups, notes = read_groups(groups_path)
+        check_names(groups, self.label_map, where=groups_path)
         group, odd = group_of_vertices(segments, groups, where=groups_path)
         place = {raw_id: label for label, raw_id in enumerate(class_ids().values())}
         labels = np.array([*(place.get(self.label_map.get(entry.label, 0), -1) for entry in groups), -1])[group]
-        return mesh.replace(labels=labels, instances=np.where(labels >= 0, group, -1)), [
-            *notes, *odd, *unknown_names(groups, self.label_map)]
+        return mesh.replace(labels=labels, instances=np.where(labels >= 0, group, -1)), notes + odd

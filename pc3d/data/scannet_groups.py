@@ -113,7 +113,13 @@ def rows_of_groups(ids: NDArray[np.int64], groups: Sequence[Group], *,
     return there, [f"{wanted - found} segments of groups are not in the mesh"] if found < wanted else []
 
 
-def unknown_names(groups: Sequence[Group], label_map: Mapping[str, object]) -> list[str]:
-    """A note that names the labels of groups that a label map does not know, if there are any."""
-    unknown = sorted({group.label for group in groups if group.label not in label_map})
-    return [f"labels that the label map does not know: {', '.join(unknown[:8])}"] if unknown else []
+def check_names(groups: Sequence[Group], label_map: Mapping[str, object], *, where: object,
+                allowed: float = 0.0) -> list[str]:
+    """Notes on labels of groups that a label map does not know; DataError where more than a share ``allowed`` has such."""
+    unknown = [group.label for group in groups if group.label not in label_map]
+    names = ", ".join(sorted(set(unknown))[:8])
+    if len(unknown) > allowed * len(groups):
+        raise DataError(explain("the label map does not know the labels of objects", where=where,
+                                got=f"{names} ({len(unknown)} of {len(groups)} objects)",
+                                do="Take the current label map, or add a row for each."))
+    return [f"labels that the label map does not know: {names}"] if unknown else []

@@ -11,10 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.chunks import cut_chunks
-from pc3d.data.lists import DATASETS, find_first, read_numbers, read_split, read_table
+from pc3d.data.lists import DATASETS, find_first, read_names, read_numbers, read_split, read_table
 from pc3d.data.preparation import Source
-from pc3d.data.scannet_groups import Group, read_groups, read_segments, rows_of_groups, unknown_names
-from pc3d.errors import ConfigError, DataError, FileError, FormatError, explain
+from pc3d.data.scannet_groups import Group, check_names, read_groups, read_segments, rows_of_groups
+from pc3d.errors import ConfigError, DataError, FileError, explain
 from pc3d.io import read
 from pc3d.structures import PointCloud
 from pc3d.superpoints import SuperpointSettings
@@ -28,6 +28,7 @@ IGNORED = "mesh_aligned_0.05_mask.txt"
 RELEASES = {230: "v1", 360: "v1", 856: "v2"}
 MAX_LABELS = 3          # that the benchmark keeps of a vertex
 CHUNK, STRIDE = 6.0, 3.0   # metres: a training sample and the step to the next
+MAX_UNKNOWN = 0.5       # share of the objects of a scene whose labels the label map may not know, such as REMOVE
 GRID = 0.001            # metres: a training sample has one vertex in a cell
 MIN_POINTS = 10_000     # of a training sample
 #: Coarser than ScanNet's: at its settings these larger and finer meshes fall into far too many.
@@ -112,7 +113,7 @@ class ScanNetPP:
         _, segments_path, groups_path, *ignored_path = source.files
         segments = read_segments(segments_path, len(mesh))
         groups, notes = read_groups(groups_path)
-        notes += unknown_names(groups, self.label_map)
+        notes += check_names(groups, self.label_map, where=groups_path, allowed=MAX_UNKNOWN)
         names = [self.label_map.get(group.label) for group in groups]
         known = [place for place, name in enumerate(names) if name in self.semantic]
         objects, odd = objects_of_vertices(segments, [groups[place] for place in known], where=groups_path)
@@ -180,17 +181,10 @@ def read_classes(raw: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
     places = [raw / "metadata" / "semantic_benchmark", raw / "metadata"]
     lists = [find_first(places, name) for name in ("top100_instance.txt", "top100.txt")]
     if None not in lists:
-        instance, semantic = (tuple(filter(None, map(str.strip, _text(path).splitlines()))) for path in lists if path)
+        instance, semantic = (tuple(read_names(path)) for path in lists if path)
         return tuple(name for name in semantic if name in instance), semantic
     table = read_table(DATASETS / "scannetpp" / "classes.tsv", ("label", "name"))
     return tuple(row["name"] for row in table if row["label"] != "-1"), tuple(row["name"] for row in table)
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise FormatError(explain("the list is not text", where=path, got=error)) from error
 
 
 def find_label_map(raw: Path) -> Path | None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.lists import DATASETS, find_first, read_split, read_table
 from pc3d.data.preparation import Source, WholeScenes
-from pc3d.data.scannet_groups import Group, check_count, group_of_vertices, read_groups, read_segments, unknown_names
+from pc3d.data.scannet_groups import Group, check_count, check_names, group_of_vertices, read_groups, read_segments
 from pc3d.errors import ConfigError, FileError, FormatError, explain
 from pc3d.io import read
 from pc3d.io.ply import read_ply_columns
@@ -110,9 +110,10 @@ class ScanNetV2(WholeScenes):
         nyu, labels, notes = read_labels(labels_path, len(mesh))
         segments = read_segments(segments_path, len(mesh))
         groups, more = read_groups(groups_path)
+        check_names(groups, self.label_map, where=groups_path)
         objects = [group for group in groups if not is_surface(group.label, self.label_map)]
         instances, odd = group_of_vertices(segments, objects, where=groups_path)
-        notes += [*more, *odd, *unknown_names(groups, self.label_map), *_unlike_labels(instances, nyu, objects, self.label_map)]
+        notes += [*more, *odd, *_unlike_labels(instances, nyu, objects, self.label_map)]
         return mesh.replace(labels=labels, instances=np.where(labels >= 0, instances, -1)), notes
 
 
@@ -133,6 +134,8 @@ def read_label_map(raw: Path, column: str) -> dict[str, int]:
             mapping.setdefault(entry["raw_category"], int(entry[column] or 0))
         except ValueError as error:
             raise FormatError(explain("the label map has a bad number", where=f"{path}:{row}", got=error)) from error
+    if not mapping:
+        raise FormatError(explain("the label map has no rows", where=path, do="It is cut off: copy it again."))
     return mapping
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.data.pointcept import is_pointcept, read_pointcept
+from pc3d.data.preparation import MANIFEST, read_manifest
 from pc3d.data.prepared import is_prepared, read_json, read_scene
 from pc3d.errors import DataError, FileError, FormatError, explain
 from pc3d.io import read
@@ -28,6 +30,7 @@ class ScanDataset:
         self.root, self.split, self.labelled = Path(root), split, labelled
         self.classes = read_classes(self.root)
         self.paths = [path for name in split.split(",") for path in _scan_paths(self.root / name.strip())]
+        self._tell_missing()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -35,6 +38,17 @@ class ScanDataset:
     def scene(self, index: int) -> str:
         """Name of a scan: that of its folder, or of its file without ``.ply``."""
         return self.paths[index].name.removesuffix(".ply")
+
+    def _tell_missing(self) -> None:
+        """Warn of scenes that were prepared but are not here: the data set was copied in part."""
+        if not (self.root / MANIFEST).exists():
+            return
+        there = {path.relative_to(self.root).as_posix() for path in self.paths}
+        splits = {path.parent.name for path in self.paths}
+        missing = sorted(key for key in read_manifest(self.root)["scenes"] if key.split("/")[0] in splits and key not in there)
+        if missing:
+            warnings.warn(explain(f"{len(missing)} scenes that the manifest lists are not here", where=self.root,
+                                  got=f"no {missing[0]}", do="Copy them, or prepare the data set again."), stacklevel=3)
 
     def __getitem__(self, index: int) -> PointCloud:
         path = self.paths[index]

@@ -31,12 +31,12 @@ def read_arrays(path: Path) -> list[NDArray[Any] | str | int | float | None]:
         with torch.serialization.safe_globals(_allowed()):
             content = torch.load(path, map_location="cpu", weights_only=True)
     except (UnpicklingError, RuntimeError, ValueError, EOFError, TypeError, KeyError, IndexError, AttributeError, MemoryError,
-            OverflowError, UnicodeError, ImportError) as error:
+            OverflowError, UnicodeError, ImportError, OSError) as error:
         refused = re.search(r"GLOBAL (\S+)", str(error))
         raise FormatError(explain("the file is no tuple of arrays", where=path,
                                   got=f"{refused[1]} in it" if refused else str(error).split("\n")[0][:120],
                                   expected="arrays of numbers and plain values",
-                                  do="Nothing in it was run. Files with other objects are not read.")) from error
+                                  do="It is cut off or holds other objects; nothing in it was run.")) from error
     members = content if isinstance(content, tuple | list) else (content,)
     return [_member(path, place, member) for place, member in enumerate(members)]
 

@@ -92,10 +92,10 @@ def test_a_class_list_is_names_or_names_with_numbers(tmp_path, name, text, numbe
 
 
 @pytest.mark.parametrize(("name", "text"), [
-    ("classes.txt", ""), ("classes.txt", "a\na\n"), ("classes.tsv", "label\tname\n1\ta\n1\tb\n"), ("classes.tsv", "label\n1\n"),
-    ("classes.tsv", "label\tname\n-1\ta\n")])
+    ("classes.txt", b""), ("classes.txt", b"\xff\xfe"), ("classes.txt", b"a\na\n"),
+    ("classes.tsv", b"label\tname\n1\ta\n1\tb\n"), ("classes.tsv", b"label\n1\n"), ("classes.tsv", b"label\tname\n-1\ta\n")])
 def test_a_broken_class_list_is_refused(tmp_path, name, text):
-    (tmp_path / name).write_text(text)
+    (tmp_path / name).write_bytes(text)
     with pytest.raises(FormatError, match="classes"):
         read_class_list(tmp_path)
 

@@ -89,7 +89,7 @@ def test_nothing_in_a_hostile_file_is_run(tmp_path, room, zipped):
     hostile = Hostile(ran)
     for content in (hostile, (room.xyz, hostile), (room.xyz, np.array([hostile], dtype=object)), {"xyz": hostile}):
         torch.save(content, path, _use_new_zipfile_serialization=zipped)
-        with pytest.raises(FormatError, match="Nothing in it was run"):
+        with pytest.raises(FormatError, match="nothing in it was run"):
             read_arrays(path)
         assert not ran.exists()
     torch.load(path, weights_only=False)  # the file is hostile indeed
@@ -115,8 +115,8 @@ def test_members_that_do_not_fit_are_refused_by_name(tmp_path, room):
     xyz, rgb, labels, instances = family(room)
     with pytest.raises(DataError, match="the instances do not fit"):
         convert(tmp_path, (xyz, rgb, labels, instances[:-1]))
-    with pytest.raises(DataError, match="the points do not fit"):
-        convert(tmp_path, (np.where(xyz > 0, np.nan, xyz), rgb, labels, instances))
+    with pytest.raises(DataError, match="pth:row 0: the points are not finite"):
+        convert(tmp_path, (np.where(np.arange(len(xyz))[:, None] < 2, np.nan, xyz), rgb, labels, instances))
     with pytest.raises(DataError, match="row 0: a label has no class"):
         convert(tmp_path, (xyz, rgb, labels * 0 + 40, instances))
     with pytest.raises(FormatError, match="another length"):
@@ -125,3 +125,12 @@ def test_members_that_do_not_fit_are_refused_by_name(tmp_path, room):
         NoStuff.open(tmp_path / "raw", labels="kitti")
     with pytest.raises(FileError, match="no such files"):
         NoStuff.open(tmp_path / "nowhere")
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_is_cut_off_is_a_format_error(tmp_path, room, zipped):
+    path = tmp_path / "a_inst_nostuff.pth"
+    torch.save(family(room), path, _use_new_zipfile_serialization=zipped)
+    path.write_bytes(path.read_bytes()[:path.stat().st_size // 2])
+    with pytest.raises(FormatError, match="cut off"):
+        read_arrays(path)

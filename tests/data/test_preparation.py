@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
 
 from pc3d import io
 from pc3d.cli import main
+from pc3d.data import ScanDataset
 from pc3d.data.preparation import prepare, scene_folders
 from pc3d.data.prepared import ATTRIBUTES, COLUMNS, check_scene, is_current, read_record, read_scene, write_scene
 from pc3d.data.recipes import MODES, Choices, earlier_choices, open_recipe
@@ -240,3 +242,13 @@ def test_more_of_a_data_set_is_prepared_as_the_first_of_it_was(dataset, choices,
     assert again.made == 0
     assert again.kept > 0
     assert earlier_choices(tmp_path / "nothing", dataset, ("val",)) == Choices(("val",))
+
+
+def test_a_prepared_data_set_that_was_copied_in_part_says_so(scannet_raw, tmp_path, recwarn):
+    prepare(ScanNetV2.open(scannet_raw), tmp_path / "out")
+    assert len(ScanDataset(tmp_path / "out", "train")) == 2
+    assert not [warning for warning in recwarn if "manifest" in str(warning.message)]
+    shutil.rmtree(tmp_path / "out/train/scene0001_00")
+    with pytest.warns(UserWarning, match="1 scenes that the manifest lists are not here; got no train/scene0001_00"):
+        assert len(ScanDataset(tmp_path / "out", "train")) == 1
+    ScanDataset(tmp_path / "out", "val")  # nothing is missing there

@@ -12,7 +12,7 @@ from pc3d.data import ScanDataset
 from pc3d.data.preparation import prepare
 from pc3d.data.s3dis import CLASSES, S3DIS
 from pc3d.data.s3dis_text import read_points
-from pc3d.errors import ConfigError, FileError, FormatError
+from pc3d.errors import ConfigError, DataError, FileError, FormatError, Pc3dError
 from pc3d.synth.export_s3dis import format_points, objects_of, room_folder
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -104,24 +104,49 @@ def test_an_area_is_its_rooms_one_after_another_with_objects_of_their_own(s3dis_
     assert recipe.parameters["unit"] == "area"
 
 
-def test_stairs_are_clutter_and_an_unknown_class_is_reported(s3dis_raw):
+def test_stairs_are_clutter_and_an_unknown_class_is_a_fault_of_the_room(s3dis_raw):
     folder = s3dis_raw / "Area_1/office_1/Annotations"
     (folder / "table_1.txt").rename(folder / "stairs_1.txt")
-    (folder / "chair_1.txt").rename(folder / "throne_1.txt")
     (folder / "Icon").write_text("")
     (folder / ".chair_9.txt.swp").write_text("")
     cloud, notes = read_room(s3dis_raw)
     assert (cloud.labels == CLASSES.index("clutter")).sum() == 72
-    assert (cloud.labels == -1).sum() == 36
-    assert (cloud.instances[cloud.labels == -1] == -1).all()
-    assert [note for note in notes if "throne_1.txt" in note]
+    assert notes == []
+    (folder / "chair_1.txt").rename(folder / "throne_1.txt")
+    with pytest.raises(DataError, match=r"throne_1\.txt: this is no class of S3DIS; got 'throne'; expected one of ceiling"):
+        read_room(s3dis_raw)
 
 
 def test_points_without_an_annotation_stay_without_a_label(s3dis_raw):
-    (s3dis_raw / "Area_1/office_1/Annotations/table_1.txt").unlink()
+    path = s3dis_raw / "Area_1/office_1/Annotations/table_1.txt"
+    path.write_text("".join(path.read_text().splitlines(True)[:-20]))
     cloud, notes = read_room(s3dis_raw)
-    assert (cloud.labels == -1).sum() == 36
-    assert notes == ["office_1: 36 points are in no annotation and stay without a label"]
+    assert (cloud.labels == -1).sum() == 20
+    assert (cloud.instances[cloud.labels == -1] == -1).all()
+    assert notes == ["office_1: 20 points are in no annotation and stay without a label"]
+
+
+@pytest.mark.parametrize(("file", "keep", "words"), [
+    ("office_1.txt", 0.5, "office_1.txt: the room has fewer points than its annotations; got 126; expected 252"),
+    ("office_1.txt", 0.51, "office_1.txt:129: the file is cut off; got "),
+    ("Annotations/table_1.txt", 0, "Annotations: the annotations lack points of the room; got 36 of 252 are in none")])
+def test_a_room_that_was_copied_in_part_is_a_fault(s3dis_raw, file, keep, words):
+    path = s3dis_raw / "Area_1/office_1" / file
+    lines = path.read_text().splitlines(True)
+    if keep:
+        path.write_text("".join(lines[:int(keep * 252)]) + ("0.123 4" if keep > 0.5 else ""))
+    else:
+        path.unlink()
+    with pytest.raises(Pc3dError, match=words):
+        read_room(s3dis_raw)
+
+
+def test_an_area_without_rooms_is_a_fault_and_missing_areas_are_told(s3dis_raw, tmp_path):
+    (s3dis_raw / "Area_3").mkdir()
+    report = prepare(S3DIS.open(s3dis_raw), tmp_path / "out")
+    assert report.made == 3
+    assert "no such file" in report.faults["Area_3/*"]
+    assert report.remarks == [f"{s3dis_raw} has no Area_2, Area_4, Area_6"]
 
 
 def test_a_room_without_annotations_or_points_is_its_own_fault(s3dis_raw, tmp_path):
@@ -141,8 +166,6 @@ def test_release_and_areas_are_found_and_told_apart(s3dis_raw, tmp_path):
     (tmp_path / "Stanford3dDataset_v1.2" / "Area_1").mkdir(parents=True)
     with pytest.raises(FileError, match="more than one release"):
         S3DIS.open(tmp_path)
-    with pytest.raises(FileError, match="Area_1: the area has no rooms"):
-        S3DIS.open(tmp_path / "Stanford3dDataset_v1.2").sources()
     assert S3DIS.open(tmp_path / "Stanford3dDataset_v1.2").parameters["release"] == "v1.2"
     with pytest.raises(ConfigError, match="Area_6"):
         S3DIS.open(s3dis_raw, ["Area_7"])

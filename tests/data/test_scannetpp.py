@@ -62,6 +62,11 @@ def test_stuff_dropped_and_unknown_classes_are_no_instances(scannetpp_raw, room)
     assert notes == ["labels that the label map does not know: spaceship"]
     assert len(recipe.classes) == 84
     assert len(recipe.semantic) == 100
+    for group in content["segGroups"][:2]:  # two of three: the label map must be another release's
+        group["label"] = "spaceship"
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=r"segments_anno\.json: the label map does not know .* spaceship \(3 of 3 objects\)"):
+        read_first(scannetpp_raw)
 
 
 def test_the_lists_of_the_download_count_before_ours(scannetpp_raw):

@@ -12,6 +12,7 @@ from pc3d import io
 from pc3d.data import ScanDataset
 from pc3d.data.lists import read_split
 from pc3d.data.preparation import prepare
+from pc3d.data.scannet200 import ScanNet200
 from pc3d.data.scannet_groups import Group, group_of_vertices, read_groups, read_segments
 from pc3d.data.scannetv2 import LABEL_MAP, LISTS, NYU40_IDS, ScanNetV2, read_label_map
 from pc3d.errors import ConfigError, DataError, FileError, FormatError
@@ -115,19 +116,32 @@ def test_a_few_missing_segments_and_overlaps_are_noted():
     assert len(notes) == 2
 
 
-def test_labels_outside_nyu40_and_unknown_names_are_noted_not_guessed(scannet_raw, room):
+@pytest.mark.parametrize("kind", [ScanNetV2, ScanNet200])
+def test_a_label_that_the_map_does_not_know_is_a_fault_of_the_scene(scannet_raw, tmp_path, kind):
+    edit_json(scannet_raw / f"{SCENE}.aggregation.json", lambda content: content["segGroups"][0].update(label="desq"))
+    report = prepare(kind.open(scannet_raw), tmp_path / "out")
+    assert report.made == 3
+    assert "aggregation.json: the label map does not know the labels of objects; got desq (1 of 6 objects)" in \
+        report.faults["train/scene0000_00"]
+    table = scannet_raw / "scannetv2-labels.combined.tsv"
+    table.write_text(table.read_text() + "0\tdesq\tdesq\t0\tdesq\n")  # as the message says
+    assert prepare(kind.open(scannet_raw), tmp_path / "out").faults == {}
+    table.write_text("id\traw_category\tnyu40id\n")
+    with pytest.raises(FormatError, match="the label map has no rows"):
+        kind.open(scannet_raw)
+
+
+def test_labels_outside_nyu40_are_noted_not_guessed(scannet_raw, room):
     path = scannet_raw / f"{SCENE}_vh_clean_2.labels.ply"
     cloud = io.read(path)
     labels = cloud.labels.copy()
     labels[room.instances == 1] = 149
     io.write(cloud.replace(labels=labels), path)
-    edit_json(scannet_raw / f"{SCENE}.aggregation.json", lambda content: content["segGroups"][0].update(label="desq"))
     cloud, notes = read_first(scannet_raw)
     assert set(cloud.labels[room.instances == 1]) == {-1}
     assert set(cloud.instances[room.instances == 1]) == {-1}
     assert (cloud.labels[room.instances == 0] == 10).all()
     assert any("149" in note for note in notes)
-    assert any("desq" in note for note in notes)
 
 
 @pytest.mark.parametrize("member", ["_vh_clean_2.labels.ply", "_vh_clean_2.0.010000.segs.json"])
