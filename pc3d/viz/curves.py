@@ -18,14 +18,19 @@ from pc3d.viz.render import BACKGROUND
 
 Curve = tuple[Sequence[float], Sequence[float]]  # steps, values; of equal length
 
+MARKED = 40  # values that a curve may have for each to be marked
+LOSSES = ("loss", "cls", "bce", "dice", "center", "score", "contrastive", "semantic")
+SCORES = ("ap", "ap50", "ap25")
+
 
 def draw_curves(curves: dict[str, Curve], *, title: str = "", x_label: str = "", width: int = 720,
                 height: int = 420) -> NDArray[np.uint8]:
     """Draw named curves over one pair of axes; returns (height, width, 3) uint8. Values that are not finite are skipped."""
     image = blank(width, height, BACKGROUND)
     size = max(8.0, width / 72)
-    left, right, top, bottom = round(5.5 * size), width - round(2 * size), round(6 * size), height - round(4.5 * size)
     known = {name: _finite(curve) for name, curve in curves.items()}
+    left, right, bottom = round(5.5 * size), width - round(2 * size), height - round(4.5 * size)
+    top = round(1.6 * size + _legend(image, list(known), left, right, 4.4 * size, size))
     x_ticks = nice_ticks(np.concatenate([xy[:, 0] for xy in known.values()] or [np.zeros(0)]))
     y_ticks = nice_ticks(np.concatenate([xy[:, 1] for xy in known.values()] or [np.zeros(0)]))
     low, span = np.array([x_ticks[0], y_ticks[0]]), np.array([np.ptp(x_ticks), np.ptp(y_ticks)])
@@ -38,10 +43,12 @@ def draw_curves(curves: dict[str, Curve], *, title: str = "", x_label: str = "",
         x = left + (tick - low[0]) / span[0] * extent[0]
         draw_text(image, f"{tick:g}", x, bottom + 2 * size, size=0.9 * size, color=SOFT_INK, align="center")
     for color, xy in zip(distinct_colors(len(known)), known.values()):
-        draw_line(image, corner + (xy - low) / span * extent, (int(color[0]), int(color[1]), int(color[2])), width=size / 4.5)
+        place, ink = corner + (xy - low) / span * extent, (int(color[0]), int(color[1]), int(color[2]))
+        draw_line(image, place, ink, width=size / 4.5)
+        for x, y in np.rint(place - size / 4).astype(int) if len(place) <= MARKED else ():
+            fill(image, int(x), int(y), round(size / 2), round(size / 2), ink)
     draw_text(image, title, left, 2.2 * size, size=1.25 * size, bold=True)
     draw_text(image, x_label, right, height - 0.8 * size, size=0.9 * size, color=SOFT_INK, align="right")
-    _legend(image, list(known), left, round(4.4 * size), size)
     return image
 
 
@@ -54,9 +61,8 @@ def draw_run(run: str | Path, *, width: int = 1200) -> NDArray[np.uint8]:
     if not path.is_file():
         raise FileError(explain("this run has no log", where=path, do="Name the output folder of a training run."))
     records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-    losses = _columns([_over_layers(record) for record in records if record["kind"] == "train"], skip=("lr", "seconds"))
-    scores = {name.upper(): curve for name, curve in _columns([r for r in records if r["kind"] == "val"]).items()
-              if name in ("ap", "ap50", "ap25")}
+    losses = _columns([_over_layers(record) for record in records if record["kind"] == "train"], LOSSES)
+    scores = {name.upper(): curve for name, curve in _columns([r for r in records if r["kind"] == "val"], SCORES).items()}
     half = width // 2
     return np.hstack([draw_curves(losses, title="Training loss", x_label="epoch", width=half),
                       draw_curves(scores, title="Validation AP", x_label="epoch", width=width - half)])
@@ -71,12 +77,11 @@ def _over_layers(record: dict[str, Any]) -> dict[str, Any]:
     return total
 
 
-def _columns(records: list[dict[str, Any]], skip: tuple[str, ...] = ()) -> dict[str, Curve]:
-    """Every number of the records over the epoch; missing ones are NaN."""
-    names = dict.fromkeys(name for record in records for name in record)
+def _columns(records: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str, Curve]:
+    """The numbers of these names over the epoch, as far as the records have them; missing ones are NaN."""
     epochs = [record["epoch"] for record in records]
     return {name: (epochs, [float("nan") if record.get(name) is None else record[name] for record in records])
-            for name in names if name not in ("kind", "time", "epoch", *skip)}
+            for name in names if any(name in record for record in records)}
 
 
 def nice_ticks(values: NDArray[np.floating], count: int = 5) -> NDArray[np.float64]:
@@ -95,9 +100,15 @@ def _finite(curve: Curve) -> NDArray[np.float64]:
     return xy[np.isfinite(xy).all(axis=1)]
 
 
-def _legend(image: NDArray[np.uint8], names: list[str], x: float, baseline: int, size: float) -> None:
+def _legend(image: NDArray[np.uint8], names: list[str], left: float, right: float, baseline: float, size: float) -> float:
+    """Name the colours from ``left`` to ``right``, in as many rows as they need; returns the baseline of the last."""
+    x = left
     for color, name in zip(distinct_colors(len(names)), names):
+        end = x + 2.3 * size + text_width(name, 0.9 * size)
+        if end > right and x > left:
+            x, end, baseline = left, end - x + left, baseline + 1.5 * size
         fill(image, round(x), round(baseline - 0.6 * size), round(1.8 * size), max(2, round(size / 4)),
              (int(color[0]), int(color[1]), int(color[2])))
-        draw_text(image, name, x + 2.3 * size, baseline, size=0.9 * size, color=INK)
-        x += 2.3 * size + text_width(name, 0.9 * size) + 2 * size
+        draw_text(image, name, x + 2.3 * size, round(baseline), size=0.9 * size, color=INK)
+        x = end + 2 * size
+    return baseline

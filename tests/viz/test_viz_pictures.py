@@ -150,7 +150,15 @@ def test_curves_rise_to_the_upper_right():
     rows, columns = np.nonzero(mine)
     assert np.corrcoef(rows, columns)[0, 1] < -0.95
     assert draw_curves({}, width=200, height=150).shape == (150, 200, 3)
-    assert draw_curves({"flat": ([1], [0.0])}, width=200, height=150).shape == (150, 200, 3)
+    single = draw_curves({"flat": ([1], [0.0])}, width=200, height=150)
+    assert (np.abs(single[60:].astype(int) - distinct_colors(1)[0]).sum(axis=2) < 30).any()
+
+
+def test_a_long_legend_takes_more_rows():
+    names = [f"a long name {k}" for k in range(8)]
+    image = draw_curves({name: ([], []) for name in names}, width=400, height=300)
+    for color in distinct_colors(8):
+        assert (image == color).all(axis=2).any()
 
 
 def test_ticks_are_round_and_enclose_the_values():
@@ -166,7 +174,11 @@ def test_a_training_run_is_drawn_from_its_log(tmp_path):
     lines = [{"kind": "train", "time": 0, "epoch": k, "lr": 1, "seconds": 9.5, "loss": 5 - k} for k in range(3)]
     lines += [{"kind": "val", "time": 0, "epoch": 2, "ap": 0.1, "ap50": None, "ap25": 0.3, "ap/chair": 0.1}]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert draw_run(tmp_path, width=400).shape[1] == 400
+    picture = draw_run(tmp_path, width=400)
+    assert picture.shape[1] == 400
+    timed = [{**line, "lr": 7, "step": 900, "data_seconds": 80.0} for line in lines]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in timed))
+    np.testing.assert_array_equal(draw_run(tmp_path, width=400), picture)
 
 
 def test_the_layers_of_a_loss_are_one_curve():
