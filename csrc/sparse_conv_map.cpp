@@ -9,6 +9,7 @@
 #include <cstring>
 #include <limits>
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -20,6 +21,8 @@ namespace {
 constexpr int kBits = 16;
 constexpr int64_t kBias = 64;
 constexpr int64_t kMask = (int64_t(1) << kBits) - 1;
+
+constexpr int64_t kChunk = 8192;  // voxels of one task
 
 using Triple = std::array<int64_t, 3>;
 
@@ -37,9 +40,11 @@ Voxel unpack(int64_t key) {
   return {key >> (3 * kBits),
           {(key >> (2 * kBits) & kMask) - kBias, (key >> kBits & kMask) - kBias, (key & kMask) - kBias}};
 }
-int64_t pack(int64_t scan, const Triple& at) {
+constexpr int64_t pack(int64_t scan, const Triple& at) {
   return (scan << (3 * kBits)) + ((at[0] + kBias) << (2 * kBits)) + ((at[1] + kBias) << kBits) + at[2] + kBias;
 }
+
+constexpr int64_t kOrigin = pack(0, {0, 0, 0});
 
 struct Geometry {
   Triple kernel, stride, padding;
@@ -54,54 +59,68 @@ struct Geometry {
   }
 };
 
-// Pairs of one tap while it is being made. Room for one more than can be: the merge writes first and counts after.
+struct Pair {
+  int32_t in, out;
+};
+
+// Pairs of one tap and chunk while they are being made. Room for one more than can be: a merge writes first and counts
+// after.
 struct TapPairs {
-  void reserve(int64_t most) {
-    in.reset(new int32_t[most + 1]);
-    out.reset(new int32_t[most + 1]);
+  Pair* reserve(int64_t most) {
+    pairs.reset(new Pair[most + 1]);
+    return pairs.get();
   }
-  std::unique_ptr<int32_t[]> in, out;
+  std::unique_ptr<Pair[]> pairs;
   int64_t count = 0;
 };
 
 class MapBuilder {
  public:
   MapBuilder(const int64_t* out_keys, int64_t num_out, const int64_t* in_keys, int64_t num_in, const Geometry& geometry)
-      : out_keys_(out_keys), num_out_(num_out), num_in_(num_in), geometry_(geometry), taps_(geometry.taps()),
-        in_keys_(in_keys, in_keys + num_in) {
-    // Taps read so far past the end; no key is as large.
-    in_keys_.resize(num_in + geometry.kernel[2], std::numeric_limits<int64_t>::max());
+      : out_keys_(out_keys), num_out_(num_out), geometry_(geometry), chunks_((num_out + kChunk - 1) / kChunk),
+        parts_(geometry.taps() * chunks_) {
     // Equal sites and a symmetric kernel: tap k from i to o is tap K-1-k from o to i, so half of the lines will do.
     mirrored_ = geometry.symmetric() && num_out == num_in && !std::memcmp(out_keys, in_keys, num_in * sizeof(int64_t));
+    // Merges read so far past the end; no key is as large.
+    const int64_t padded = num_in + geometry.kernel[2];
+    in_keys_.reserve(padded);
+    in_keys_.assign(in_keys, in_keys + num_in);
+    in_keys_.resize(padded, std::numeric_limits<int64_t>::max());
   }
 
   void build() {
-    const int64_t first = mirrored_ ? geometry_.lines() / 2 : 0;
-    run_tasks(geometry_.lines() - first, [&](int64_t line) { merge_line(first + line); });
+    const int64_t first = mirrored_ ? geometry_.lines() / 2 : 0, lines = geometry_.lines() - first;
+    run_tasks(lines * chunks_, [&](int64_t i) { merge_line(first + i % lines, i / lines); });
   }
 
   std::tuple<Tensor, Tensor, Tensor> result(const Tensor& like) const {
+    std::vector<int64_t> begin(parts_.size() + 1);
+    for (size_t i = 0; i < parts_.size(); ++i) begin[i + 1] = begin[i] + source(i).count;
     Tensor offsets = empty(like, {geometry_.taps() + 1}, ScalarType::Long);
-    int64_t* offset = mutable_data<int64_t>(offsets);
-    offset[0] = 0;
-    for (int64_t tap = 0; tap < geometry_.taps(); ++tap) offset[tap + 1] = offset[tap] + source(tap).count;
-    const int64_t total = offset[geometry_.taps()];
-    Tensor in_rows = empty(like, {total}, ScalarType::Int), out_rows = empty(like, {total}, ScalarType::Int);
+    for (int64_t tap = 0; tap <= geometry_.taps(); ++tap) mutable_data<int64_t>(offsets)[tap] = begin[tap * chunks_];
+    Tensor in_rows = empty(like, {begin.back()}, ScalarType::Int);
+    Tensor out_rows = empty(like, {begin.back()}, ScalarType::Int);
     int32_t *in = mutable_data<int32_t>(in_rows), *out = mutable_data<int32_t>(out_rows);
-    run_tasks(geometry_.taps(), [&](int64_t tap) {
-      const TapPairs& pairs = source(tap);
-      const bool swap = &pairs != &taps_[tap];
-      std::copy_n((swap ? pairs.out : pairs.in).get(), pairs.count, in + offset[tap]);
-      std::copy_n((swap ? pairs.in : pairs.out).get(), pairs.count, out + offset[tap]);
+    run_tasks(parts_.size(), [&](int64_t i) {
+      const TapPairs& made = source(i);
+      int32_t *first = in + begin[i], *second = out + begin[i];
+      if (&made != &parts_[i]) std::swap(first, second);
+      for (int64_t j = 0; j < made.count; ++j) {
+        first[j] = made.pairs[j].in;
+        second[j] = made.pairs[j].out;
+      }
     });
     return {in_rows, out_rows, offsets};
   }
 
  private:
-  // The pairs of a tap, or of its mirror image where only that was made.
-  const TapPairs& source(int64_t tap) const {
+  TapPairs* part(int64_t tap, int64_t chunk) { return &parts_[tap * chunks_ + chunk]; }
+
+  // Part i, or that of the mirrored tap where only this was made.
+  const TapPairs& source(int64_t i) const {
+    const int64_t tap = i / chunks_, chunk = i % chunks_;
     const bool made = !mirrored_ || tap / geometry_.kernel[2] >= geometry_.lines() / 2;
-    return taps_[made ? tap : geometry_.taps() - 1 - tap];
+    return parts_[(made ? tap : geometry_.taps() - 1 - tap) * chunks_ + chunk];
   }
 
   // Key of the input voxel that the line's first tap reads for an output: ascending, as the outputs are.
@@ -111,54 +130,171 @@ class MapBuilder {
     return pack(voxel.scan, voxel.at);
   }
 
-  void merge_line(int64_t line) {
+  void merge_line(int64_t line, int64_t chunk) {
     switch (geometry_.kernel[2]) {
-      case 1: return merge_line<1>(line);
-      case 2: return merge_line<2>(line);
-      case 3: return merge_line<3>(line);
-      default: return merge_line<kBias>(line);
+      case 1: return merge_line<1>(line, chunk);
+      case 2: return merge_line<2>(line, chunk);
+      case 3: return merge_line<3>(line, chunk);
+      default: return merge_line<kBias>(line, chunk);
     }
   }
 
-  // With kernels of up to Z taps along z.
+  // Pairs of a chunk of outputs, with kernels of up to Z taps along z.
   template <int64_t Z>
-  void merge_line(int64_t line) {
+  void merge_line(int64_t line, int64_t chunk) {
     const Triple& kernel = geometry_.kernel;
     const Triple& padding = geometry_.padding;
     const Triple shift = {line / kernel[1] - padding[0], line % kernel[1] - padding[1], -padding[2]};
-    const int64_t delta = pack(0, shift) - pack(0, {0, 0, 0}), depth = Z < kBias ? Z : kernel[2];
-    TapPairs* taps = taps_.data() + line * kernel[2];
-    int32_t *in[Z], *out[Z];
-    for (int64_t z = 0; z < depth; ++z) {
-      taps[z].reserve(num_out_);  // each output adds one pair at most
-      in[z] = taps[z].in.get();
-      out[z] = taps[z].out.get();
-    }
+    const int64_t delta = pack(0, shift) - kOrigin, depth = Z < kBias ? Z : kernel[2];
+    const int64_t begin = chunk * kChunk, end = std::min(begin + kChunk, num_out_);
+    Pair* pairs[Z];
+    // Each output adds one pair at most.
+    for (int64_t z = 0; z < depth; ++z) pairs[z] = part(line * kernel[2] + z, chunk)->reserve(end - begin);
     const bool constant = geometry_.unit_stride();
+    const auto wanted_by = [&](int64_t o) { return constant ? out_keys_[o] + delta : first_key(out_keys_[o], shift); };
     const int64_t* keys = in_keys_.data();
-    for (int64_t o = 0; o < num_out_; ++o) {
-      const int64_t wanted = constant ? out_keys_[o] + delta : first_key(out_keys_[o], shift);
-      while (*keys < wanted) ++keys;
-      const int64_t* key = keys;
+    int64_t next = std::lower_bound(in_keys_.begin(), in_keys_.end() - 1, wanted_by(begin)) - in_keys_.begin();
+    for (int64_t o = begin; o < end; ++o) {
+      const int64_t wanted = wanted_by(o);
+      while (keys[next] < wanted) ++next;
+      int64_t i = next;
       for (int64_t z = 0; z < depth; ++z) {
-        *in[z] = static_cast<int32_t>(key - in_keys_.data());
-        *out[z] = static_cast<int32_t>(o);
-        const bool hit = *key == wanted + z;
-        in[z] += hit;
-        out[z] += hit;
-        key += hit;
+        *pairs[z] = {static_cast<int32_t>(i), static_cast<int32_t>(o)};
+        const bool hit = keys[i] == wanted + z;
+        pairs[z] += hit;
+        i += hit;
       }
     }
-    for (int64_t z = 0; z < depth; ++z) taps[z].count = in[z] - taps[z].in.get();
+    for (int64_t z = 0; z < depth; ++z) {
+      TapPairs* made = part(line * kernel[2] + z, chunk);
+      made->count = pairs[z] - made->pairs.get();
+    }
   }
 
   const int64_t* out_keys_;
-  int64_t num_out_, num_in_;
+  int64_t num_out_;
   Geometry geometry_;
-  std::vector<TapPairs> taps_;
+  int64_t chunks_;
+  std::vector<TapPairs> parts_;  // by tap, then chunk
   std::vector<int64_t> in_keys_;
   bool mirrored_ = false;
 };
+
+// Blocks of 2^shift voxels along each axis (kernel == stride). The arithmetic is on keys less the bias, whose fields are
+// the coordinates.
+struct Blocks {
+  std::array<int, 3> shift;
+
+  static std::optional<Blocks> of(const Geometry& geometry) {
+    Blocks blocks;
+    for (int axis = 0; axis < 3; ++axis) {
+      const int64_t size = geometry.kernel[axis];
+      if (size != geometry.stride[axis] || geometry.padding[axis] || (size & (size - 1))) return std::nullopt;
+      blocks.shift[axis] = 0;
+      while (int64_t(1) << blocks.shift[axis] < size) ++blocks.shift[axis];
+    }
+    return blocks;
+  }
+  static int64_t unbiased(int64_t key) { return key - kOrigin; }
+
+  int64_t x(int64_t voxel) const { return (voxel >> (2 * kBits) & kMask) >> shift[0]; }
+  int64_t y(int64_t voxel) const { return (voxel >> kBits & kMask) >> shift[1]; }
+  int64_t z(int64_t voxel) const { return (voxel & kMask) >> shift[2]; }
+  // Number of the scan's plane of blocks that a voxel is in: ascending, as keys are.
+  int64_t plane(int64_t voxel) const { return voxel >> (2 * kBits + shift[0]); }
+
+  // Key of the block at z = 0 on a voxel's line of blocks.
+  int64_t line_key(int64_t voxel) const {
+    return (voxel >> (3 * kBits) << (3 * kBits)) + (x(voxel) << (2 * kBits)) + (y(voxel) << kBits) + kOrigin;
+  }
+};
+
+// Sorted keys of the blocks with voxels: a plane of blocks at a time, in it a line of blocks at a time, whose voxels set
+// bits of a bitmap along z.
+class BlockKeys {
+ public:
+  BlockKeys(const Blocks& blocks, const Triple& shape)
+      : blocks_(blocks), shape_(shape), next_((size_t(1) << blocks.shift[0]) + 1), bits_((kMask + 1) / 64) {}
+
+  // Adds those of whole planes.
+  void add(const int64_t* begin, const int64_t* end, std::vector<int64_t>& found) {
+    while (begin != end) {
+      const int64_t first = Blocks::unbiased(*begin), plane = blocks_.plane(first);
+      next_.front() = begin;
+      for (size_t x = 1; x < next_.size(); ++x) {
+        const int64_t bound = (((plane << blocks_.shift[0]) + static_cast<int64_t>(x)) << (2 * kBits)) + kOrigin;
+        next_[x] = std::lower_bound(next_[x - 1], end, bound);
+      }
+      begin = next_.back();
+      if (blocks_.x(first) < shape_[0]) add_plane(found);
+    }
+  }
+
+ private:
+  // next_: the first voxel of each plane of voxels, and the end of the last.
+  void add_plane(std::vector<int64_t>& found) {
+    const std::vector<const int64_t*> stop(next_.begin() + 1, next_.end());
+    const auto line_at = [&](size_t x) {
+      return next_[x] == stop[x] ? kMask : blocks_.y(Blocks::unbiased(*next_[x]));
+    };
+    for (;;) {
+      int64_t line = kMask;
+      for (size_t x = 0; x < stop.size(); ++x) line = std::min(line, line_at(x));
+      if (line >= shape_[1]) return;
+      int64_t low = kMask, high = 0, voxel = 0;
+      for (size_t x = 0; x < stop.size(); ++x) {
+        for (; line_at(x) == line; ++next_[x]) {
+          voxel = Blocks::unbiased(*next_[x]);
+          const int64_t z = blocks_.z(voxel);
+          bits_[z / 64] |= uint64_t(1) << z % 64;
+          low = std::min(low, z);
+          high = std::max(high, z);
+        }
+      }
+      take_bits(blocks_.line_key(voxel), low / 64, high / 64, found);
+    }
+  }
+
+  void take_bits(int64_t line_key, int64_t first, int64_t last, std::vector<int64_t>& found) {
+    for (int64_t word = first; word <= last; ++word) {
+      for (uint64_t left = std::exchange(bits_[word], 0); left; left &= left - 1) {
+        const int64_t z = 64 * word + __builtin_ctzll(left);
+        if (z < shape_[2]) found.push_back(line_key + z);
+      }
+    }
+  }
+
+  Blocks blocks_;
+  Triple shape_;
+  std::vector<const int64_t*> next_;
+  std::vector<uint64_t> bits_;
+};
+
+Tensor joined(const std::vector<std::vector<int64_t>>& parts, const Tensor& like) {
+  std::vector<int64_t> begin(parts.size() + 1);
+  for (size_t i = 0; i < parts.size(); ++i) begin[i + 1] = begin[i] + parts[i].size();
+  Tensor all = empty(like, {begin.back()}, ScalarType::Long);
+  for (size_t i = 0; i < parts.size(); ++i)
+    std::copy(parts[i].begin(), parts[i].end(), mutable_data<int64_t>(all) + begin[i]);
+  return all;
+}
+
+Tensor block_keys(const Tensor& keys, const int64_t* fine, const Blocks& blocks, const Triple& shape) {
+  // Chunks end where a plane of blocks does.
+  std::vector<const int64_t*> bounds{fine};
+  for (int64_t i = kChunk; i < keys.numel(); i += kChunk) {
+    const int64_t plane = blocks.plane(Blocks::unbiased(fine[i]));
+    const int64_t first = (plane << (2 * kBits + blocks.shift[0])) + kOrigin;
+    bounds.push_back(std::lower_bound(bounds.back(), fine + keys.numel(), first));
+  }
+  bounds.push_back(fine + keys.numel());
+  std::vector<std::vector<int64_t>> found(bounds.size() - 1);
+  run_tasks(found.size(), [&] { return BlockKeys(blocks, shape); }, [&](BlockKeys& worker, int64_t i) {
+    found[i].reserve(bounds[i + 1] - bounds[i]);
+    worker.add(bounds[i], bounds[i + 1], found[i]);
+  });
+  return joined(found, keys);
+}
 
 // Parents of one voxel along one axis: coarse with stride * coarse + tap - padding == fine, 0 <= tap < kernel.
 template <class F>
@@ -216,6 +352,7 @@ Tensor sparse_coarse_keys(Tensor keys, std::vector<int64_t> kernel_size, std::ve
                           std::vector<int64_t> padding, std::vector<int64_t> shape) {
   const Triple k = triple(kernel_size), s = triple(stride), p = triple(padding), n = triple(shape);
   const int64_t* fine = checked_keys(keys);
+  if (const auto blocks = Blocks::of({k, s, p})) return block_keys(keys, fine, *blocks, n);
   std::vector<int64_t> coarse;
   coarse.reserve(keys.numel());
   for (int64_t i = 0; i < keys.numel(); ++i) {

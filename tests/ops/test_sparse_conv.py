@@ -23,6 +23,7 @@ GEOMETRIES = [
     {"kernel_size": (1, 3, 5), "stride": (1, 1, 1), "padding": (0, 1, 2)},
     {"kernel_size": (3, 3, 3), "stride": (2, 2, 2), "padding": (1, 1, 1)},
     {"kernel_size": (5, 2, 3), "stride": (3, 1, 2), "padding": (2, 0, 1)},
+    {"kernel_size": (4, 1, 2), "stride": (4, 1, 2), "padding": (0, 0, 0)},
 ]
 SHAPE = (9, 7, 11)
 
@@ -68,6 +69,25 @@ def test_maps_and_coarse_sites_equal_their_definition(geometry: dict, count: int
     assert torch.equal(coarse, map_module._coarse_keys_reference(keys, *sizes, list(shape)))
     for out in (coarse, keys):
         pairs = kernel_map(out, keys, **geometry)
+        expected = map_module._kernel_map_reference(out, keys, *sizes)
+        assert all(torch.equal(a, b) for a, b in zip((pairs.in_rows, pairs.out_rows, pairs.tap_offsets), expected))
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("geometry", GEOMETRIES, ids=str)
+def test_maps_of_many_voxels_equal_their_definition(geometry: dict, threads: int) -> None:
+    shape, before = (33, 20, 201), torch.get_num_threads()      # more than a task of each thread, z over several words of bits
+    keys = some_keys(30_000, shape)
+    sizes = [list(geometry[name]) for name in ("kernel_size", "stride", "padding")]
+    coarse_shape = conv_shape(shape, **geometry)
+    torch.set_num_threads(threads)
+    try:
+        coarse = coarse_keys(keys, **geometry, shape=coarse_shape)
+        made = [(out, kernel_map(out, keys, **geometry)) for out in (coarse, keys)]
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(coarse, map_module._coarse_keys_reference(keys, *sizes, list(coarse_shape)))
+    for out, pairs in made:
         expected = map_module._kernel_map_reference(out, keys, *sizes)
         assert all(torch.equal(a, b) for a, b in zip((pairs.in_rows, pairs.out_rows, pairs.tap_offsets), expected))
 
