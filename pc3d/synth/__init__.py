@@ -1,8 +1,9 @@
 """Procedural rooms, a virtual RGB-D scanner, and the data set they make.
 
-``make_room`` furnishes a room of one of six kinds, ``scan_room`` walks a noisy RGB-D camera through it and fuses what the
-camera saw, ``write_dataset`` does both for a range of seeds, also in the raw layouts of ScanNetV2, ScanNet++ and S3DIS.
-A seed and a split name one room for good.
+``make_room`` furnishes a room of one of seven kinds, L-shaped or open to one side now and then, or a suite of two rooms;
+``clutter`` leaves things on the furniture, the floor and the walls; ``scan_room`` walks a noisy RGB-D camera through it, often
+through a part of it alone, and fuses what the camera saw; ``write_dataset`` does all this for a range of seeds, also in the raw
+layouts of ScanNetV2, ScanNet++ and S3DIS. A seed, a split and the models in use name one room for good.
 
 ``val`` and ``test`` differ from ``train`` in two ways: their random streams never meet, and half of their chairs, tables,
 desks, cabinets, bookshelves, sofas and beds along the walls come from models that training never shows: shell chair,
@@ -11,8 +12,10 @@ pedestal table, drawer desk, sideboard, cube shelf, chesterfield, box spring bed
 Where Debian's ``sweethome3d-furniture`` is installed, ``synth.models`` reads its real-size models, and a ``Stock`` with them
 furnishes rooms from both; a quarter of the models of each class is kept for ``val`` and ``test``.
 
-Labelled as in ScanNet: pillows and blankets belong to the bed, books to the shelf, a worktop is a counter and what is below
-it a cabinet. Screens, clutter, rugs, walls, floor and ceiling are -1.
+Labelled as in ScanNet: the bed's own pillows and blankets belong to it, books to the shelf, a worktop is a counter and what
+is below it a cabinet; bins, standing lamps, stools and crates are otherfurniture. Whatever ``clutter`` leaves about (cups,
+screens, bags, cushions, plants, boxes; boards, radiators, towels and televisions on the walls), rugs, mirrors, hobs, walls,
+floor and ceiling are -1.
 """
 
 from pc3d.synth.classes import SCANNET_CLASSES

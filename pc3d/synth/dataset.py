@@ -27,7 +27,8 @@ from pc3d.synth.scanner import ScannerConfig, View, scan_room, scan_views
 SPLITS = ("train", "val", "test")
 
 #: Kinds of rooms by seed, in turn, so that a small data set shows every class.
-KINDS = ("living", "bedroom", "kitchen", "bathroom", "office", "living", "bathroom", "bedroom", "kitchen", "meeting")
+KINDS = ("living", "bedroom", "kitchen", "bathroom", "office", "suite", "living", "corridor", "bathroom", "meeting",
+         "living", "bedroom", "kitchen", "bathroom", "office", "suite", "bedroom", "living", "kitchen", "bathroom")
 
 
 class Layout(NamedTuple):

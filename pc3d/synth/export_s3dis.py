@@ -21,7 +21,7 @@ SURFACES = {CEILING: "ceiling", FLOOR: "floor", WALL: "wall", NOTHING: "clutter"
 #: Split -> the areas it is spread over: Area 5 is for testing.
 AREAS = {"train": (1, 2, 3, 4, 6), "val": (5,)}
 ROOMS = {"living": "lounge", "bedroom": "office", "kitchen": "pantry", "bathroom": "WC", "office": "office",
-         "meeting": "conferenceRoom"}
+         "meeting": "conferenceRoom", "corridor": "hallway", "suite": "lounge"}
 
 
 def room_folder(root: Path, seed: int, split: str, kind: str) -> Path:

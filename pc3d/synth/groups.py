@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pc3d.synth.furniture import Stock, seating, storage, surfaces
+from pc3d.synth.furniture import Stock, seating, storage, surfaces, things
 from pc3d.synth.furniture.parts import Part, bounds, moved, rotated
 
 SITTING_HEIGHT = 0.65  # metres: a lower table is none to eat at
@@ -94,6 +94,4 @@ def television(rng: np.random.Generator, stock: Stock) -> list[Part]:
     """A cabinet with a television on it, if it is low."""
     stand = stock.make("cabinet", rng)
     top = float(stand[0].mesh.bounds[1, 2])
-    if top > 1.0:
-        return stand
-    return [stand[0], Part("", surfaces.monitor(rng).scaled(1.7, 1.0, 1.7).moved(0, 0, top))]
+    return [*stand, *([Part("", things.television(rng).moved(0, 0, top))] if top < 1.0 else [])]

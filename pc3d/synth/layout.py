@@ -28,6 +28,9 @@ class Layout:
     holes: list[list[Opening]] = field(default_factory=lambda: [[], [], [], []])
     hung: list[list[Opening]] = field(default_factory=lambda: [[], [], [], []])
 
+    blocks: list[tuple[float, float, float, float]] = field(default_factory=list)  # solid from floor to ceiling
+    missing: set[int] = field(default_factory=set)  # walls that are not there
+
     def wall_length(self, wall: int) -> float:
         """Length of wall k in metres."""
         return float(self.size[wall % 2])
@@ -38,6 +41,27 @@ class Layout:
         start = np.array([(0, y), (0, 0), (x, 0), (x, y)][wall], dtype=float)
         angle = WALL_ANGLES[wall]
         return start + u * np.array([np.cos(angle), np.sin(angle)]) + away * np.array([np.sin(angle), -np.cos(angle)])
+
+    def block(self, x0: float, y0: float, x1: float, y1: float) -> None:
+        """Fill part of the floor up to the ceiling: the corner that an L-shaped room lacks, a pillar, a chimney."""
+        x, y, z = (float(v) for v in self.size)
+        self.blocks.append((x0, y0, x1, y1))
+        self.rects.append((x0, y0, x1, y1, z))
+        spans = ((x0, x1, y1 > y - 0.02), (y0, y1, x0 < 0.02), (x - x1, x - x0, y0 < 0.02), (y - y1, y - y0, x1 > x - 0.02))
+        for wall, (u0, u1, touches) in enumerate(spans):
+            if touches:
+                self.hung[wall].append((u0, u1, 0.0, z))
+
+    def leave_out(self, wall: int) -> None:
+        """Open the room on one side: no wall is there, and nothing stands where it would."""
+        self.missing.add(wall)
+        self.hung[wall].append((0.0, self.wall_length(wall), 0.0, float(self.size[2])))
+
+    def passage(self, wall: int, u: float, width: float, height: float) -> None:
+        """A way through a wall around ``u``, kept free."""
+        self.holes[wall].append((u - width / 2, u + width / 2, 0.0, height))
+        corners = np.stack([self.on_wall(wall, u - width / 2 - 0.1, 0.9), self.on_wall(wall, u + width / 2 + 0.1)])
+        self.reserved.append((*corners.min(axis=0), *corners.max(axis=0), 2.0))
 
     def hang(self, wall: int, u: float, z: float, parts: list[Part], away: float = 0.0) -> None:
         """Fix parts given in the wall frame at ``u`` along the wall and height ``z``."""

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 #: Surface kinds of a face; the scanner turns them into a pattern at the point a ray hits.
-PLAIN, GRAIN, FABRIC, TILE, PLANK, GLASS, METAL = range(7)
+PLAIN, GRAIN, FABRIC, TILE, PLANK, GLASS, METAL, SCREEN = range(8)
 
 Colour = Sequence[float]
 Vector = Sequence[float] | NDArray[Any]

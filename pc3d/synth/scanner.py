@@ -17,7 +17,7 @@ from pc3d.reconstruct import fuse
 from pc3d.structures import Camera, Frame, PointCloud
 from pc3d.synth.primitives import rotation
 from pc3d.synth.rooms import Room
-from pc3d.synth.shading import Shader
+from pc3d.synth.shading import Shader, blurred
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,9 @@ class ScannerConfig:
     width: int = 256
     height: int = 192
     field_of_view: float = 62.0
-    stations: int = 8
+    stations: int = 8  # of a full scan of a room of 20 square metres
     views: int = 10  # frames at each station
+    partial: float = 0.5  # share of scans that leave out some of the room
     depth_min: float = 0.3
     depth_max: float = 5.0
     noise: float = 1.0  # factor on all sensor and pose noise; 0 scans perfectly
@@ -107,6 +108,22 @@ class Caster:
         face = hits["primitive_ids"].numpy().astype(np.int64)
         return hits["t_hit"].numpy(), np.where(face < len(self.room.mesh.faces), face, -1), hits["primitive_normals"].numpy()
 
+    def openness(
+        self, points: NDArray[Any], normals: NDArray[Any], directions: NDArray[Any], rng: np.random.Generator
+    ) -> NDArray[np.float32]:
+        """How far (H, W), as a share of half a metre, a ray leaves each point in some direction before it hits something.
+
+        One ray for four by four pixels, cast by chance about the normal; the fusion of many frames makes a soft shade of it.
+        """
+        coarse = np.s_[1::4, 1::4]
+        toward = normals[coarse] * -np.sign(np.sum(normals[coarse] * directions[coarse], axis=-1, keepdims=True))
+        shape = toward.shape[:2]
+        toward = (toward + 0.9 * _unit(rng.standard_normal(toward.shape, dtype=np.float32))).reshape(-1, 3)
+        starts = points[coarse].reshape(-1, 3) + 0.01 * toward
+        hits = self.scene.cast_rays(self.tensor(np.concatenate([starts, _unit(toward)], axis=1, dtype=np.float32)))
+        open_share = np.minimum(hits["t_hit"].numpy() / np.float32(0.5), 1).reshape(shape)
+        return open_share.repeat(4, axis=0).repeat(4, axis=1)[: points.shape[0], : points.shape[1]]
+
     def labels_at(self, points: NDArray[np.float32], max_distance: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Class and instance of the closest triangle, -1 where it is farther than ``max_distance`` metres."""
         found = self.scene.compute_closest_points(self.tensor(points))
@@ -116,18 +133,35 @@ class Caster:
         return np.where(near, labels, -1).astype(np.int64), np.where(near, instances, -1).astype(np.int64)
 
 
+def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    return vectors / np.maximum(np.linalg.norm(vectors, axis=-1, keepdims=True), np.float32(1e-6))
+
+
 # ---------------------------------------------------------------------------------------------------- trajectory
 
 
-def trajectory(room: Room, rng: np.random.Generator, stations: int, views: int) -> list[NDArray[np.float64]]:
-    """Poses (T_room_camera) of someone who stops at a few free places and looks around with a slow, bobbing sweep."""
+def trajectory(room: Room, rng: np.random.Generator, config: ScannerConfig) -> list[NDArray[np.float64]]:
+    """Poses (T_room_camera) of someone who stops at a few free places and looks around with a slow, bobbing sweep.
+
+    A partial scan comes from fewer stations in one part of the room, or turns less than once around at each.
+    """
+    area = float(np.clip(np.prod(room.size[:2]) / 20, 0.7, 1.7))
+    stations = max(min(config.stations, 3), round(config.stations * area))
+    low, high, turn = np.zeros(2), np.ones(2), rng.uniform(1.6, 2.0)
+    if rng.random() < config.partial:
+        stations = max(min(stations, 3), round(stations * rng.uniform(0.5, 0.9)))
+        axis, share = rng.integers(2), rng.uniform(0.5, 1.0)
+        low[axis] = rng.choice([0, 1 - share])
+        high[axis] = low[axis] + share
+        turn *= rng.uniform(0.6, 1.0)
+    tilt, facing = rng.uniform(-36, -16), rng.uniform(0, 2 * np.pi)
     poses = []
-    for spot in _stations(room, rng, stations):
-        eye, sweep = rng.uniform(1.35, 1.7), rng.choice([-1, 1]) * rng.uniform(1.6, 2.0) * np.pi
-        start = rng.uniform(0, 2 * np.pi)
-        for step in np.arange(views) / views:
+    for spot in _stations(room, rng, stations, low, high):
+        eye, sweep = rng.uniform(1.3, 1.75), rng.choice([-1, 1]) * turn * np.pi
+        start = rng.uniform(0, 2 * np.pi) if turn > 1.6 else facing - sweep / 2 + rng.normal(0, 0.5)
+        for step in np.arange(config.views) / config.views:
             angle = start + sweep * step + rng.normal(0, 0.05)
-            pitch = np.radians(-25 + 20 * np.sin(2 * np.pi * (1.5 * step + rng.uniform(0, 0.15))) + rng.normal(0, 3))
+            pitch = np.radians(tilt + 20 * np.sin(2 * np.pi * (1.5 * step + rng.uniform(0, 0.15))) + rng.normal(0, 3))
             place = spot + rng.uniform(-0.4, 0.15) * np.array([np.cos(angle), np.sin(angle)])
             place = place if _clearance(room, place[None])[0] > 0.1 else spot
             poses.append(look(np.array([*place, eye + rng.normal(0, 0.03)]), angle, pitch, rng.normal(0, 0.04)))
@@ -144,9 +178,14 @@ def _clearance(room: Room, places: NDArray[np.float64]) -> NDArray[np.float64]:
     return inside
 
 
-def _stations(room: Room, rng: np.random.Generator, count: int) -> list[NDArray[np.float64]]:
-    """Places far from each other, over free floor or low things: farthest-point choice among random candidates."""
-    candidates = rng.uniform(0, room.size[:2], (600, 2))
+def _stations(
+    room: Room, rng: np.random.Generator, count: int, low: NDArray[np.float64], high: NDArray[np.float64]
+) -> list[NDArray[np.float64]]:
+    """Places far from each other, over free floor or low things: farthest-point choice among random candidates.
+
+    ``low`` and ``high`` (2,) bound the part of the room they lie in, as shares of its size.
+    """
+    candidates = rng.uniform(low * room.size[:2], high * room.size[:2], (600, 2))
     clearance = _clearance(room, candidates)
     candidates = candidates[clearance >= min(0.35, float(clearance.max()) * 0.8)]
     chosen = [candidates[0]]
@@ -196,15 +235,18 @@ def virtual_views(
     camera = Camera(config.width, config.height, focal, focal, (config.width - 1) / 2, (config.height - 1) / 2)
     rays, shader, shape = _pixel_rays(camera), Shader.draw(room, rng), (camera.height, camera.width)
     length = np.linalg.norm(rays, axis=1)
-    drift = np.eye(4)
-    for index, pose in enumerate(trajectory(room, rng, config.stations, config.views)):
-        drift = _wobble(rng, config.noise) if index % config.views == 0 else drift
+    drift, unsteady = np.eye(4), config.noise * np.exp(rng.uniform(0, np.log(5)))
+    for index, pose in enumerate(trajectory(room, rng, config)):
+        drift = _wobble(rng, unsteady) if index % config.views == 0 else drift
         origin, directions = pose[:3, 3].astype(np.float32), rays @ pose[:3, :3].T.astype(np.float32)
         depth, face, normal = caster.cast(origin, directions)
         facing = np.abs(np.einsum("ij,ij->i", normal, directions)) / length
         points = origin + directions * np.where(face >= 0, depth, 0)[:, None]
-        rgb = shader.shade(points, normal, face, rng).reshape(*shape, 3)
-        measured = measure(depth.reshape(shape), facing.reshape(shape), shader.dropout(face).reshape(shape), rng, config)
+        openness = caster.openness(points.reshape(*shape, 3), normal.reshape(*shape, 3), directions.reshape(*shape, 3), rng)
+        rgb = shader.shade(points, normal, face, openness.reshape(-1), rng).reshape(*shape, 3)
+        rgb = blurred(rgb, shader.blur * rng.random(), rng) if config.noise > 0 else rgb
+        lost = shader.dropout(points, face).reshape(shape)
+        measured = measure(depth.reshape(shape), facing.reshape(shape), lost, rng, config)
         reported = room.T_world_room @ drift @ pose @ _wobble(rng, 0.5 * config.noise)
         hit = np.where(face >= 0, face, 0)
         labels, instances = (np.where(face >= 0, column[hit], -1).reshape(shape).astype(np.int64)

@@ -2,49 +2,62 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from pc3d.synth.furniture import Stock, openings
-from pc3d.synth.furniture.parts import Part, cloth, clutter, grey, hsv, moved, rotated, tinted, white, wood
+from pc3d.synth.furniture.parts import Part, cloth, grey, hsv, moved, rotated, tinted, white, wood
 from pc3d.synth.layout import WALL_ANGLES, Layout, Opening
 from pc3d.synth.primitives import FABRIC, PLAIN, PLANK, TILE, Mesh, box, make_mesh, merge, panel
 
+#: Doors and windows of a room, at least and at most; elsewhere one or two doors and one to three windows.
+DOORS = {"corridor": (3, 7)}
+WINDOWS = {"bathroom": (0, 1), "corridor": (0, 1)}
+
 
 def add_openings(layout: Layout, kind: str) -> None:
-    """Put one or two doors into the walls, and windows as befits the kind of room."""
+    """Put doors and windows into the walls, as befits the kind of room."""
     rng = layout.rng
-    for wanted in ["door"] * int(rng.integers(1, 3)) + ["window"] * int(
-        rng.integers(0, 2) if kind == "bathroom" else rng.integers(1, 4)
-    ):
+    doors, windows = (rng.integers(low, high + 1) for low, high in (DOORS.get(kind, (1, 2)), WINDOWS.get(kind, (1, 3))))
+    for wanted in ["door"] * int(doors) + ["window"] * int(windows):
         for _ in range(20):
             wall = int(rng.integers(4))
-            if wanted == "door":
-                width, height, low = rng.uniform(0.75, 0.95), rng.uniform(1.95, 2.1), 0.0
-            else:
-                width, low = rng.uniform(0.8, 2.2), rng.uniform(0.75, 1.05)
-                height = min(rng.uniform(1.0, 1.5), layout.size[2] - low - 0.25)
-            u = rng.uniform(width / 2 + 0.15, layout.wall_length(wall) - width / 2 - 0.15)
-            hole = (u - width / 2, u + width / 2, low, low + height)
-            if layout.free_on_wall(wall, hole, 0.25):
+            hole = _draw_hole(layout, wall, wanted)
+            if hole and layout.free_on_wall(wall, hole, 0.25):
                 _open_wall(layout, wall, wanted, hole, 0.15 if kind == "bathroom" else 0.5)
                 break
 
 
+def _draw_hole(layout: Layout, wall: int, wanted: str) -> Opening | None:
+    """Where a door or window of common size could be; None where the wall is too short."""
+    rng = layout.rng
+    if wanted == "door":
+        width, height, low = (
+            rng.uniform(1.3, 1.8) if rng.random() < 0.1 else rng.uniform(0.75, 0.98),
+            rng.uniform(1.95, 2.15),
+            0.0,
+        )
+    elif rng.random() < 0.15:
+        width, height, low = rng.uniform(0.9, 2.6), rng.uniform(1.9, 2.1), rng.uniform(0.05, 0.2)  # down to the floor
+    else:
+        width, low = rng.uniform(0.6, 2.6), rng.uniform(0.75, 1.15)
+        height = min(rng.uniform(0.9, 1.6), layout.size[2] - low - 0.25)
+    slack = layout.wall_length(wall) - width - 0.3
+    if slack <= 0:
+        return None
+    u = width / 2 + 0.15 + slack * rng.random()
+    return u - width / 2, u + width / 2, low, low + height
+
+
 def _open_wall(layout: Layout, wall: int, wanted: str, hole: Opening, curtain_share: float) -> None:
-    u, width, low, height = (hole[0] + hole[1]) / 2, hole[1] - hole[0], hole[2], hole[3] - hole[2]
+    rng, u, width, low, height = layout.rng, (hole[0] + hole[1]) / 2, hole[1] - hole[0], hole[2], hole[3] - hole[2]
     x, y = layout.on_wall(wall, u)
-    layout.holes[wall].append(hole)
     if wanted == "window":
-        layout.parts += moved(rotated([openings.window(layout.rng, width, height)], WALL_ANGLES[wall]), x, y, low)
-        if layout.rng.random() < curtain_share:
-            top, reach = min(low + height + 0.2, layout.size[2] - 0.05), layout.rng.choice([0.08, low - 0.1])
-            layout.hang(wall, u, 0.0, openings.curtains(layout.rng, width, reach, top))
+        layout.holes[wall].append(hole)
+        layout.parts += moved(rotated([openings.window(rng, width, height)], WALL_ANGLES[wall]), x, y, low)
+        if rng.random() < curtain_share:
+            top, reach = min(low + height + 0.2, layout.size[2] - 0.05), rng.choice([0.08, max(low - 0.1, 0.04)])
+            layout.hang(wall, u, 0.0, openings.curtains(rng, width, reach, top))
         return
-    leaf = openings.door(layout.rng, width, height)
-    layout.parts += moved(rotated([leaf], WALL_ANGLES[wall]), x, y)
-    inner = layout.on_wall(wall, hole[0] - 0.1, 0.9), layout.on_wall(wall, hole[1] + 0.1, 0.0)
-    corners = np.stack(inner)
-    layout.reserved.append((*corners.min(axis=0), *corners.max(axis=0), 2.0))
+    layout.passage(wall, u, width, hole[3])
+    layout.parts += moved(rotated([openings.door(rng, width, height)], WALL_ANGLES[wall]), x, y)
 
 
 def add_pictures(layout: Layout) -> None:
@@ -62,7 +75,7 @@ def add_pictures(layout: Layout) -> None:
 
 
 def add_small_things(layout: Layout, stock: Stock) -> None:
-    """Leave up to three small things (otherfurniture) about the room."""
+    """Leave up to three small pieces of furniture (otherfurniture) about the room, and perhaps a rug."""
     rng = layout.rng
     for _ in range(rng.integers(1, 4)):
         thing = stock.make("otherfurniture", rng)
@@ -70,8 +83,6 @@ def add_small_things(layout: Layout, stock: Stock) -> None:
             layout.place_free(thing)
         else:
             layout.place_at_wall(thing)
-    for _ in range(rng.integers(0, 5)):
-        layout.place_free([Part("", clutter(rng).scaled(1.5, 1.5, 1.5))])
     if rng.random() < 0.5:
         size = rng.uniform([1.2, 0.9, 0.008], [2.4, 1.7, 0.02])
         x, y = layout.size[:2] * rng.uniform(0.35, 0.65, 2)
@@ -80,7 +91,7 @@ def add_small_things(layout: Layout, stock: Stock) -> None:
 
 
 def build_shell(layout: Layout) -> Mesh:
-    """Floor, ceiling, walls with their holes, and base boards."""
+    """Floor, ceiling, walls with their holes, base boards, and what is solid."""
     rng, (x, y, z) = layout.rng, layout.size
     floor_kind = rng.choice([PLANK, TILE, FABRIC, PLAIN])
     floor = {PLANK: wood, TILE: white, FABRIC: cloth, PLAIN: grey}[int(floor_kind)](rng)
@@ -91,7 +102,8 @@ def build_shell(layout: Layout) -> Mesh:
         make_mesh([(0, 0, z), (x, 0, z), (x, y, z), (0, y, z)], square, white(rng)),
     ]
     skirting = tinted(wall_color, 0.8) if rng.random() < 0.5 else white(rng)
-    for wall in range(4):
+    parts += [box((x1 - x0, y1 - y0, z), wall_color, ((x0 + x1) / 2, (y0 + y1) / 2, 0)) for x0, y0, x1, y1 in layout.blocks]
+    for wall in sorted({0, 1, 2, 3} - layout.missing):
         length = layout.wall_length(wall)
         accent = hsv(rng.random(), 0.3, 0.7) if rng.random() < 0.12 else wall_color
         mesh = panel(length, z, layout.holes[wall], accent)

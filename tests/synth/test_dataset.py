@@ -16,7 +16,7 @@ from pc3d.synth import SCANNET_CLASSES, ScannerConfig, make_scene, write_dataset
 
 pytestmark = pytest.mark.usefixtures("open3d")
 
-TINY = ScannerConfig(width=96, height=72, stations=3, views=5, voxel_size=0.06, min_instance_points=20, max_label_distance=0.08)
+TINY = ScannerConfig(width=96, height=72, stations=3, views=8, voxel_size=0.06, min_instance_points=20, max_label_distance=0.08)
 
 
 def test_data_set_holds_what_the_network_needs_and_resumes(tmp_path):

@@ -50,7 +50,7 @@ def test_scores_fall_with_faults_on_average():
 
 @pytest.mark.usefixtures("open3d")
 def test_views_show_the_instances_of_the_mesh():
-    config = ScannerConfig(width=96, height=72, stations=3, views=5, voxel_size=0.06, min_instance_points=20,
+    config = ScannerConfig(width=96, height=72, stations=3, views=8, voxel_size=0.06, min_instance_points=20,
                            max_label_distance=0.08)
     rng = np.random.default_rng(7)
     mesh, views = scan_views(make_room(rng, kind="bedroom"), rng, config)

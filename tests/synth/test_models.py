@@ -92,7 +92,7 @@ def test_rooms_show_models_and_the_same_seed_the_same_room(open3d, tmp_path: Pat
 
 def test_a_data_set_says_who_made_its_models(open3d, tmp_path: Path) -> None:
     catalogue = write_catalogue(tmp_path / "catalogues", ["Chair", "Desk"])
-    tiny = ScannerConfig(width=96, height=72, stations=3, views=5, voxel_size=0.08, min_instance_points=10)
+    tiny = ScannerConfig(width=96, height=72, stations=3, views=8, voxel_size=0.08, min_instance_points=10)
     write_dataset(tmp_path / "set", 1, config=tiny, models=catalogue)
     written = (tmp_path / "set" / "ATTRIBUTION.txt").read_text()
     assert written == attribution(ModelLibrary(catalogue))

@@ -6,23 +6,24 @@ import numpy as np
 import pytest
 
 from pc3d.errors import ConfigError
-from pc3d.synth import RECIPES, SCANNET_CLASSES, make_room
+from pc3d.synth import SCANNET_CLASSES, make_room
 from pc3d.synth.dataset import KINDS
+from pc3d.synth.rooms import KINDS as KINDS_OF_ROOMS
 
 
-@pytest.mark.parametrize("kind", RECIPES)
+@pytest.mark.parametrize("kind", KINDS_OF_ROOMS)
 def test_furniture_stays_in_the_room_and_apart(kind):
     for seed in range(2):
         room = make_room(np.random.default_rng(seed), kind=kind)
-        assert (room.size >= [3, 3, 2.4]).all()
-        assert (room.size <= [7, 6, 2.9]).all()
+        assert (room.size >= [2.2, 1.7, 2.3]).all()
+        assert (room.size <= [17.2, 6.2, 3.2]).all()
         rects = np.array(room.rects)
         assert len(rects) >= 2
         assert (rects[:, :2] >= 0).all()
         assert (rects[:, 2:4] <= room.size[:2]).all()
         for index, rect in enumerate(rects):
             others = rects[index + 1 :]
-            apart = (rect[2:4] < others[:, :2]).any(axis=1) | (others[:, 2:4] < rect[:2]).any(axis=1)
+            apart = (rect[2:4] <= others[:, :2]).any(axis=1) | (others[:, 2:4] <= rect[:2]).any(axis=1)
             assert apart.all()
 
 

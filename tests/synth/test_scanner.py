@@ -11,7 +11,7 @@ from pc3d.synth.scanner import Caster, look, measure, renumber
 
 pytestmark = pytest.mark.usefixtures("open3d")
 
-TINY = ScannerConfig(width=96, height=72, stations=3, views=5, voxel_size=0.06, min_instance_points=20, max_label_distance=0.08)
+TINY = ScannerConfig(width=96, height=72, stations=3, views=8, voxel_size=0.06, min_instance_points=20, max_label_distance=0.08)
 FLOOR = [(0, 0, 0), (4, 0, 0), (4, 4, 0), (0, 4, 0)]
 
 
@@ -59,7 +59,7 @@ def test_instances_are_numbered_without_gaps_and_have_one_class(scan):
 
 def test_labels_lie_on_the_right_surface_and_walls_have_none():
     cloud = scan_room(
-        _crate_room(), np.random.default_rng(0), ScannerConfig(width=128, height=96, stations=6, views=8, noise=0)
+        _crate_room(), np.random.default_rng(0), ScannerConfig(width=128, height=96, stations=6, views=8, noise=0, partial=0)
     )
     crate = cloud.labels == 17
     outside = np.maximum(np.abs(cloud.xyz - [2, 2, 0.5]) - 0.5, 0).max(axis=1)
@@ -77,7 +77,7 @@ def test_points_far_from_any_surface_have_no_label():
 
 
 def test_what_the_camera_cannot_see_is_missing():
-    config = ScannerConfig(width=128, height=96, stations=1, views=12, noise=0)
+    config = ScannerConfig(width=128, height=96, stations=1, views=12, noise=0, partial=0)
     cloud = scan_room(_crate_room(), np.random.default_rng(0), config)
     x, y, z = (cloud.xyz[cloud.labels == 17] - [2, 2, 0.5]).T
     middle = (np.abs(z) < 0.35) & (np.minimum(np.abs(x), np.abs(y)) < 0.4)

@@ -12,10 +12,10 @@ from pc3d.lift import lift
 from pc3d.lift.segmenters import make_segmenter
 from pc3d.metrics import ClassAgnosticAP
 from pc3d.superpoints import compute_superpoints
-from pc3d.synth import SCANNET_CLASSES, ScannerConfig, make_scene, write_dataset
+from pc3d.synth import SCANNET_CLASSES, ScannerConfig, make_scene, make_views, write_dataset
 
 pytestmark = pytest.mark.usefixtures("open3d")
-CONFIG = ScannerConfig(width=128, height=96, stations=6, views=8, voxel_size=0.04, min_instance_points=30)
+CONFIG = ScannerConfig(width=128, height=96, stations=6, views=8, voxel_size=0.04, min_instance_points=30, noise=0, partial=0)
 
 
 @pytest.fixture(scope="module")
@@ -32,10 +32,10 @@ def test_the_scene_is_the_one_without_frames(folder):
 
 
 def test_frames_and_2d_instances_lift_to_the_objects_of_the_mesh(folder):
-    scene = make_scene(1, config=CONFIG)
+    scene, views = make_views(1, config=CONFIG)
     mesh = io.read(folder / f"{folder.name}_vh_clean_2.ply")
     frames = io.read_frames(folder / f"{folder.name}.sens")
-    assert len(frames) == 48
+    assert len(frames) == len(views)
     assert (frames[0].camera.width, frames[0].depth.shape) == (128, (96, 128))
     masks = make_segmenter(f"masks:{folder / f'{folder.name}_2d-instance-filt.zip'}")
     found, lifter = lift(compute_superpoints(mesh), frames, masks)

@@ -14,25 +14,25 @@ from functools import partial
 
 import numpy as np
 
-from pc3d.synth.furniture import bath, openings, seating, storage, surfaces
+from pc3d.synth.furniture import bath, openings, seating, storage, surfaces, things
 from pc3d.synth.furniture.parts import Part, recolored
 from pc3d.synth.models import ModelLibrary
 
 Maker = Callable[[np.random.Generator], list[Part]]
 
 MAKERS: dict[str, list[Maker]] = {
-    "cabinet": [storage.door_cabinet, storage.dresser, storage.wardrobe],
+    "cabinet": [storage.door_cabinet, storage.dresser, storage.wardrobe, storage.sliding_wardrobe, storage.filing_cabinet],
     "bed": [seating.bed],
-    "chair": [seating.four_leg_chair, seating.swivel_chair, seating.armchair],
+    "chair": [seating.four_leg_chair, seating.swivel_chair, seating.cantilever_chair, seating.tub_chair, seating.armchair],
     "sofa": [seating.sofa, seating.corner_sofa],
-    "table": [surfaces.leg_table, surfaces.round_table, surfaces.coffee_table],
-    "desk": [surfaces.desk],
-    "bookshelf": [storage.bookshelf],
-    "counter": [surfaces.counter],
-    "refrigerator": [storage.refrigerator],
-    "toilet": [bath.toilet],
-    "sink": [bath.wash_basin],
-    "bathtub": [bath.bathtub],
+    "table": [surfaces.leg_table, surfaces.slab_table, surfaces.round_table, surfaces.coffee_table],
+    "desk": [surfaces.desk, surfaces.office_desk],
+    "bookshelf": [storage.bookshelf, storage.open_rack],
+    "counter": [surfaces.counter, surfaces.island],
+    "refrigerator": [storage.refrigerator, storage.side_by_side],
+    "toilet": [bath.toilet, bath.wall_toilet],
+    "sink": [bath.wash_basin, bath.wall_basin, bath.vanity],
+    "bathtub": [bath.bathtub, bath.tub_with_curtain],
     "otherfurniture": [storage.floor_lamp, storage.bin_, storage.crate, seating.stool],
 }
 
@@ -95,4 +95,5 @@ __all__ = [
     "seating",
     "storage",
     "surfaces",
+    "things",
 ]

@@ -26,40 +26,51 @@ def _reveal(width: float, height: float, deep: float, color: tuple[float, float,
     return merge(*sides)
 
 
-def door(rng: np.random.Generator, width: float, height: float) -> Part:
-    """Door leaf with frame and handle in a hole of the given size, shut, or ajar into the room."""
-    color = [white, wood, paint][rng.integers(3)](rng)
+def door(rng: np.random.Generator, width: float, height: float, ajar: float = 0.2) -> Part:
+    """Door with frame in a hole of the given size: one leaf, or two where it is broad, shut or (chance ``ajar``) open."""
+    color = [white, wood, paint, grey][rng.integers(4)](rng)
     frame = color if rng.random() < 0.6 else white(rng)
-    deep = rng.uniform(0.01, 0.1)
-    leaf = [box((width, 0.04, height), color, (0, 0, 0), GRAIN)]
-    if rng.random() < 0.5:
-        leaf += [
-            box((width * 0.32, 0.012, high), tinted(color, 0.93), (sx * width * 0.22, -0.022, z))
-            for sx in (-1, 1)
-            for z, high in ((0.15, 0.75), (1.05, height - 1.25))
-        ]
+    deep, glazed = rng.uniform(0.01, 0.1), rng.random()
+    count = 2 if width > 1.2 else 1
     side = rng.choice([-1, 1])
-    leaf.append(
-        path(
-            [
-                (side * (width / 2 - 0.08), -0.02, 1.02),
-                (side * (width / 2 - 0.08), -0.07, 1.02),
-                (side * (width / 2 - 0.2), -0.07, 1.02),
-            ],
-            0.025,
-            grey(rng),
-            METAL,
-        )
-    )
-    mesh = merge(*leaf).moved(0, deep + 0.02, 0)
-    if rng.random() < 0.2:
-        swing = side * rng.uniform(0.3, 1.2)
-        mesh = mesh.moved(side * width / 2).rotated(swing).moved(-side * width / 2)
+    leaves = []
+    for hinge in (-1, 1) if count == 2 else (-side,):
+        wide = width / count
+        leaf = _leaf(rng, wide, height, color, glazed, -hinge).moved(hinge * (width - wide) / 2, deep + 0.02, 0)
+        if rng.random() < ajar:
+            leaf = leaf.moved(-hinge * width / 2).rotated(-hinge * rng.uniform(0.3, 1.7)).moved(hinge * width / 2)
+        leaves.append(leaf)
     surround = merge(
         _frame(width, height, rng.uniform(0.05, 0.1), 0.04, frame, sill=False),
         _reveal(width, height, deep + 0.04, frame, bottom=True),
     )
-    return Part("door", merge(mesh, surround))
+    return Part("door", merge(*leaves, surround))
+
+
+def _leaf(
+    rng: np.random.Generator, width: float, height: float, color: tuple[float, float, float], glazed: float, side: int
+) -> Mesh:
+    """Door leaf about x = 0 with its handle at ``side``: glass in a frame, with a pane, panelled, or plain."""
+    if glazed < 0.15:
+        bars = [box((0.1, 0.04, height), color, (sx * (width / 2 - 0.05), 0, 0)) for sx in (-1, 1)]
+        bars += [box((width, 0.04, 0.12), color, (0, 0, z)) for z in (0, height - 0.12)]
+        parts = [
+            box((width, 0.01, height), hsv(0.55, rng.uniform(0, 0.2), rng.uniform(0.5, 0.95)), (0, 0.005, 0), GLASS),
+            *bars,
+        ]
+    else:
+        parts = [box((width, 0.04, height), color, (0, 0, 0), GRAIN)]
+    if 0.15 <= glazed < 0.3:
+        parts.append(box((width * 0.35, 0.045, 0.9), hsv(0.55, 0.1, 0.8), (0, 0, height - 1.1), GLASS))
+    elif glazed > 0.6:
+        parts += [
+            box((width * 0.32, 0.012, high), tinted(color, 0.93), (sx * width * 0.22, -0.022, z))
+            for sx in (-1, 1)
+            for z, high in ((0.15, 0.75), (1.05, height - 1.25))
+        ]
+    x = side * (width / 2 - 0.08)
+    parts.append(path([(x, -0.02, 1.02), (x, -0.07, 1.02), (x - side * 0.12, -0.07, 1.02)], 0.025, grey(rng), METAL))
+    return merge(*parts)
 
 
 def window(rng: np.random.Generator, width: float, height: float) -> Part:

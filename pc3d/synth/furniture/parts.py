@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.synth.primitives import Mesh, box, cylinder, merge, rounded_box
+from pc3d.synth.primitives import Mesh
 
 RGB = tuple[float, float, float]
 
@@ -86,40 +86,12 @@ def grey(rng: np.random.Generator) -> RGB:
     return hsv(0.6, rng.uniform(0, 0.08), rng.uniform(0.1, 0.75))
 
 
+def black(rng: np.random.Generator) -> RGB:
+    """Black plastic, cloth or leather."""
+    return hsv(rng.random(), rng.uniform(0, 0.15), rng.uniform(0.04, 0.18))
+
+
 def paint(rng: np.random.Generator) -> RGB:
     """Furniture front: white, wood, grey or a colour."""
     kind = rng.choice(4, p=[0.35, 0.4, 0.15, 0.1])
     return [white, wood, grey, cloth][kind](rng)
-
-
-def clutter(rng: np.random.Generator) -> Mesh:
-    """One small thing as it stands on a table: cup, books, bottle, bowl, box or laptop."""
-    color = hsv(rng.random(), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.9))
-    kind = rng.integers(5)
-    if kind == 0:
-        return cylinder(rng.uniform(0.03, 0.05), rng.uniform(0.08, 0.25), color, segments=10)
-    if kind == 1:
-        layers = [
-            box(
-                (rng.uniform(0.14, 0.2), rng.uniform(0.2, 0.27), 0.03),
-                hsv(rng.random(), 0.5, rng.uniform(0.3, 0.9)),
-                (0, 0, 0.03 * level),
-            ).rotated(rng.normal(0, 0.15))
-            for level in range(rng.integers(1, 5))
-        ]
-        return merge(*layers)
-    if kind == 2:
-        return rounded_box((rng.uniform(0.1, 0.25), rng.uniform(0.1, 0.2), rng.uniform(0.05, 0.18)), color, radius=0.02)
-    if kind == 3:
-        lid = box((0.33, 0.015, 0.22), grey(rng)).rotated(-0.3, "x").moved(0, 0.12, 0.02)
-        return merge(box((0.33, 0.23, 0.02), grey(rng)), lid).rotated(rng.normal(0, 0.3))
-    return cylinder(rng.uniform(0.07, 0.14), rng.uniform(0.04, 0.1), color, segments=12)
-
-
-def scatter(rng: np.random.Generator, width: float, depth: float, height: float, count: int, spread: float = 0.8) -> list[Part]:
-    """Clutter on a board of ``width`` x ``depth`` at ``height``."""
-    parts = []
-    for _ in range(count):
-        x, y = rng.uniform(-0.5, 0.5, 2) * spread * np.array([width, depth])
-        parts.append(Part("", clutter(rng).rotated(rng.uniform(-0.5, 0.5)).moved(x, y, height)))
-    return parts

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from pc3d.synth.furniture.parts import RGB, Part, cloth, grey, paint, tinted, white, wood
-from pc3d.synth.primitives import FABRIC, GRAIN, METAL, Mesh, bar, box, cylinder, lathe, merge, rounded_box, sheet
+from pc3d.synth.furniture.parts import RGB, Part, black, cloth, grey, paint, tinted, white, wood
+from pc3d.synth.primitives import FABRIC, GRAIN, METAL, Mesh, bar, box, cylinder, lathe, merge, path, rounded_box, sheet
 
 
 def four_leg_chair(rng: np.random.Generator) -> list[Part]:
@@ -48,8 +48,8 @@ def _chair_back(rng: np.random.Generator, width: float, y: float, lean: float, s
 def swivel_chair(rng: np.random.Generator) -> list[Part]:
     """Office chair: star foot, gas lift, padded seat and back, often arm rests."""
     seat, width = rng.uniform(0.43, 0.52), rng.uniform(0.46, 0.54)
-    base = tinted(grey(rng), rng.uniform(0.4, 1.0))
-    color = cloth(rng) if rng.random() < 0.5 else base
+    base = black(rng) if rng.random() < 0.6 else grey(rng)
+    color = cloth(rng) if rng.random() < 0.4 else black(rng)
     reach = rng.uniform(0.27, 0.33)
     angles = np.arange(5) * 2 * np.pi / 5 + rng.uniform(0, 1)
     parts = [bar((0, 0, 0.1), (reach * np.cos(a), reach * np.sin(a), 0.07), 0.045, base) for a in angles]
@@ -72,6 +72,47 @@ def swivel_chair(rng: np.random.Generator) -> list[Part]:
                 box((0.06, 0.25, 0.03), base, (x, 0, seat + 0.2)),
             ]
     return [Part("chair", merge(*parts).rotated(rng.normal(0, 0.5)))]
+
+
+def cantilever_chair(rng: np.random.Generator) -> list[Part]:
+    """Visitor's chair on a bent tube or on skids, thin seat and back, often black."""
+    width, depth, seat, top = rng.uniform([0.44, 0.42, 0.43, 0.78], [0.54, 0.5, 0.48, 0.92])
+    color = black(rng) if rng.random() < 0.5 else cloth(rng)
+    tube, thick, low_back = grey(rng), rng.uniform(0.022, 0.032), rng.random() < 0.5
+    parts = []
+    for x in (-width / 2, width / 2):
+        front, back = (x, -depth / 2, seat), (x, depth / 2, seat)
+        foot = (
+            [(x, depth / 2, 0.015), (x, -depth / 2, 0.015), front]
+            if low_back
+            else [(x, -depth / 2, 0.015), (x, depth / 2, 0.015), back]
+        )
+        parts += [path(foot, thick, tube, METAL), path([front, back, (x, depth / 2 + 0.08, top)], thick, tube, METAL)]
+        if rng.random() < 0.5:
+            parts.append(box((0.05, depth * 0.8, 0.03), color, (x, 0, seat + 0.2)))
+    parts.append(rounded_box((width - 0.02, depth, 0.05), color, (0, 0, seat - 0.01), 0.02, FABRIC, bulge=0.01))
+    rise = rng.uniform(0.18, top - seat)
+    back_pad = rounded_box((width - 0.02, 0.04, rise), color, radius=0.015, surface=FABRIC).rotated(
+        -np.arctan2(0.08, top - seat), "x"
+    )
+    parts.append(back_pad.moved(0, depth / 2 + 0.08 * (1 - rise / (top - seat)), top - rise))
+    return [Part("chair", merge(*parts))]
+
+
+def tub_chair(rng: np.random.Generator) -> list[Part]:
+    """Upholstered chair whose round back runs into its arms."""
+    radius, seat, top = rng.uniform([0.32, 0.38, 0.65], [0.42, 0.45, 0.85])
+    color = cloth(rng)
+    angles = np.linspace(-0.25, np.pi + 0.25, 15)
+    rise = top - 0.25 * np.abs(np.cos(angles)) ** 3 * rng.uniform(0.2, 1.0)
+    rings = []
+    for away, share in ((radius, 0.0), (radius, 1.0), (radius - 0.1, 1.0), (radius - 0.12, 0.5)):
+        height = 0.1 + share * (rise - 0.1)
+        rings.append(np.stack([away * np.cos(angles), away * np.sin(angles), height], axis=-1))
+    cushion = cylinder(radius - 0.06, 0.14, tinted(color, rng.uniform(0.8, 1.2)), (0, -0.02, seat - 0.14), 18, FABRIC)
+    body = cylinder(radius - 0.03, seat - 0.24, color, (0, 0, 0.1), 18, FABRIC)
+    legs = [box((0.04, 0.04, 0.12), wood(rng), (sx * radius * 0.6, sy * radius * 0.6, 0)) for sx in (-1, 1) for sy in (-1, 1)]
+    return [Part("chair", merge(sheet(np.array(rings), color, FABRIC), cushion, body, *legs))]
 
 
 def shell_chair(rng: np.random.Generator) -> list[Part]:

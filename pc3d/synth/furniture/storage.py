@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from pc3d.synth.furniture.parts import RGB, Part, clutter, grey, hsv, paint, tinted, white, wood
+from pc3d.synth.furniture.parts import RGB, Part, black, grey, hsv, paint, tinted, white, wood
 from pc3d.synth.primitives import GRAIN, METAL, PLAIN, Mesh, bar, box, cylinder, lathe, merge
 
 
@@ -59,7 +59,7 @@ def door_cabinet(rng: np.random.Generator) -> list[Part]:
     """Low or medium cabinet with doors, clutter on top."""
     width, depth, height = rng.uniform([0.5, 0.35, 0.5], [1.4, 0.55, 1.2])
     mesh = fronts(rng, width, depth, height, paint(rng), rows=1, columns=max(1, round(width / 0.45)))
-    return [Part("cabinet", mesh), *_on_top(rng, width, depth, height, 3)]
+    return [Part("cabinet", mesh)]
 
 
 def dresser(rng: np.random.Generator) -> list[Part]:
@@ -75,7 +75,7 @@ def dresser(rng: np.random.Generator) -> list[Part]:
         for sy in (-1, 1)
     ]
     top = box((width + 0.03, depth + 0.02, 0.025), color, (0, 0, height - 0.025), GRAIN)
-    return [Part("cabinet", merge(body, top, *feet)), *_on_top(rng, width, depth, height, 4)]
+    return [Part("cabinet", merge(body, top, *feet))]
 
 
 def nightstand(rng: np.random.Generator) -> list[Part]:
@@ -98,6 +98,28 @@ def wardrobe(rng: np.random.Generator) -> list[Part]:
     ]
 
 
+def sliding_wardrobe(rng: np.random.Generator) -> list[Part]:
+    """Wide wardrobe with smooth sliding doors, one of them perhaps a mirror."""
+    width, depth, height = rng.uniform([1.3, 0.55, 1.9], [2.4, 0.68, 2.3])
+    color, count = paint(rng), int(rng.integers(2, 4))
+    leaf = width / count
+    parts = [box((width, depth - 0.06, height), tinted(color, 0.9), (0, 0.03, 0), GRAIN)]
+    for index in range(count):
+        mirror = rng.random() < 0.15
+        shade = hsv(0.55, 0.08, 0.7) if mirror else tinted(color, rng.uniform(0.9, 1.1))
+        at = (-width / 2 + leaf * (index + 0.5), -depth / 2 + (0.015 if index % 2 else 0.04), 0.03)
+        parts.append(box((leaf + 0.02, 0.025, height - 0.06), shade, at, METAL if mirror else GRAIN))
+    return [Part("cabinet", merge(*parts))]
+
+
+def filing_cabinet(rng: np.random.Generator) -> list[Part]:
+    """Metal cabinet of an office or a row of lockers: low or tall, grey, black or white."""
+    width, depth, height = rng.uniform([0.4, 0.42, 0.55], [1.2, 0.62, 1.9])
+    color = [grey, black, white][rng.integers(3)](rng)
+    rows, columns = max(1, round(height / rng.uniform(0.3, 1.2))), max(1, round(width / 0.5))
+    return [Part("cabinet", fronts(rng, width, depth, height, color, rows, columns))]
+
+
 def sideboard(rng: np.random.Generator) -> list[Part]:
     """Long low cabinet on thin legs (validation only)."""
     width, depth, height = rng.uniform([1.3, 0.38, 0.6], [1.9, 0.48, 0.85])
@@ -113,12 +135,7 @@ def sideboard(rng: np.random.Generator) -> list[Part]:
         for sx in (-1, 1)
         for sy in (-1, 1)
     ]
-    return [Part("cabinet", merge(body, *legs)), *_on_top(rng, width, depth, height, 5)]
-
-
-def _on_top(rng: np.random.Generator, width: float, depth: float, height: float, most: int) -> list[Part]:
-    places = rng.permutation(np.linspace(-0.4, 0.4, 6))[: rng.integers(0, most + 1)]
-    return [Part("", clutter(rng).moved(x * width, rng.uniform(-0.1, 0.1) * depth, height)) for x in places]
+    return [Part("cabinet", merge(body, *legs))]
 
 
 def bookshelf(rng: np.random.Generator) -> list[Part]:
@@ -132,6 +149,29 @@ def bookshelf(rng: np.random.Generator) -> list[Part]:
     parts.append(box((width, 0.012, height), tinted(color, 0.8), (0, depth / 2 - 0.006, 0), GRAIN))
     for low, high in pairwise(levels):
         parts += _books(rng, width - 2 * thick, depth, low + thick, high - low - thick)
+    return [Part("bookshelf", merge(*parts))]
+
+
+def open_rack(rng: np.random.Generator) -> list[Part]:
+    """Boards on four posts, without a back, with boxes and books on them."""
+    width, depth, height = rng.uniform([0.7, 0.3, 1.2], [1.6, 0.5, 2.1])
+    color = [grey, wood, black][rng.integers(3)](rng)
+    posts = [
+        box((0.04, 0.04, height), color, (sx * (width / 2 - 0.02), sy * (depth / 2 - 0.02), 0), METAL)
+        for sx in (-1, 1)
+        for sy in (-1, 1)
+    ]
+    levels = np.linspace(0.08, height - 0.03, int(rng.integers(3, 7)))
+    parts = [*posts, *[box((width, depth, 0.025), color, (0, 0, z), GRAIN) for z in levels]]
+    for low, high in pairwise(levels):
+        if rng.random() < 0.5:
+            parts += _books(rng, width - 0.1, depth, low + 0.025, high - low - 0.03)
+        else:
+            parts += [
+                box((0.22, depth * 0.8, (high - low) * rng.uniform(0.3, 0.8)), paint(rng), (x, 0, low + 0.025))
+                for x in np.arange(-0.5, 0.4, 0.28 / width) * (width - 0.2) + 0.1
+                if rng.random() < 0.6
+            ]
     return [Part("bookshelf", merge(*parts))]
 
 
@@ -159,7 +199,11 @@ def cube_shelf(rng: np.random.Generator) -> list[Part]:
 
 
 def _books(rng: np.random.Generator, width: float, depth: float, z: float, room: float) -> list[Mesh]:
-    books, x, end = [], -width / 2 + rng.uniform(0, 0.3) * width, width / 2 * rng.uniform(0.3, 1.0)
+    books, x, end = (
+        [],
+        -width / 2 + rng.choice([0.0, rng.uniform(0, 0.3)]) * width,
+        width / 2 * rng.choice([0.98, rng.uniform(-0.5, 1.0)]),
+    )
     while x < end:
         thick, high = rng.uniform(0.02, 0.07), min(room - 0.02, rng.uniform(0.18, 0.3))
         color = hsv(rng.random(), rng.uniform(0.1, 0.8), rng.uniform(0.2, 0.95))
@@ -186,6 +230,21 @@ def refrigerator(rng: np.random.Generator) -> list[Part]:
                 METAL,
             )
         )
+    return [Part("refrigerator", merge(*parts))]
+
+
+def side_by_side(rng: np.random.Generator) -> list[Part]:
+    """Wide refrigerator with two doors side by side, or a small one below a table's height."""
+    width, depth, height = rng.uniform([0.85, 0.65, 1.65], [0.95, 0.78, 1.85])
+    if small := rng.random() < 0.35:
+        width, depth, height = rng.uniform([0.45, 0.45, 0.5], [0.6, 0.6, 0.9])
+    color = [white(rng), hsv(0.6, 0.03, rng.uniform(0.35, 0.75)), black(rng)][rng.integers(3)]
+    parts = [box((width, depth - 0.06, height), tinted(color, 0.92), (0, 0.03, 0), METAL)]
+    doors = [(0.0, width)] if small else [(-width / 4, width / 2), (width / 4, width / 2)]
+    for x, wide in doors:
+        parts.append(box((wide - 0.01, 0.05, height - 0.06), color, (x, -depth / 2 + 0.025, 0.04), METAL))
+        hand = (wide / 2 - 0.05) * (-np.sign(x) or 1.0)
+        parts.append(box((0.025, 0.05, 0.5 * height), grey(rng), (x + hand, -depth / 2 - 0.02, 0.3 * height), METAL))
     return [Part("refrigerator", merge(*parts))]
 
 

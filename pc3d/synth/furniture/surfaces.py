@@ -4,9 +4,24 @@ from __future__ import annotations
 
 import numpy as np
 
-from pc3d.synth.furniture.parts import RGB, Part, grey, hsv, paint, scatter, tinted, white, wood
+from pc3d.synth.furniture.parts import RGB, Part, black, grey, hsv, paint, tinted, white, wood
 from pc3d.synth.furniture.storage import fronts
-from pc3d.synth.primitives import GRAIN, METAL, PLAIN, Mesh, bar, box, cylinder, lathe, merge, panel, path, rounded_box
+from pc3d.synth.primitives import (
+    FABRIC,
+    GRAIN,
+    METAL,
+    PLAIN,
+    SCREEN,
+    Mesh,
+    bar,
+    box,
+    cylinder,
+    lathe,
+    merge,
+    panel,
+    path,
+    rounded_box,
+)
 
 
 def _legs(
@@ -32,7 +47,31 @@ def leg_table(rng: np.random.Generator) -> list[Part]:
     ]
     if rng.random() < 0.6:
         parts.append(box((width - 0.16, depth - 0.16, 0.09), tinted(color, 0.9), (0, 0, height - 0.12), GRAIN))
-    return [Part("table", merge(*parts)), *scatter(rng, width, depth, height, int(rng.integers(0, 5)))]
+    return [Part("table", merge(*parts))]
+
+
+def slab_table(rng: np.random.Generator) -> list[Part]:
+    """Table on two side boards, on crossed trestles or on metal frames."""
+    width, depth, height = rng.uniform([1.0, 0.65, 0.7], [2.4, 1.1, 0.78])
+    color = paint(rng)
+    parts, style, x = (
+        [box((width, depth, 0.04), color, (0, 0, height - 0.04), GRAIN)],
+        rng.integers(3),
+        width / 2 - rng.uniform(0.05, 0.3),
+    )
+    for sx in (-x, x):
+        if style == 0:
+            parts.append(box((0.04, depth - 0.06, height - 0.03), color, (sx, 0, 0), GRAIN))
+        elif style == 1:
+            parts += [
+                bar((sx, sy * depth * 0.4, 0.025), (sx, -sy * depth * 0.4, height - 0.03), 0.05, color, GRAIN) for sy in (-1, 1)
+            ]
+        else:
+            y, steel = depth / 2 - 0.05, grey(rng)
+            parts.append(
+                path([(sx, -y, height - 0.04), (sx, -y, 0.03), (sx, y, 0.03), (sx, y, height - 0.04)], 0.045, steel, METAL)
+            )
+    return [Part("table", merge(*parts))]
 
 
 def round_table(rng: np.random.Generator) -> list[Part]:
@@ -48,7 +87,7 @@ def round_table(rng: np.random.Generator) -> list[Part]:
         )
     else:
         stem = _legs(1.3 * radius, 1.3 * radius, height - 0.02, 0.05, color)
-    return [Part("table", merge(top, stem)), *scatter(rng, radius, radius, height, int(rng.integers(0, 4)))]
+    return [Part("table", merge(top, stem))]
 
 
 def pedestal_table(rng: np.random.Generator) -> list[Part]:
@@ -62,7 +101,7 @@ def pedestal_table(rng: np.random.Generator) -> list[Part]:
             box((0.1, depth * 0.8, 0.07), color, (sx * width * 0.33, 0, 0), GRAIN),
         ]
     beam = box((width * 0.66, 0.05, 0.1), color, (0, 0, 0.3), GRAIN)
-    return [Part("table", merge(*parts, beam)), *scatter(rng, width, depth, height, int(rng.integers(1, 6)))]
+    return [Part("table", merge(*parts, beam))]
 
 
 def coffee_table(rng: np.random.Generator) -> list[Part]:
@@ -81,29 +120,7 @@ def coffee_table(rng: np.random.Generator) -> list[Part]:
         )
         if rng.random() < 0.5:
             mesh = merge(mesh, box((width - 0.06, depth - 0.06, 0.02), color, (0, 0, 0.12), GRAIN))
-    return [Part("table", mesh), *scatter(rng, width * 0.7, depth * 0.7, height, int(rng.integers(0, 4)))]
-
-
-def monitor(rng: np.random.Generator) -> Mesh:
-    """Computer screen on a foot, front to -y."""
-    width = rng.uniform(0.45, 0.65)
-    dark = hsv(0.6, 0.1, rng.uniform(0.05, 0.2))
-    height = width * 0.58
-    return merge(
-        box((0.24, 0.18, 0.015), dark),
-        box((0.05, 0.03, 0.2), dark, (0, 0.03, 0)),
-        box((width, 0.035, height), dark, (0, 0, 0.12)),
-        box((width - 0.03, 0.005, height - 0.03), hsv(rng.random(), 0.2, rng.uniform(0.1, 0.7)), (0, -0.02, 0.135)),
-    )
-
-
-def _desk_things(rng: np.random.Generator, width: float, depth: float, height: float) -> list[Part]:
-    things = scatter(rng, width, depth * 0.6, height, int(rng.integers(1, 5)))
-    if rng.random() < 0.75:
-        x = rng.uniform(-0.25, 0.25) * width
-        screens = [monitor(rng).rotated(rng.normal(0, 0.15)).moved(x, depth / 2 - 0.15, height)]
-        things += [Part("", merge(*screens, box((0.42, 0.14, 0.02), grey(rng), (x, -0.08, height))))]
-    return things
+    return [Part("table", mesh)]
 
 
 def desk(rng: np.random.Generator) -> list[Part]:
@@ -119,7 +136,29 @@ def desk(rng: np.random.Generator) -> list[Part]:
     if rng.random() < 0.6:
         block = fronts(rng, 0.42, depth - 0.08, height - 0.12, color, rows=3, columns=1)
         parts.append(block.moved(rng.choice([-1, 1]) * (width / 2 - 0.25), 0, 0.06))
-    return [Part("desk", merge(*parts)), *_desk_things(rng, width, depth, height)]
+    return [Part("desk", merge(*parts))]
+
+
+def office_desk(rng: np.random.Generator) -> list[Part]:
+    """Desk on T-shaped metal feet, sometimes with a screen board at the back or a wing at one side."""
+    width, depth, height = rng.uniform([1.2, 0.65, 0.68], [1.8, 0.85, 0.8])
+    color, steel = (white(rng) if rng.random() < 0.5 else wood(rng)), grey(rng)
+    parts = [box((width, depth, 0.028), color, (0, 0, height - 0.028), GRAIN)]
+    for x in (-width / 2 + 0.15, width / 2 - 0.15):
+        parts += [
+            box((0.07, depth - 0.08, 0.03), steel, (x, 0, 0), METAL),
+            box((0.06, 0.1, height - 0.04), steel, (x, 0.05, 0.02), METAL),
+        ]
+    if rng.random() < 0.4:
+        parts.append(box((width, 0.03, rng.uniform(0.4, 0.8)), grey(rng), (0, depth / 2 + 0.015, height - 0.3), FABRIC))
+    if rng.random() < 0.35:
+        side, long = rng.choice([-1, 1]), rng.uniform(0.5, 0.9)
+        x, y = side * (width / 2 - 0.3), -depth / 2 - long / 2
+        parts += [
+            box((0.6, long, 0.028), color, (x, y, height - 0.028), GRAIN),
+            box((0.5, 0.04, height - 0.03), steel, (x, y - long / 2 + 0.05, 0)),
+        ]
+    return [Part("desk", merge(*parts))]
 
 
 def drawer_desk(rng: np.random.Generator) -> list[Part]:
@@ -131,7 +170,7 @@ def drawer_desk(rng: np.random.Generator) -> list[Part]:
         for sx in (-1, 1)
     ]
     parts = [rounded_box((width, depth, 0.07), tinted(color, 0.8), (0, 0, height - 0.07), 0.02, GRAIN), *blocks]
-    return [Part("desk", merge(*parts)), *_desk_things(rng, width, depth, height)]
+    return [Part("desk", merge(*parts))]
 
 
 def counter(rng: np.random.Generator) -> list[Part]:
@@ -139,8 +178,24 @@ def counter(rng: np.random.Generator) -> list[Part]:
     return kitchen_run(rng, rng.uniform(1.4, 2.4))
 
 
+def island(rng: np.random.Generator) -> list[Part]:
+    """Kitchen island, bar or reception desk: a worktop that stands free on a closed block."""
+    width, depth, height = rng.uniform([1.2, 0.6, 0.86], [2.4, 1.0, 1.1])
+    top = [grey, wood, white, black][rng.integers(4)](rng)
+    block = fronts(
+        rng,
+        width - 0.1,
+        depth - rng.uniform(0.05, 0.25),
+        height - 0.04,
+        paint(rng),
+        rows=1,
+        columns=max(2, round(width / 0.55)),
+    )
+    return [Part("counter", box((width, depth, 0.045), top, (0, 0, height - 0.045))), Part("cabinet", block)]
+
+
 def kitchen_run(rng: np.random.Generator, width: float, wall_units: bool = True) -> list[Part]:
-    """Worktop (counter) with inset sink over base cabinets, wall cabinets above, and kitchen clutter; back at +y."""
+    """Worktop (counter) with inset sink over base cabinets, wall cabinets above, and a hob; back at +y."""
     depth, height, thick = rng.uniform(0.58, 0.65), rng.uniform(0.86, 0.94), 0.04
     color, top = paint(rng), [grey, wood, white][rng.integers(3)](rng)
     room = max(width - 0.9, 0.01)
@@ -172,7 +227,7 @@ def kitchen_run(rng: np.random.Generator, width: float, wall_units: bool = True)
             rng, width * rng.uniform(0.6, 1.0), 0.34, rng.uniform(0.5, 0.8), color, rows=1, columns=max(2, round(width / 0.5))
         )
         parts.append(Part("cabinet", upper.moved(0, depth / 2 - 0.17, height + rng.uniform(0.45, 0.6))))
-    return [*parts, *_kitchen_things(rng, width, depth, height, sink_x)]
+    return [*parts, *_hob(width, height, sink_x)]
 
 
 def _inset_sink(rng: np.random.Generator, width: float, depth: float) -> Mesh:
@@ -188,18 +243,12 @@ def _inset_sink(rng: np.random.Generator, width: float, depth: float) -> Mesh:
     return merge(*sides, *rim, tap, box((width, depth, 0.02), tinted(color, 0.85), (0, 0, -deep), METAL))
 
 
-def _kitchen_things(rng: np.random.Generator, width: float, depth: float, height: float, sink_x: float) -> list[Part]:
-    parts = [
-        part
-        for part in scatter(rng, width, depth * 0.5, height, int(rng.integers(2, 7)))
-        if abs(float(part.mesh.bounds.mean(axis=0)[0]) - sink_x) > 0.45
+def _hob(width: float, height: float, sink_x: float) -> list[Part]:
+    """A hob in the worktop, away from the sink, where there is room for it."""
+    x = -np.sign(sink_x or 1.0) * (width / 2 - 0.35)
+    if abs(x - sink_x) < 0.65:
+        return []
+    plates = [
+        cylinder(0.09, 0.004, hsv(0, 0, 0.25), (x + dx, dy, height + 0.008), 12) for dx in (-0.13, 0.13) for dy in (-0.12, 0.12)
     ]
-    stove_x = -np.sign(sink_x or 1.0) * (width / 2 - 0.35)
-    if abs(stove_x - sink_x) > 0.65:
-        plates = [
-            cylinder(0.09, 0.004, hsv(0, 0, 0.25), (stove_x + dx, dy, height + 0.008), 12)
-            for dx in (-0.13, 0.13)
-            for dy in (-0.12, 0.12)
-        ]
-        parts.append(Part("", merge(box((0.56, 0.5, 0.008), hsv(0, 0, 0.08), (stove_x, 0, height)), *plates)))
-    return parts
+    return [Part("", merge(box((0.56, 0.5, 0.008), hsv(0, 0, 0.08), (x, 0, height)).covered(SCREEN), *plates))]
