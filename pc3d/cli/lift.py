@@ -21,6 +21,7 @@ EXAMPLES = """
 pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
 pc3d lift scene0000_00_vh_clean_2.ply scene0000_00.sens -o out --segmenter masks:scene0000_00_2d-instance-filt.zip --every 10
 pc3d lift scan.ply frames/ -o out --segmenter sam2:facebook/sam2.1-hiera-tiny --cache masks_cache --device cuda
+pc3d lift scan.ply frames/ -o out --segmenter "sam3:facebook/sam3?text=chair,dining table" --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter "eomt:tue-mps/coco_panoptic_eomt_large_640?skip=wall,floor" --png
 pc3d frames check frames/ scan.ply && pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
 """
@@ -31,7 +32,7 @@ def lift(
     frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder or file of posed images.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for instances.ply, .json and .npz.")],
     *,
-    segmenter: Annotated[str, typer.Option(help="masks:DIR, or sam, samhq, sam2, sam3, mask2former, maskformer, eomt:ID.")],
+    segmenter: Annotated[str, typer.Option(help="masks:DIR, or sam, samhq, sam2, sam3, mask2former, maskformer, oneformer, eomt:ID.")],
     method: Annotated[str, typer.Option(help="hierarchical, consensus, region, or sequential (naive).")] = "hierarchical",
     every: Annotated[int, typer.Option(min=1, help="Use every n-th frame.")] = 1,
     convention: Annotated[str, typer.Option(help="How to read poses and depth: w2c, opengl, depth=NUMBER.")] = "",

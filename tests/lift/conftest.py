@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -104,3 +105,15 @@ def scene() -> Scene:
         target = np.array([2 - 0.8 * np.cos(angle + 0.4), 1.75 - 0.8 * np.sin(angle + 0.4), 0.4])
         frames.append(make_frame(f"{i:04d}", look_at(eye, target)))
     return Scene(make_cloud(), [frame for frame, _ in frames], [seen for _, seen in frames])
+
+
+@pytest.fixture(scope="session")
+def checkpoints(tmp_path_factory) -> Path:
+    """One folder for each family of 2D models, and ``sam3_whole`` with everything that SAM 3 is."""
+    from tests.lift import tiny_models
+
+    root = tmp_path_factory.mktemp("checkpoints")
+    for name, make in tiny_models.MAKERS.items():
+        tiny_models.save_checkpoint(root / name, make, tiny_models.SETTINGS.get(name, {}))
+    tiny_models.save_sam3(root / "sam3_whole")
+    return root

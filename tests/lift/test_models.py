@@ -6,7 +6,7 @@ read as it means; results with released weights are not tested here.
 
 from __future__ import annotations
 
-import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,99 +28,13 @@ from pc3d.lift.segmenters import (
     universal,
 )
 from pc3d.lift.segmenters.checkpoint import prepare
-from pc3d.lift.segmenters.prompted import boxes_of, stability, suppress
+from pc3d.lift.segmenters.prompted import box_iou, boxes_of, mask_iou, stability, suppress
 from pc3d.lift.segmenters.universal import crop
-from pc3d.structures import Camera, Frame
+from tests.lift.tiny_models import MAKERS, frame_of, noise
 
-transformers = pytest.importorskip("transformers")
+pytest.importorskip("transformers")
 
-VISION = {"hidden_size": 16, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64,
-          "patch_size": 8, "window_size": 4, "global_attn_indexes": [1], "num_pos_feats": 8, "mlp_dim": 32}
-PROMPT = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
-DECODER = {"hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "attention_downsample_rate": 2,
-           "iou_head_hidden_dim": 16, "iou_head_depth": 2}
-HIERA = {"model_type": "sam2_hiera_det_model", "hidden_size": 8, "num_attention_heads": 1, "image_size": [64, 64],
-         "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [8, 16, 32, 64],
-         "num_attention_heads_per_stage": [1, 1, 2, 2], "window_size_per_stage": [4, 2, 2, 2], "global_attention_blocks": [3],
-         "window_positional_embedding_background_size": [4, 4]}
-PYRAMID = {"backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]], "fpn_hidden_size": 16}
-VIT3 = {"model_type": "sam3_vit_model", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
-        "num_attention_heads": 2, "image_size": 56, "patch_size": 14, "window_size": 2, "global_attn_indexes": [1],
-        "pretrain_image_size": 28}
-
-
-def make_sam(config, model, **decoder):
-    return model(config(vision_config=VISION, prompt_encoder_config=PROMPT, mask_decoder_config={**DECODER, **decoder}))
-
-
-def make_sam2():
-    vision = {"backbone_config": HIERA, "backbone_channel_list": [64, 32, 16, 8], **PYRAMID}
-    return transformers.Sam2Model(transformers.Sam2Config(
-        vision_config=vision, prompt_encoder_config={**PROMPT, "patch_size": 16}, mask_decoder_config=DECODER))
-
-
-def make_sam3():
-    vision = {"model_type": "sam3_vision_model", "backbone_config": VIT3, "scale_factors": [4.0, 2.0, 1.0, 0.5], **PYRAMID}
-    prompt = {**PROMPT, "image_size": 56, "patch_size": 14}
-    return transformers.Sam3TrackerModel(transformers.Sam3TrackerConfig(
-        vision_config=vision, prompt_encoder_config=prompt, mask_decoder_config=DECODER))
-
-
-def make_mask_former(config, model, **more):
-    swin = transformers.SwinConfig(image_size=64, embed_dim=8, depths=[1, 1, 1, 1], num_heads=[1, 1, 2, 2], window_size=4,
-                                   out_features=["stage1", "stage2", "stage3", "stage4"])
-    names = {0: "wall", 1: "chair", 2: "table"}
-    return model(config(backbone_config=swin, mask_feature_size=32, id2label=names, **more))
-
-
-def make_mask2former():
-    return make_mask_former(transformers.Mask2FormerConfig, transformers.Mask2FormerForUniversalSegmentation, hidden_dim=32,
-                            feature_size=32, encoder_layers=1, decoder_layers=2, num_attention_heads=2, dim_feedforward=16,
-                            encoder_feedforward_dim=16, num_queries=7)
-
-
-def make_maskformer():
-    detr = transformers.DetrConfig(d_model=32, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, num_queries=7,
-                                   decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, use_timm_backbone=False,
-                                   use_pretrained_backbone=False, backbone=None, backbone_config=transformers.ResNetConfig())
-    return make_mask_former(transformers.MaskFormerConfig, transformers.MaskFormerForInstanceSegmentation,
-                            decoder_config=detr, fpn_feature_size=32)
-
-
-def make_eomt():
-    return transformers.EomtForUniversalSegmentation(transformers.EomtConfig(
-        hidden_size=16, num_hidden_layers=2, num_attention_heads=2, image_size=64, patch_size=8, num_blocks=1, num_queries=6,
-        num_upscale_blocks=1, mlp_ratio=2, id2label={0: "wall", 1: "chair"}))
-
-
-MAKERS = {
-    "sam": lambda: make_sam(transformers.SamConfig, transformers.SamModel),
-    "samhq": lambda: make_sam(transformers.SamHQConfig, transformers.SamHQModel, vit_dim=16),
-    "sam2": make_sam2, "sam3": make_sam3, "mask2former": make_mask2former, "maskformer": make_maskformer, "eomt": make_eomt,
-}
-SETTINGS = {"mask2former": {"size": {"shortest_edge": 64, "longest_edge": 128}, "size_divisor": 32},
-            "maskformer": {"size": {"shortest_edge": 64, "longest_edge": 128}, "size_divisor": 32}}
 ALL = AutomaticOptions(points=4, batch=6, iou=-1e9, stability=0.0, nms=0.95)
-
-
-@pytest.fixture(scope="session")
-def checkpoints(tmp_path_factory):
-    """One folder for each family, as save_pretrained writes them."""
-    root = tmp_path_factory.mktemp("checkpoints")
-    for name, make in MAKERS.items():
-        torch.manual_seed(0)
-        make().save_pretrained(root / name)
-        (root / name / "preprocessor_config.json").write_text(json.dumps(SETTINGS.get(name, {})))
-    return root
-
-
-def frame_of(rgb) -> Frame:
-    camera = Camera(rgb.shape[1], rgb.shape[0], 50.0, 50.0, rgb.shape[1] / 2, rgb.shape[0] / 2)
-    return Frame("0", camera, camera, np.eye(4), lambda: rgb, None)
-
-
-def noise(height=40, width=60, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
 
 
 def test_every_family_is_tested_here():
@@ -160,6 +74,24 @@ def test_channels_range_and_padding_are_what_the_model_was_made_for(name, checkp
     torch.testing.assert_close(filled.amax((0, 2, 3)), expected, atol=1e-5, rtol=0)
     if not segmenter.family.stretch:
         assert (pixels[:, :, size // 2:] == 0).all()
+
+
+@pytest.mark.parametrize("name", universal.FAMILIES)
+def test_labelled_models_see_red_first_in_deviations_at_their_size(name, checkpoints, monkeypatch):
+    segmenter, seen = UniversalSegmenter(name, str(checkpoints / name)), []
+    model = segmenter.checkpoint.model
+    whole = model.forward
+    monkeypatch.setattr(model, "forward", lambda pixel_values, **more: seen.append(pixel_values) or whole(pixel_values, **more))
+    red = np.zeros((30, 45, 3), np.uint8)
+    red[..., 0] = 255
+    segmenter(frame_of(red))
+    (pixels,) = seen
+    height, width = (43, 64) if name == "eomt" else (64, 96)      # EoMT: the longer side fills its square
+    assert pixels.shape == (1, 3, 64, 64 if name == "eomt" else 96)
+    expected = (torch.tensor([1.0, 0, 0]) - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor([0.229, 0.224, 0.225])
+    torch.testing.assert_close(pixels[0, :, 0, 0], expected, atol=1e-5, rtol=0)
+    torch.testing.assert_close(pixels[0, :, height - 1, width - 1], expected, atol=1e-5, rtol=0)
+    assert (pixels[0, :, height:] == 0).all()
 
 
 @pytest.mark.parametrize("name", prompted.FAMILIES)
@@ -204,8 +136,9 @@ def test_boxes_stability_and_suppression():
     assert boxes[:3].tolist() == [[3, 2, 13, 12], [4, 2, 14, 12], [20, 15, 30, 18]]
     assert (boxes[3, 2:] == boxes[3, :2]).all()
     scores = torch.tensor([0.8, 0.9, 0.5, 1.0])
-    assert suppress(boxes, scores, 0.7).tolist() == [1, 2]         # 90 of 110 pixels in common; empty ones never stay
-    assert suppress(boxes, scores, 0.85).tolist() == [1, 0, 2]
+    for iou in (box_iou(boxes), mask_iou(masks)):
+        assert suppress(iou, scores, 0.7).tolist() == [1, 2]       # 90 of 110 pixels in common; empty ones never stay
+        assert suppress(iou, scores, 0.85).tolist() == [1, 0, 2]
     logits = torch.tensor([[[-3.0, -0.5, 0.5, 3.0]], [[-3.0, -3.0, 3.0, 3.0]]])
     assert stability(logits).tolist() == pytest.approx([1 / 3, 1.0])
 
@@ -295,6 +228,27 @@ def test_pixel_values_are_resized_normalised_and_padded():
     assert (values[:, :, :, 12:] == 0).all()
 
 
+def test_oneformer_is_asked_for_everything_in_its_own_tokens(checkpoints, tmp_path):
+    """Its task is a row of numbers with zeros after the text: CLIP's padding would be another task."""
+    segmenter = UniversalSegmenter("oneformer", str(checkpoints / "oneformer"))
+    task = segmenter._task["task_inputs"]
+    words = ["".join(chr(ord("a") + (t - 2) % 26) for t in task[0, 1:18].tolist())]
+    assert task.shape == (1, 77)
+    assert words == ["thetaskispanoptic"]
+    assert task[0, 18] == 1                      # end of the text
+    assert (task[0, 19:] == 0).all()
+    before = segmenter(frame_of(noise()))
+    segmenter._task["task_inputs"] = task + 1
+    segmenter.options = replace(segmenter.options, score=0.0, mask=0.0, overlap=0.0)
+    other = segmenter(frame_of(noise()))
+    segmenter._task["task_inputs"] = task
+    assert not np.array_equal(segmenter(frame_of(noise())).scores, other.scores)
+    assert before.classes == ("wall", "chair", "table")
+    shutil.copytree(checkpoints / "oneformer", tmp_path / "mute", ignore=shutil.ignore_patterns("token*"))
+    with pytest.raises(CheckpointError, match="has no tokenizer"):
+        make_segmenter(f"oneformer:{tmp_path / 'mute'}")
+
+
 # ------------------------------------------------------------------------------------------------------ cache and faults
 
 
@@ -333,7 +287,7 @@ def test_checkpoints_that_are_not_what_they_are_called_are_refused(checkpoints, 
 
 def test_options_are_checked_by_name_and_type(checkpoints):
     with pytest.raises(ConfigError, match=r"unknown option; got 'text'; expected points, batch, iou, stability, nms"):
-        make_segmenter(f"sam3:{checkpoints / 'sam3'}?text=chair")
+        make_segmenter(f"sam2:{checkpoints / 'sam2'}?text=chair")
     with pytest.raises(ConfigError, match="'points' is no number; got 'many'"):
         make_segmenter(f"sam:{checkpoints / 'sam'}?points=many")
 

@@ -1,7 +1,8 @@
 """Where the masks of a frame come from: files, the truth, or a 2D model; one small adapter each behind one call.
 
 A segmenter is called with a Frame and returns its FrameMasks. ``make_segmenter`` builds one from the words of the command
-line: ``masks:DIR``, ``sam2:facebook/sam2.1-hiera-tiny``, ``mask2former:FOLDER?score=0.6&skip=wall,floor``, ...
+line: ``masks:DIR``, ``sam2:facebook/sam2.1-hiera-tiny``, ``sam3:facebook/sam3?text=chair,dining table``,
+``mask2former:FOLDER?score=0.6&skip=wall,floor``, ...
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ from pc3d.errors import ConfigError, explain
 from pc3d.lift.segmenters import prompted, universal
 from pc3d.lift.segmenters.base import GivenMasks, Segmenter
 from pc3d.lift.segmenters.cache import CachedSegmenter
+from pc3d.lift.segmenters.concept import ConceptOptions, ConceptSegmenter
 from pc3d.lift.segmenters.disk import MaskFolder
 from pc3d.lift.segmenters.prompted import AutomaticOptions, PromptedSegmenter
 from pc3d.lift.segmenters.universal import UniversalOptions, UniversalSegmenter
 
-__all__ = ["AutomaticOptions", "CachedSegmenter", "GivenMasks", "MaskFolder", "PromptedSegmenter", "Segmenter",
-           "UniversalOptions", "UniversalSegmenter", "make_segmenter"]
+__all__ = ["AutomaticOptions", "CachedSegmenter", "ConceptOptions", "ConceptSegmenter", "GivenMasks", "MaskFolder",
+           "PromptedSegmenter", "Segmenter", "UniversalOptions", "UniversalSegmenter", "make_segmenter"]
 
-Options = TypeVar("Options", AutomaticOptions, UniversalOptions)
+Options = TypeVar("Options", AutomaticOptions, ConceptOptions, UniversalOptions)
 
 
 def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) -> Segmenter:
@@ -41,7 +43,9 @@ def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) ->
             raise ConfigError(explain("masks:PATH takes no options", got=", ".join(given)))
         return MaskFolder(Path(source))
     segmenter: Segmenter
-    if kind in prompted.FAMILIES:
+    if kind == "sam3" and "text" in given:
+        segmenter = ConceptSegmenter(source, device, _options(ConceptOptions(), given))
+    elif kind in prompted.FAMILIES:
         segmenter = PromptedSegmenter(kind, source, device, _options(AutomaticOptions(), given))
     else:
         segmenter = UniversalSegmenter(kind, source, device, _options(UniversalOptions(), given))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from pc3d.errors import BackendError, CheckpointError, explain, require_package
+from pc3d.errors import BackendError, CheckpointError, ConfigError, explain, require_package
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +93,31 @@ def _json_file(source: str, name: str) -> dict[str, Any] | None:
     except ValueError as error:
         raise CheckpointError(explain("the file is no json", where=f"{source}/{name}", got=str(error)[:100])) from error
     return content if isinstance(content, dict) else None
+
+
+def tokenize(checkpoint: Checkpoint, texts: Sequence[str], length: int, vocabulary: int) -> tuple[Tensor, Tensor]:
+    """Token ids and which of them are text (T, length), by the checkpoint's own tokenizer.
+
+    Raises CheckpointError without a tokenizer that fits the model, ConfigError for a text that is too long.
+    """
+    import transformers
+
+    source, words = checkpoint.source, "a tokenizer.json whose ids the model knows"
+    if _json_file(source, "tokenizer.json") is None and _json_file(source, "vocab.json") is None:
+        raise CheckpointError(explain("the checkpoint has no tokenizer", where=source, expected=words))   # or it would be empty
+    try:
+        tokens = transformers.AutoTokenizer.from_pretrained(source)(list(texts), padding="max_length", max_length=length)
+    except Exception as error:      # of many kinds, from a library that raises plain Exception
+        raise CheckpointError(explain("the tokenizer cannot be used", where=source, got=str(error)[:200])) from error
+    ids = tokens["input_ids"]
+    for text, row in zip(texts, ids):
+        if len(row) > length:
+            raise ConfigError(explain("the text is too long for the model", got=f"{text!r}: {len(row)} tokens",
+                                      expected=f"up to {length}"))
+    if (largest := max(map(max, ids))) >= vocabulary:
+        raise CheckpointError(explain("the tokenizer is another model's", where=source, got=f"token {largest}",
+                                      expected=f"below {vocabulary}"))
+    return torch.tensor(ids, device=checkpoint.device), torch.tensor(tokens["attention_mask"], device=checkpoint.device)
 
 
 def prepare(rgb: Tensor, size: tuple[int, int], padded: tuple[int, int], mean: Collection[float],

@@ -65,10 +65,15 @@ class PromptedSegmenter:
         """SAM names nothing."""
         return ()
 
-    @torch.no_grad()
     def __call__(self, frame: Frame) -> FrameMasks:
         """All masks of the frame that are sure and stable enough, without doubles."""
-        image = self.embed(frame.rgb)
+        found = self.find(frame.rgb)
+        return FrameMasks.from_masks(found.masks.numpy(), found.scores.numpy())
+
+    @torch.no_grad()
+    def find(self, rgb: NDArray[np.uint8]) -> Found:
+        """All masks of an image, each whole: a part lies in the mask of its object too."""
+        image = self.embed(rgb)
         side = (np.arange(self.options.points) + 0.5) / self.options.points
         grid = np.stack(np.meshgrid(side, side), axis=-1).reshape(-1, 2)
         masks, scores = [], []
@@ -80,8 +85,8 @@ class PromptedSegmenter:
             masks.append((logits[stable] > 0).cpu())
             scores.append(quality[stable].cpu())
         found, score = torch.cat(masks), torch.cat(scores)
-        kept = suppress(boxes_of(found), score, self.options.nms)
-        return FrameMasks.from_masks(found[kept].numpy(), score[kept].clamp(0, 1).numpy())
+        kept = suppress(box_iou(boxes_of(found)), score, self.options.nms)
+        return Found(found[kept], score[kept].clamp(0, 1), torch.full((len(kept),), -1))
 
     @torch.no_grad()
     def prompt(self, frame: Frame, points: NDArray[np.floating] | None = None, labels: NDArray[np.integer] | None = None,
@@ -127,6 +132,14 @@ class PromptedSegmenter:
         return logits[:, :, :rows, :columns], found.iou_scores[0]
 
 
+class Found(NamedTuple):
+    """What a model found in an image, on the CPU: masks that may overlap, and how sure it is of each."""
+
+    masks: Tensor       # (K, h, w) bool
+    scores: Tensor      # (K,)
+    labels: Tensor      # (K,) -1 for none
+
+
 class Embedded(NamedTuple):
     """An image after its encoder, and the part of the square that it fills."""
 
@@ -151,14 +164,25 @@ def boxes_of(masks: Tensor) -> Tensor:
     return torch.stack([x0, y0, x1, y1], 1).float()
 
 
-def suppress(boxes: Tensor, scores: Tensor, limit: float) -> Tensor:
-    """Rows (K,) to keep, best first: of boxes (P, 4) whose IoU is above ``limit`` the better one; empty boxes go."""
+def box_iou(boxes: Tensor) -> Tensor:
+    """IoU of every pair (P, P) of boxes (P, 4); of an empty one with itself, 0."""
     low = torch.maximum(boxes[:, None, :2], boxes[None, :, :2])
     high = torch.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
     common = (high - low).clamp(min=0).prod(2)
     area = (boxes[:, 2:] - boxes[:, :2]).prod(1)
-    iou = common / (area[:, None] + area[None] - common).clamp(min=1e-9)
-    gone, kept = area <= 0, []
+    return common / (area[:, None] + area[None] - common).clamp(min=1e-9)
+
+
+def mask_iou(masks: Tensor) -> Tensor:
+    """IoU of every pair (P, P) of boolean masks (P, h, w); of an empty one with itself, 0."""
+    pixels = masks.flatten(1).float()
+    common, area = pixels @ pixels.T, pixels.sum(1)
+    return common / (area[:, None] + area[None] - common).clamp(min=1)
+
+
+def suppress(iou: Tensor, scores: Tensor, limit: float) -> Tensor:
+    """Rows (K,) to keep, best first: of pairs whose ``iou`` (P, P) is above ``limit`` the better; what is empty goes."""
+    gone, kept = iou.diagonal() <= 0, []
     for row in torch.argsort(-scores, stable=True).tolist():
         if not gone[row]:
             kept.append(row)

@@ -1,4 +1,4 @@
-"""Mask2Former, MaskFormer and EoMT: masks with labels, in one pass. Preparing and reading them is ours.
+"""Mask2Former, MaskFormer, OneFormer and EoMT: masks with labels, in one pass. Preparing and reading them is ours.
 
 transformers' own post-processing is not fit for lifting: it never crops the padding, so that masks are stretched by up to
 a few percent; in panoptic mode it leaves no pixel without a mask; and its thresholds are ignored in instance mode.
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from pc3d.errors import ConfigError, explain
 from pc3d.lift.masks import FrameMasks
-from pc3d.lift.segmenters.checkpoint import Checkpoint, load, prepare
+from pc3d.lift.segmenters.checkpoint import Checkpoint, load, prepare, tokenize
 from pc3d.structures import Frame
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -27,11 +27,13 @@ class Family(NamedTuple):
 
     architecture: str
     types: Collection[str]
+    asks: bool = False      # for its task, in words
 
 
 FAMILIES = {
     "mask2former": Family("Mask2FormerForUniversalSegmentation", {"mask2former"}),
     "maskformer": Family("MaskFormerForInstanceSegmentation", {"maskformer"}),
+    "oneformer": Family("OneFormerForUniversalSegmentation", {"oneformer"}, asks=True),
     "eomt": Family("EomtForUniversalSegmentation", {"eomt"}),
 }
 
@@ -59,6 +61,7 @@ class UniversalSegmenter:
             raise ConfigError(explain("the model knows no such class", where=source, got=", ".join(sorted(unknown)),
                                       expected=f"some of {', '.join(self.classes)}"))
         self._skipped = [index for index, name in enumerate(self.classes) if name in skipped]
+        self._task = {"task_inputs": self._ask("the task is panoptic")} if self.family.asks else {}
 
     @torch.no_grad()
     def __call__(self, frame: Frame) -> FrameMasks:
@@ -68,9 +71,15 @@ class UniversalSegmenter:
         mean, std = _IMAGENET
         settings = self.checkpoint.settings
         pixels = prepare(rgb, size, padded, settings.get("image_mean", mean), settings.get("image_std", std))
-        found = self.checkpoint.model(pixel_values=pixels)
+        found = self.checkpoint.model(pixel_values=pixels, **self._task)
         logits = crop(found.masks_queries_logits[0], size, padded)
         return self.masks(found.class_queries_logits[0], logits)
+
+    def _ask(self, text: str) -> Tensor:
+        """A task for OneFormer (1, T): token ids, zeros after the text."""
+        config = self.checkpoint.model.config
+        ids, known = tokenize(self.checkpoint, [text], config.task_seq_len, config.text_encoder_vocab_size)
+        return ids * known
 
     def sizes(self, height: int, width: int) -> tuple[tuple[int, int], tuple[int, int]]:
         """Size of the resized image, and of the image with its padding."""
