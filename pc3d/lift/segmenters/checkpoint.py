@@ -46,7 +46,8 @@ def load(source: str, architecture: str, types: Collection[str], device: str = "
         raise CheckpointError(explain("the checkpoint is of another model", where=source, got=found,
                                       expected=" or ".join(sorted(types))))
     try:
-        model, report = getattr(transformers, architecture).from_pretrained(source, use_safetensors=True,
+        # weights kept in half precision would otherwise make a model that computes in it, and refuses float32 images
+        model, report = getattr(transformers, architecture).from_pretrained(source, use_safetensors=True, dtype=torch.float32,
                                                                             output_loading_info=True)
     except (OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(explain("the checkpoint cannot be loaded", where=source, got=str(error).split("\n")[0][:300],
