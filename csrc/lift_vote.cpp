@@ -5,25 +5,37 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
+#include <memory>
 #include <tuple>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #define PC3D_SIMD lift_plain
 #define PC3D_TARGET
+#define PC3D_LANES 4
 #include "lift_vote_kernel.h"
 #undef PC3D_SIMD
 #undef PC3D_TARGET
+#undef PC3D_LANES
 #if defined(__x86_64__)
 #define PC3D_SIMD lift_avx2
 #define PC3D_TARGET __attribute__((target("avx2")))
+#define PC3D_LANES 8
 #include "lift_vote_kernel.h"
 #undef PC3D_SIMD
 #undef PC3D_TARGET
+#undef PC3D_LANES
 #define PC3D_SIMD lift_avx512
 #define PC3D_TARGET __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,prefer-vector-width=512")))
+#define PC3D_LANES 16
 #include "lift_vote_kernel.h"
 #undef PC3D_SIMD
 #undef PC3D_TARGET
+#undef PC3D_LANES
 #endif
 
 namespace pc3d {
@@ -34,39 +46,13 @@ using namespace lift;
 constexpr int64_t kCamera = 13;
 constexpr int64_t kTasks = 16;  // shares of the blocks of one frame
 
-Project best_kernel() {
+Kernel best_kernel() {
 #if defined(__x86_64__)
-  if (best_isa() >= Isa::avx512) return lift_avx512::project;
-  if (best_isa() == Isa::avx2) return lift_avx2::project;
+  if (best_isa() >= Isa::avx512) return {lift_avx512::tile, lift_avx512::cull, lift_avx512::project};
+  if (best_isa() == Isa::avx2) return {lift_avx2::tile, lift_avx2::cull, lift_avx2::project};
 #endif
-  return lift_plain::project;
+  return {lift_plain::tile, lift_plain::cull, lift_plain::project};
 }
-
-// Whether a bounding sphere may hold visible points: one behind a side of the frustum holds none.
-class Frustum {
- public:
-  Frustum(const float* pose, const float* camera, float near) : pose_(pose), near_(near) {
-    for (int i = 0; i < 4; ++i) {
-      side_[i] = camera[6 + i];
-      norm_[i] = std::sqrt(1.f + side_[i] * side_[i]);
-    }
-  }
-
-  bool meets(const float* sphere) const {
-    const float r = sphere[3] * 1.0001f + 1e-4f, x = along(0, sphere), y = along(1, sphere), z = along(2, sphere);
-    return z + r > near_ && side_[0] * z - x <= r * norm_[0] && x - side_[1] * z <= r * norm_[1] &&
-           side_[2] * z - y <= r * norm_[2] && y - side_[3] * z <= r * norm_[3];
-  }
-
- private:
-  float along(int row, const float* p) const {
-    const float* m = pose_ + 4 * row;
-    return m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3];
-  }
-
-  const float* pose_;
-  float near_, side_[4], norm_[4];
-};
 
 // Rows that one share of the blocks adds to the result.
 struct Rows {
@@ -77,62 +63,67 @@ struct Rows {
 class Vote {
  public:
   Vote(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Test& test,
-       const View& depth_view, const Tensor& masks, const View& mask_view, bool same_view, int64_t num_masks)
-      : x_(data<float>(xyz)), num_points_(xyz.size(1)), starts_(data<int64_t>(starts)), owners_(data<int32_t>(owners)),
+       const View& depth_view, const Tensor& masks, const View& mask_view, bool same_view, int64_t num_masks, const Kernel& kernel)
+      : xyz_(data<float>(xyz)), num_points_(xyz.size(1)), starts_(data<int64_t>(starts)), owners_(data<int32_t>(owners)),
         spheres_(data<float>(spheres)), blocks_(owners.size(0)), test_(test), depth_view_(depth_view), mask_view_(mask_view),
         same_view_(same_view), masks_(reinterpret_cast<const uint16_t*>(data<int16_t>(masks))), layers_(masks.size(0)),
-        mask_pixels_(masks.size(1) * masks.size(2)), num_masks_(num_masks),
-        frustum_(test.pose, depth_view.camera, test.near), kernel_(best_kernel()) {}
+        mask_pixels_(masks.size(1) * masks.size(2)), num_masks_(num_masks), kernel_(kernel) {}
 
   // Blocks [begin, end), which do not cut a run.
   void share(int64_t begin, int64_t end, Rows& rows) const {
+    const size_t room = starts_[end] - starts_[begin] + kMostLanes;
+    const std::unique_ptr<int32_t[]> point(new int32_t[room]), pixel(new int32_t[room]), ids(new int32_t[room]);
+    const int32_t visible = project(begin, end, point.get(), pixel.get());
     std::vector<int32_t> counts(num_masks_ + 1), touched;
-    Projected projected;
-    int32_t visible = 0;
-    for (int64_t b = begin; b < end; ++b) {
-      if (frustum_.meets(spheres_ + 4 * b)) visible += add_block(b, projected, counts, touched, rows.bad_id);
-      if (b + 1 < end && owners_[b + 1] == owners_[b]) continue;
-      if (visible) rows.seen.insert(rows.seen.end(), {owners_[b], visible});
+    int64_t block = begin;
+    for (int32_t first = 0, last; first < visible; first = last) {
+      while (starts_[block + 1] <= point[first]) ++block;
+      const int32_t owner = owners_[block];
+      while (block + 1 < end && owners_[block + 1] == owner) ++block;
+      for (last = first; last < visible && point[last] < starts_[block + 1]; ++last) {}
+      rows.seen.insert(rows.seen.end(), {owner, last - first});
+      for (int64_t layer = 0; layer < layers_; ++layer)
+        count(masks_ + layer * mask_pixels_, pixel.get() + first, last - first, ids.get(), counts, touched, rows.bad_id);
       std::sort(touched.begin(), touched.end());
       for (const int32_t id : touched) {
-        rows.votes.insert(rows.votes.end(), {owners_[b], id, counts[id]});
+        rows.votes.insert(rows.votes.end(), {owner, id, counts[id]});
         counts[id] = 0;
       }
       touched.clear();
-      visible = 0;
     }
   }
 
  private:
-  int32_t add_block(int64_t b, Projected& p, std::vector<int32_t>& counts, std::vector<int32_t>& touched,
-                    bool& bad_id) const {
-    const float* x = x_ + starts_[b];
-    const int count = static_cast<int>(starts_[b + 1] - starts_[b]);
-    kernel_(x, x + num_points_, x + 2 * num_points_, count, test_, depth_view_, same_view_ ? nullptr : &mask_view_, p);
-    int32_t lanes[kBlock];
+  // Visible points of blocks [begin, end), ascending: how many.
+  int32_t project(int64_t begin, int64_t end, int32_t* point, int32_t* pixel) const {
+    std::vector<int32_t> blocks(end - begin + kMostLanes);
+    const int num_blocks = kernel_.cull(spheres_, blocks_, begin, end, test_, depth_view_, blocks.data());
     int32_t visible = 0;
-    for (int i = 0; i < count; ++i) {
-      lanes[visible] = i;
-      visible += p.visible[i];
-    }
-    const int32_t* pixel = same_view_ ? p.pixel : p.mask_pixel;
-    for (int64_t layer = 0; layer < layers_; ++layer) {
-      const uint16_t* ids = masks_ + layer * mask_pixels_;
-      for (int32_t k = 0; k < visible; ++k) {
-        const int32_t at = pixel[lanes[k]];
-        const int32_t id = at < 0 ? 0 : ids[at];
-        if (!id) continue;
-        if (id > num_masks_) {
-          bad_id = true;
-          continue;
-        }
-        if (!counts[id]++) touched.push_back(id);
-      }
+    for (int i = 0, next; i < num_blocks; i = next) {
+      for (next = i + 1; next < num_blocks && blocks[next] == blocks[next - 1] + 1; ++next) {}
+      visible += kernel_.project(xyz_, num_points_, starts_[blocks[i]], starts_[blocks[next - 1] + 1], test_, depth_view_,
+                                 same_view_ ? nullptr : &mask_view_, point + visible, pixel + visible);
     }
     return visible;
   }
 
-  const float* x_;
+  void count(const uint16_t* plane, const int32_t* pixel, int32_t points, int32_t* ids, std::vector<int32_t>& counts,
+             std::vector<int32_t>& touched, bool& bad_id) const {
+    for (int32_t i = 0; i < points; ++i) ids[i] = pixel[i] < 0 ? 0 : plane[pixel[i]];
+    for (int32_t i = 0, next; i < points; i = next) {  // neighbours mostly lie in one mask
+      const int32_t id = ids[i];
+      for (next = i + 1; next < points && ids[next] == id; ++next) {}
+      if (!id) continue;
+      if (id > num_masks_) {
+        bad_id = true;
+        continue;
+      }
+      if (!counts[id]) touched.push_back(id);
+      counts[id] += next - i;
+    }
+  }
+
+  const float* xyz_;
   int64_t num_points_;
   const int64_t* starts_;
   const int32_t* owners_;
@@ -143,8 +134,7 @@ class Vote {
   bool same_view_;
   const uint16_t* masks_;
   int64_t layers_, mask_pixels_, num_masks_;
-  Frustum frustum_;
-  Project kernel_;
+  Kernel kernel_;
 };
 
 View view_of(const Tensor& camera, const Tensor& lens, int64_t height, int64_t width) {
@@ -171,7 +161,19 @@ void check_blocks(const Tensor& xyz, const Tensor& starts, const Tensor& owners,
   const int64_t* start = data<int64_t>(starts);
   check(start[0] == 0 && start[blocks] == xyz.size(1), "lift_vote: starts do not cover the points");
   for (int64_t b = 0; b < blocks; ++b)
-    check(start[b] <= start[b + 1] && start[b + 1] - start[b] <= kBlock, "lift_vote: a block is out of order or too long");
+    check(start[b] <= start[b + 1], "lift_vote: a block is out of order");
+}
+
+int64_t tiles_of(int64_t pixels) { return (pixels + kTile - 1) / kTile; }
+
+// The largest depth of each tile of the image; the image is in the cache after it.
+std::vector<float> tile(const Kernel& kernel, const float* depth, int64_t height, int64_t width) {
+  std::vector<float> out(tiles_of(height) * tiles_of(width));
+  run_tasks(tiles_of(height), [&](int64_t row) {
+    const int64_t first = row * kTile;
+    kernel.tile(depth + first * width, std::min<int64_t>(kTile, height - first), width, out.data() + row * tiles_of(width));
+  });
+  return out;
 }
 
 // Cut the blocks into shares that do not cut a run.
@@ -210,9 +212,11 @@ std::tuple<Tensor, Tensor> lift_vote(const Tensor& xyz, const Tensor& starts, co
   check(m.dim() == 3 && m.scalar_type() == ScalarType::Short, "lift_vote: masks must be int16 (L, h, w)");
   check(num_masks >= 0 && num_masks <= 65535, "lift_vote: num_masks must be 0 to 65535");
   const View depth_view = view_of(dc, dl, d.size(0), d.size(1)), mask_view = view_of(mc, ml, m.size(1), m.size(2));
-  const Test test{data<float>(t), data<float>(d), static_cast<float>(near), static_cast<float>(absolute),
+  const Kernel kernel = best_kernel();
+  const std::vector<float> tiles = tile(kernel, data<float>(d), d.size(0), d.size(1));
+  const Test test{data<float>(t), data<float>(d), tiles.data(), static_cast<int32_t>(tiles_of(d.size(1))), static_cast<float>(near), static_cast<float>(absolute),
                   static_cast<float>(relative)};
-  const Vote vote(x, s, o, b, test, depth_view, m, mask_view, same(depth_view, mask_view), num_masks);
+  const Vote vote(x, s, o, b, test, depth_view, m, mask_view, same(depth_view, mask_view), num_masks, kernel);
   const std::vector<int64_t> cuts = cut(data<int32_t>(o), o.numel());
   std::vector<Rows> shares(cuts.size() - 1);
   run_tasks(shares.size(), [&](int64_t i) { vote.share(cuts[i], cuts[i + 1], shares[i]); });

@@ -1,7 +1,7 @@
 // lift_vote(xyz, starts, owners, spheres, pose, depth, depth_camera, depth_lens, masks, mask_camera, mask_lens, num_masks,
 //           near, absolute, relative) -> seen (A, 2) int32, votes (B, 3) int32
 //
-// Points (3, N) float32 lie in blocks [starts[b], starts[b+1]) with bounding spheres (B, 4); neighbouring blocks of one
+// Points (3, N) float32 lie in blocks [starts[b], starts[b+1]) with bounding spheres (4, B); neighbouring blocks of one
 // owner are a run. A point is visible where depth (H, W) > 0 at its pixel agrees with its z in the camera:
 //   |z - d| <= max(absolute, relative z), z > near.
 // seen: per run with visible points (owner, how many); votes: per run and mask id > 0 that its visible points meet in masks
@@ -22,23 +22,25 @@ struct View {
   int64_t steps;        // entries of lens
 };
 
-constexpr int kBlock = 256;  // points of a block, at most
-
-// What became of the points of one block.
-struct Projected {
-  int32_t pixel[kBlock], mask_pixel[kBlock];
-  int32_t visible[kBlock];  // 0 or 1
-};
+constexpr int kTile = 8;       // pixels of a tile, both ways
+constexpr int kMostLanes = 16;  // what a kernel may write past its results
 
 struct Test {
   const float* pose;   // (3, 4) world to camera
   const float* depth;  // (H, W)
+  const float* tiles;  // the largest depth of each tile
+  int32_t tiles_wide;
   float near, absolute, relative;
 };
 
-// Project `count` points (x, y, z apart) and test them; mask_pixel is written where the second view differs.
-using Project = void (*)(const float* x, const float* y, const float* z, int count, const Test& test, const View& depth_view,
-                         const View* mask_view, Projected& out);
+// What each instruction set has of its own: see lift_vote_kernel.h.
+struct Kernel {
+  void (*tile)(const float* rows, int64_t num_rows, int64_t width, float* out);
+  int (*cull)(const float* spheres, int64_t num_blocks, int64_t begin, int64_t end, const Test& test, const View& view,
+              int32_t* out);
+  int (*project)(const float* xyz, int64_t num_points, int64_t begin, int64_t end, const Test& test, const View& view,
+                 const View* mask_view, int32_t* out_point, int32_t* out_pixel);
+};
 
 }  // namespace lift
 }  // namespace pc3d

@@ -1,69 +1,196 @@
-// Projection of one block of points. Plain loops that the compiler vectorises for the target; included once for each.
-// PC3D_SIMD names the namespace, PC3D_TARGET the instruction set.
+// Culling and projection, some lanes at a time; included once for each instruction set.
+// PC3D_SIMD names the namespace, PC3D_TARGET the instruction set, PC3D_LANES how many floats it holds.
+// Sums and products are in the order of the reference, so every kernel finds the same points.
 
 namespace pc3d {
 namespace PC3D_SIMD {
 
 using namespace lift;
 
-// Pixel of points (x/z, y/z), 0 and not ok outside the image. Sums and products are in the order of the reference.
-PC3D_TARGET static void pixels(const float* __restrict xs, const float* __restrict ys, int count, const View& view,
-                               int32_t* __restrict pixel, int32_t* __restrict ok) {
-  const float *c = view.camera, fx = c[0], fy = c[1], cx = c[2], cy = c[3], width = c[4], height = c[5];
-  const int32_t row = static_cast<int32_t>(width);
-  if (!view.lens) {
-    for (int i = 0; i < count; ++i) {
-      const float u = fx * xs[i] + cx, v = fy * ys[i] + cy;
-      const int inside = (u >= 0.f) & (u < width) & (v >= 0.f) & (v < height) & ok[i];
-      ok[i] = inside;
-      pixel[i] = inside ? static_cast<int32_t>(v) * row + static_cast<int32_t>(u) : 0;
+constexpr int kLanes = PC3D_LANES;
+typedef float Floats __attribute__((vector_size(4 * PC3D_LANES)));
+typedef int32_t Ints __attribute__((vector_size(4 * PC3D_LANES)));  // a comparison gives -1 or 0 in each lane
+#define PC3D_INLINE PC3D_TARGET static inline __attribute__((always_inline))
+
+PC3D_INLINE Floats load(const float* from, int64_t readable = kLanes) {
+  Floats out = {};
+  if (readable >= kLanes) std::memcpy(&out, from, sizeof out);
+  else for (int l = 0; l < readable; ++l) out[l] = from[l];
+  return out;
+}
+
+PC3D_INLINE Ints load(const int32_t* from) {
+  Ints out;
+  std::memcpy(&out, from, sizeof out);
+  return out;
+}
+
+#if PC3D_LANES == 16
+constexpr Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+PC3D_INLINE Floats gather(const float* from, Ints at) { return _mm512_i32gather_ps((__m512i)at, from, 4); }
+
+// Write the chosen lanes one after another; up to kLanes places past them are overwritten.
+PC3D_INLINE int append(int32_t* to, Ints values, Ints chosen) {
+  const __mmask16 mask = _mm512_movepi32_mask((__m512i)chosen);
+  _mm512_storeu_si512(to, _mm512_maskz_compress_epi32(mask, (__m512i)values));
+  return __builtin_popcount(mask);
+}
+#else
+#if PC3D_LANES == 8
+constexpr Ints kLane = {0, 1, 2, 3, 4, 5, 6, 7};
+#else
+constexpr Ints kLane = {0, 1, 2, 3};
+#endif
+
+PC3D_INLINE Floats gather(const float* from, Ints at) {
+  Floats out;
+  for (int l = 0; l < kLanes; ++l) out[l] = from[at[l]];
+  return out;
+}
+
+PC3D_INLINE int append(int32_t* to, Ints values, Ints chosen) {
+  int count = 0;
+  for (int l = 0; l < kLanes; ++l) {
+    to[count] = values[l];
+    count -= chosen[l];
+  }
+  return count;
+}
+#endif
+
+PC3D_INLINE int append(float* to, Floats values, Ints chosen) {
+  return append(reinterpret_cast<int32_t*>(to), (Ints)values, chosen);
+}
+
+// How far the depth may be from z.
+PC3D_INLINE Floats limit(Floats deep, const Test& test) {
+  const Floats allowed = test.relative * deep;
+  return allowed > test.absolute ? allowed : Floats{} + test.absolute;
+}
+
+// Blocks of [begin, end) whose bounding spheres (4, B) are not behind a side of the frustum: how many; others see nothing.
+PC3D_TARGET static int cull(const float* spheres, int64_t num_blocks, int64_t begin, int64_t end, const Test& test,
+                            const View& view, int32_t* out) {
+  const float *m = test.pose, *side = view.camera + 6;
+  float norm[4];
+  for (int i = 0; i < 4; ++i) norm[i] = std::sqrt(1.f + side[i] * side[i]);
+  Ints number = kLane + static_cast<int32_t>(begin);
+  int count = 0;
+  for (int64_t b = begin; b < end; b += kLanes, number += kLanes) {
+    const int lanes = static_cast<int>(end - b);
+    Floats p[4];
+    for (int i = 0; i < 4; ++i) p[i] = load(spheres + i * num_blocks + b, lanes);
+    const Floats r = p[3] * 1.0001f + 1e-4f, x = m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3],
+                 y = m[4] * p[0] + m[5] * p[1] + m[6] * p[2] + m[7], z = m[8] * p[0] + m[9] * p[1] + m[10] * p[2] + m[11];
+    const Ints meets = (z + r > test.near) & (side[0] * z - x <= r * norm[0]) & (x - side[1] * z <= r * norm[1]) &
+                       (side[2] * z - y <= r * norm[2]) & (y - side[3] * z <= r * norm[3]);
+    count += append(out + count, number, meets & (kLane < lanes));
+  }
+  return count;
+}
+
+// The largest of each kTile columns of some rows of an image, 0 if none is positive; NaN is passed over.
+PC3D_TARGET static void tile(const float* rows, int64_t num_rows, int64_t width, float* out) {
+  constexpr int64_t kPart = 64 * kTile;
+  float most[kPart];
+  for (int64_t left = 0; left < width; left += kPart) {
+    const int64_t wide = std::min(width - left, kPart);
+    for (int64_t i = 0; i < wide; i += kLanes) {
+      Floats column = {};
+      for (int64_t row = 0; row < num_rows; ++row) {
+        const Floats d = load(rows + row * width + left + i, wide - i);
+        column = d > column ? d : column;
+      }
+      std::memcpy(most + i, &column, sizeof column);
     }
-    return;
-  }
-  const float largest = c[10], p1 = c[11], p2 = c[12], per_step = static_cast<float>(view.steps - 1) / largest;
-  for (int i = 0; i < count; ++i) {
-    const float x = xs[i], y = ys[i], r2 = x * x + y * y;
-    const int known = (r2 < largest) & ok[i];
-    const float at = known ? r2 * per_step : 0.f;
-    int32_t step = static_cast<int32_t>(at);
-    step = step < view.steps - 2 ? step : static_cast<int32_t>(view.steps - 2);
-    const float low = view.lens[step], s = low + (at - static_cast<float>(step)) * (view.lens[step + 1] - low);
-    const float xy = 2.f * x * y;
-    const float u = fx * (s * x + (p1 * xy + p2 * (r2 + 2.f * x * x))) + cx;
-    const float v = fy * (s * y + (p1 * (r2 + 2.f * y * y) + p2 * xy)) + cy;
-    const int inside = (u >= 0.f) & (u < width) & (v >= 0.f) & (v < height) & known;
-    ok[i] = inside;
-    pixel[i] = inside ? static_cast<int32_t>(v) * row + static_cast<int32_t>(u) : 0;
+    for (int64_t i = 0; i < wide; i += kTile) {
+      float largest = 0.f;
+      for (int k = 0; k < kTile; ++k) largest = i + k < wide && most[i + k] > largest ? most[i + k] : largest;
+      *out++ = largest;
+    }
   }
 }
 
-PC3D_TARGET static void project(const float* __restrict x, const float* __restrict y, const float* __restrict z, int count,
-                                const Test& test, const View& depth_view, const View* mask_view, Projected& out) {
-  float xs[kBlock], ys[kBlock], zs[kBlock];
+// Row and column of the pixel of points (x/z, y/z) that are ok, 0 and no longer ok outside the image.
+struct Place {
+  Ints row, column;
+};
+
+PC3D_INLINE Place place(Floats x, Floats y, const View& view, Ints& ok) {
+  const float* c = view.camera;
+  if (view.lens) {
+    const float largest = c[10], p1 = c[11], p2 = c[12], per_step = static_cast<float>(view.steps - 1) / largest;
+    const Floats r2 = x * x + y * y;
+    ok &= r2 < largest;
+    const Floats at = ok ? r2 * per_step : Floats{};
+    Ints step = __builtin_convertvector(at, Ints);
+    const int32_t last = static_cast<int32_t>(view.steps - 2);
+    step = step < last ? step : Ints{} + last;
+    const Floats low = gather(view.lens, step), high = gather(view.lens, step + 1);
+    const Floats s = low + (at - __builtin_convertvector(step, Floats)) * (high - low), xy = 2.f * x * y;
+    const Floats bent = s * x + (p1 * xy + p2 * (r2 + 2.f * x * x));
+    y = s * y + (p1 * (r2 + 2.f * y * y) + p2 * xy);
+    x = bent;
+  }
+  const Floats u = c[0] * x + c[2], v = c[1] * y + c[3];
+  ok &= (u >= 0.f) & (u < c[4]) & (v >= 0.f) & (v < c[5]);
+  return {__builtin_convertvector(ok ? v : Floats{}, Ints), __builtin_convertvector(ok ? u : Floats{}, Ints)};
+}
+
+// The visible points of [begin, end): their numbers, and their pixels in `mask_view` (null: as in `view`), -1 outside.
+//
+// In two passes over a chunk, without branches: first all points, of which those in the image and not behind all of their tile
+// are kept side by side; then what is left meets the image itself, which is too large for the nearest cache.
+PC3D_TARGET static int project(const float* xyz, int64_t num_points, int64_t begin, int64_t end, const Test& test,
+                               const View& view, const View* mask_view, int32_t* out_point, int32_t* out_pixel) {
+  constexpr int kChunk = 512, kRoom = kChunk + kLanes;
   const float* m = test.pose;
-  const float near = test.near, absolute = test.absolute, relative = test.relative;
-  for (int i = 0; i < count; ++i) {
-    const float depth = m[8] * x[i] + m[9] * y[i] + m[10] * z[i] + m[11];
-    const int ahead = depth > near;
-    const float inverse = 1.f / (ahead ? depth : 1.f);
-    xs[i] = (m[0] * x[i] + m[1] * y[i] + m[2] * z[i] + m[3]) * inverse;
-    ys[i] = (m[4] * x[i] + m[5] * y[i] + m[6] * z[i] + m[7]) * inverse;
-    zs[i] = depth;
-    out.visible[i] = ahead;
+  const int32_t width = static_cast<int32_t>(view.camera[4]);
+  const int32_t mask_width = mask_view ? static_cast<int32_t>(mask_view->camera[4]) : 0;
+  int32_t number[kRoom], pixel[kRoom];
+  float depth[kRoom], xs[kRoom], ys[kRoom];
+  int visible = 0;
+  for (int64_t first = begin; first < end; first += kChunk) {
+    const int64_t last = std::min<int64_t>(first + kChunk, end);
+    int count = 0;
+    for (int64_t i = first; i < last; i += kLanes) {
+      const int64_t readable = num_points - i;          // lanes of other points are read, and not used
+      const Floats px = load(xyz + i, readable), py = load(xyz + num_points + i, readable),
+                   pz = load(xyz + 2 * num_points + i, readable);
+      const Floats deep = m[8] * px + m[9] * py + m[10] * pz + m[11];
+      Ints ok = (deep > test.near) & (kLane < static_cast<int32_t>(last - i));
+      const Floats inverse = 1.f / (ok ? deep : Floats{} + 1.f);
+      const Floats x = (m[0] * px + m[1] * py + m[2] * pz + m[3]) * inverse,
+                   y = (m[4] * px + m[5] * py + m[6] * pz + m[7]) * inverse;
+      const Place at = place(x, y, view, ok);
+      const Floats farthest = gather(test.tiles, (at.row / kTile) * test.tiles_wide + at.column / kTile);
+      ok &= deep - farthest <= limit(deep, test);
+      append(number + count, kLane + static_cast<int32_t>(i), ok);
+      append(depth + count, deep, ok);
+      if (mask_view) {
+        append(xs + count, x, ok);
+        append(ys + count, y, ok);
+      }
+      count += append(pixel + count, at.row * width + at.column, ok);
+    }
+    for (int i = 0; i < count; i += kLanes) {
+      Ints ok = kLane < count - i;
+      Ints here = load(pixel + i);
+      const Floats deep = load(depth + i), d = gather(test.depth, ok ? here : Ints{}), off = deep - d;
+      ok &= (d > 0.f) & ((off < 0.f ? -off : off) <= limit(deep, test));
+      if (mask_view) {
+        Ints inside = ok;
+        const Place at = place(load(xs + i), load(ys + i), *mask_view, inside);
+        here = inside ? at.row * mask_width + at.column : Ints{} - 1;
+      }
+      append(out_pixel + visible, here, ok);
+      visible += append(out_point + visible, load(number + i), ok);
+    }
   }
-  pixels(xs, ys, count, depth_view, out.pixel, out.visible);
-  for (int i = 0; i < count; ++i) {
-    const float d = test.depth[out.pixel[i]], off = zs[i] - d, allowed = relative * zs[i];
-    const float limit = allowed > absolute ? allowed : absolute;
-    out.visible[i] = out.visible[i] & (d > 0.f) & ((off < 0.f ? -off : off) <= limit);
-  }
-  if (mask_view) {
-    int32_t inside[kBlock];
-    for (int i = 0; i < count; ++i) inside[i] = out.visible[i];
-    pixels(xs, ys, count, *mask_view, out.mask_pixel, inside);
-    for (int i = 0; i < count; ++i) out.mask_pixel[i] = inside[i] ? out.mask_pixel[i] : -1;
-  }
+  return visible;
 }
 
+#undef PC3D_INLINE
 }  // namespace PC3D_SIMD
 }  // namespace pc3d

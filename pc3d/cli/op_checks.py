@@ -135,7 +135,7 @@ def _attention(generator: torch.Generator) -> tuple[Any, ...]:
 def _frame(generator: torch.Generator) -> tuple[Any, ...]:
     """40 points in three blocks of two owners, half of them where the depth image says, and two layers of five masks."""
     xyz = torch.rand(3, 40, generator=generator) - torch.tensor([[0.5], [0.5], [-1.0]])
-    spheres = torch.tensor([[0.0, 0.0, 1.5, 1.0]]).repeat(3, 1)
+    spheres = torch.tensor([[0.0], [0.0], [1.5], [1.0]]).repeat(1, 3)
     camera = torch.tensor([8.0, 8.0, 8.0, 6.0, 16.0, 12.0, -1.0, 1.0, -0.75, 0.75, 0.0, 0.0, 0.0])
     masks = torch.randint(0, 6, (2, 12, 16), generator=generator).short()
     return (xyz, torch.tensor([0, 15, 30, 40]), torch.tensor([4, 4, 1], dtype=torch.int32), spheres, torch.eye(4)[:3],

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -19,7 +18,7 @@ from pc3d.lift.masks import FrameMasks
 from pc3d.lift.methods import GROUPERS, associate
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.view import pack_camera, pack_pose
-from pc3d.lift.votes import Votes, from_rows
+from pc3d.lift.votes import Votes, from_entries
 from pc3d.structures import Camera, Frame, Instances, PointCloud
 
 if TYPE_CHECKING:
@@ -40,11 +39,12 @@ class Lifter:
         self.cloud = cloud
         self.config = config or LiftConfig()
         self.scan = LiftScan.from_cloud(cloud)
-        self.skipped: dict[str, str] = {}       # frame -> why it does not count
+        self.skipped: dict[str, str] = {}           # frame -> why it does not count
+        self.classes: tuple[str, ...] = ()          # of the masks so far
         self._frames: list[str] = []
-        self._seen: list[tuple] = []
-        self._votes: list[tuple] = []
-        self._masks: list[FrameMasks] = []
+        self._seen: list[NDArray[np.int32]] = []    # of each frame (superpoint, visible points)
+        self._votes: list[NDArray[np.int32]] = []   # (superpoint, mask of the frame from 1, points)
+        self._about: list[tuple] = []               # (scores, labels, tracks) of its masks: the planes need not be kept
         self._cameras: dict[Camera, tuple[torch.Tensor, torch.Tensor]] = {}
 
     def add(self, frame: Frame, masks: FrameMasks, depth: NDArray[np.float32] | None = None) -> None:
@@ -52,7 +52,7 @@ class Lifter:
 
         A frame that sees nothing of the scan, or whose depth cannot be read, is noted in ``skipped``.
         """
-        if self._masks and masks.classes != self.classes and masks.classes and self.classes:
+        if masks.classes and self.classes not in ((), masks.classes):
             raise DataError(explain("all frames must name the same classes", where=f"frame {frame.name}",
                                     got=masks.classes, expected=self.classes))
         try:
@@ -64,28 +64,25 @@ class Lifter:
         if not len(seen):
             self.skipped[frame.name] = "sees nothing of the scan"
             return
-        row, first = len(self._frames), sum(map(len, self._masks))
-        self._seen.append((np.full(len(seen), row), seen[:, 0], seen[:, 1]))
-        self._votes.append((first + votes[:, 1] - 1, votes[:, 0], votes[:, 2]))
-        self._masks.append(replace(masks, ids=masks.ids[:0].copy()))     # what is counted need not be kept
+        self._seen.append(seen)
+        self._votes.append(votes)
+        self._about.append((masks.scores, masks.labels, np.full(len(masks), -1) if masks.tracks is None else masks.tracks))
         self._frames.append(frame.name)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Class names of the masks so far."""
-        return next((masks.classes for masks in self._masks if masks.classes), ())
+        self.classes = self.classes or masks.classes
 
     def votes(self) -> Votes:
         """All counts so far."""
-        masks, num_superpoints = self._masks, len(self.scan.sizes)
-        counts = [len(one) for one in masks]
-        scores = np.concatenate([np.zeros(0, np.float32), *(one.scores for one in masks)])
-        labels = np.concatenate([np.zeros(0, np.int64), *(one.labels for one in masks)])
-        tracks = np.concatenate([np.zeros(0, np.int64), *(np.full(len(one), -1) if one.tracks is None else one.tracks
-                                                          for one in masks)])
-        return Votes(from_rows(self._votes, (sum(counts), num_superpoints)),
-                     from_rows(self._seen, (len(masks), num_superpoints)),
-                     np.repeat(np.arange(len(masks)), counts), scores, labels, tracks, self.scan.sizes, self.classes,
+        num_frames, num_superpoints = len(self._frames), len(self.scan.sizes)
+        seen, votes = (np.concatenate([np.zeros((0, width), np.int32), *blocks])
+                       for width, blocks in ((2, self._seen), (3, self._votes)))
+        scores, labels, tracks = (np.concatenate([np.zeros(0, dtype), *parts]) for dtype, parts in zip(
+            (np.float32, np.int64, np.int64), zip(*self._about) if self._about else ((), (), ())))
+        num_masks = [len(one) for one, _, _ in self._about]
+        frame = np.repeat(np.arange(num_frames), [len(block) for block in self._seen])
+        before = np.repeat(np.cumsum([0, *num_masks])[:-1], [len(block) for block in self._votes])  # masks of earlier frames
+        return Votes(from_entries(before + votes[:, 1] - 1, votes[:, 0], votes[:, 2], (len(scores), num_superpoints)),
+                     from_entries(frame, seen[:, 0], seen[:, 1], (num_frames, num_superpoints)),
+                     np.repeat(np.arange(num_frames), num_masks), scores, labels, tracks, self.scan.sizes, self.classes,
                      tuple(self._frames))
 
     def instances(self, method: str = "hierarchical") -> Instances:
@@ -107,7 +104,9 @@ class Lifter:
                tolerance: float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         scan, config = self.scan, self.config
         height, width = masks.ids.shape[1:]
-        mask_camera = frame.camera.resized(width, height)
+        mask_camera = frame.camera
+        if (mask_camera.width, mask_camera.height) != (width, height):
+            mask_camera = mask_camera.resized(width, height)
         seen, votes = ops.lift_vote(
             scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(frame.T_world_camera, scan.origin), depth,
             *self._packed(camera), torch.from_numpy(masks.ids.view(np.int16)), *self._packed(mask_camera), len(masks),

@@ -26,7 +26,7 @@ class LiftScan:
     xyz: Tensor                     # (3, N) float32, relative to origin
     starts: Tensor                  # (B + 1,) int64 rows of each block
     owners: Tensor                  # (B,) int32 superpoint of each block
-    spheres: Tensor                 # (B, 4) float32
+    spheres: Tensor                 # (4, B) float32
     sizes: NDArray[np.int64]        # (S,) points of each superpoint
     origin: NDArray[np.float64]     # (3,)
     point_to_superpoint: NDArray[np.int64]  # (N,) in the order of the file
@@ -144,10 +144,10 @@ def _blocks(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64
 
 
 def _spheres(points: NDArray[np.float32], starts: NDArray[np.int64]) -> NDArray[np.float32]:
-    """Centre of the bounding box and distance of the farthest point of each block (B, 4)."""
+    """Centre of the bounding box and distance of the farthest point of each block (4, B)."""
     low, high = (ufunc.reduceat(points, starts[:-1], axis=1) for ufunc in (np.minimum, np.maximum))
     center = (low + high) / 2
     distance = np.linalg.norm(points - np.repeat(center, np.diff(starts), axis=1), axis=0)
-    return np.concatenate([center, np.maximum.reduceat(distance, starts[:-1])[None]]).T.astype(np.float32).copy()
+    return np.concatenate([center, np.maximum.reduceat(distance, starts[:-1])[None]]).astype(np.float32)
 
 

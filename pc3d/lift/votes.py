@@ -67,11 +67,7 @@ def keep(matrix: csr_matrix, entries: NDArray[np.bool_], *, dtype: Any = bool) -
     return csr_matrix((np.ones(int(chosen[-1]), dtype), matrix.indices[entries], chosen[matrix.indptr]), shape=matrix.shape)
 
 
-def from_rows(blocks: list[tuple[NDArray[Any], NDArray[Any], NDArray[Any]]], shape: tuple[int, int]) -> csr_matrix:
-    """A sparse matrix (int32) from blocks of (row, column, count), rows ascending from block to block."""
-    if not blocks:
-        return csr_matrix(shape, dtype=np.int32)
-    row, column, count = (np.concatenate(parts) for parts in zip(*blocks))
-    order = np.lexsort((column, row))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(row, minlength=shape[0]))])
-    return csr_matrix((count[order].astype(np.int32), column[order], starts), shape=shape)
+def from_entries(row: NDArray[Any], column: NDArray[Any], count: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
+    """A sparse matrix (int32) of entries whose rows ascend in each column: by columns first, which needs no comparing."""
+    by_column = csr_matrix((count.astype(np.int32), (column, row.astype(np.int32))), shape=shape[::-1])
+    return by_column.T.tocsr()

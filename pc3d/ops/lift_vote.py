@@ -18,7 +18,7 @@ def lift_vote(
     xyz: Tensor,            # (3, N) float32
     starts: Tensor,         # (B + 1,) int64
     owners: Tensor,         # (B,) int32
-    spheres: Tensor,        # (B, 4) float32
+    spheres: Tensor,        # (4, B) float32
     pose: Tensor,           # (3, 4) float32
     depth: Tensor,          # (H, W) float32
     depth_camera: Tensor,   # (13,) float32
@@ -42,9 +42,9 @@ def lift_vote(
     Returns seen (A, 2) int32 (owner, visible points) and votes (B, 3) int32 (owner, id, points in the mask), in the order
     of the runs, ids ascending. Raises DataError; a mask id above ``num_masks`` raises ValueError.
     """
-    check_rows("lift_vote", "spheres", spheres, 4, torch.float32, len(owners))
+    check_rows("lift_vote", "spheres", spheres, len(owners), torch.float32, 4)
     for name, camera, size in (("depth", depth_camera, depth.shape), ("masks", mask_camera, masks.shape[1:])):
-        if camera.shape != (CAMERA_VALUES,) or camera[4:6].tolist() != [float(size[1]), float(size[0])]:
+        if camera.shape != (CAMERA_VALUES,) or camera.tolist()[4:6] != [float(size[1]), float(size[0])]:
             raise DataError(explain(f"the camera does not fit {name}", where="lift_vote", got=camera.tolist(),
                                     expected=f"{CAMERA_VALUES} values, of an image of {tuple(size)}"))
     if not 0 <= num_masks <= MAX_MASKS:
