@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pc3d.cli.console import output_folder, print_json, seconds_line, status
+from pc3d.cli.posed import posed_frames
 from pc3d.cli.segment import print_records
 from pc3d.progress import track
 
@@ -51,23 +51,16 @@ def lift(
     with status(f"reading {scan.name} and {frames.name}"):
         from pc3d import io, superpoints
         from pc3d import lift as room
-        from pc3d.lift import conventions
         from pc3d.lift.segmenters import make_segmenter
 
         cloud = io.read(scan)
         prepared = cloud if cloud.superpoints is not None else superpoints.compute_superpoints(cloud)
-        known = conventions.find_alignments(cloud, scan)
-        transform = conventions.resolve_alignment(alignment, known)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", UserWarning)    # the summary says what was skipped
-            found = io.read_frames(frames, layout)
-        reading = conventions.Convention.parse(convention)
+        chosen, skipped = posed_frames(frames, cloud, scan, layout=layout, convention=convention, alignment=alignment,
+                                       every=every)
         source = make_segmenter(segmenter, device, cache)
     seconds["reading"] = time.perf_counter() - start
     start = time.perf_counter()
-    chosen = found[::every]
-    meant = (reading.apply(frame, transform) for frame in track(chosen, "lifting frames"))
-    instances, lifter = room.lift(prepared, meant, source, method=method)
+    instances, lifter = room.lift(prepared, track(chosen, "lifting frames"), source, method=method)
     instances = instances[instances.scores >= min_score]
     seconds["lifting"] = time.perf_counter() - start
     io.write_result(output, cloud, instances)
@@ -75,7 +68,7 @@ def lift(
         from pc3d import viz
 
         viz.write_png(output / "instances.png", viz.draw_panels(cloud, instances))
-    lifter.skipped.update(found.skipped)
+    lifter.skipped.update(skipped)
     records = instances.to_records(cloud.world_xyz)
     if as_json:
         used = len(lifter.votes().frame_names)

@@ -1,17 +1,21 @@
-"""``pc3d segment``: find the object instances of one scan."""
+"""``pc3d segment``: find the object instances of one scan, by the network alone or with the masks of posed images."""
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pc3d.cli.console import output_folder, print_json, seconds_line, status, table
+from pc3d.cli.posed import posed_frames
+from pc3d.errors import ConfigError, explain
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
 if TYPE_CHECKING:
     from pc3d.engine import Segmentation
+    from pc3d.lift import Lifter
 
 EXAMPLES = """
 pc3d segment room.ply -o out
@@ -19,6 +23,8 @@ pc3d segment office.laz -o out --model runs/mine/best.safetensors
 pc3d segment room.ply -o out --json | jq '.instances[].label'
 pc3d segment room.ply -o out --png && xdg-open out/instances.png
 pc3d segment room.ply -o out --min-score 0.5
+pc3d segment room.ply -o out --frames frames/ --segmenter masks:masks/
+pc3d segment room.ply -o out --frames room.sens --every 10 --segmenter sam2:facebook/sam2.1-hiera-tiny --cache masks_cache
 """
 
 SHOWN = 30  # rows of the printed table; instances.json has them all
@@ -32,35 +38,75 @@ def segment(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; not given: what the network's config says.")] = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = MIN_SCORE,
+    frames: Annotated[Path | None, typer.Option(help="Posed images whose masks refine what is found and add to it.")] = None,
+    segmenter: Annotated[str | None, typer.Option(help="Where masks of the frames come from, as in pc3d lift.")] = None,
+    every: Annotated[int, typer.Option(min=1, help="Use every n-th frame.")] = 1,
+    convention: Annotated[str, typer.Option(help="How to read poses and depth: w2c, opengl, depth=NUMBER.")] = "",
+    alignment: Annotated[str, typer.Option(help="Frames to scan: auto, none, axis, or a file with a 4x4 matrix.")] = "auto",
+    layout: Annotated[str, typer.Option(help="Layout of the frames: auto, or its name.")] = "auto",
+    cache: Annotated[Path | None, typer.Option(help="Folder where masks of a 2D model are kept.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as json instead of a table.")] = False,
     png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
 ) -> Segmentation:
     """Find the object instances of a scan; row i of the output belongs to point i of the scan."""
     output_folder(output)
-    with status(f"segmenting {scan.name}"):
-        from pc3d import engine, viz
+    if (frames is None) != (segmenter is None):
+        given = "--segmenter" if frames is None else "--frames"
+        raise ConfigError(explain("--frames and --segmenter go together", got=f"only {given}",
+                                  do="--segmenter says where the masks of the frames come from: masks:DIR, sam2:ID, ..."))
+    with status(f"segmenting {scan.name}" + ("" if frames is None else f" with {frames.name}")):
+        from pc3d import engine, io, viz
+        from pc3d.lift.segmenters import make_segmenter
 
-        found = engine.segment(scan, output, model=model, device=device, precision=precision, min_score=min_score)
+        start = time.perf_counter()
+        cloud = io.read(scan)
+        chosen = source = None
+        skipped: dict[str, str] = {}
+        if frames is not None and segmenter is not None:
+            chosen, skipped = posed_frames(frames, cloud, scan, layout=layout, convention=convention, alignment=alignment,
+                                           every=every)
+            source = make_segmenter(segmenter, device, cache)
+        reading = time.perf_counter() - start
+        found = engine.segment(cloud, output, model=model, device=device, precision=precision, min_score=min_score,
+                               frames=chosen, masks=source)
+        found.seconds["reading"] += reading
         if png:  # what was kept is drawn, whatever it scored
             viz.write_png(output / "instances.png", viz.draw_panels(found.cloud, found.instances))
     records = found.instances.to_records(found.cloud.world_xyz)
+    images = {}
+    if found.lifter is not None:
+        found.lifter.skipped.update(skipped)
+        images = {"frames": len(found.lifter.votes().frame_names), "skipped": found.lifter.skipped}
     if as_json:
-        print_json({"scan": scan, "num_points": len(found.cloud), "seconds": found.seconds, "output": output,
+        print_json({"scan": scan, "num_points": len(found.cloud), **images, "seconds": found.seconds, "output": output,
                     "min_score": min_score, "instances": records})
     else:
-        print_summary(scan, output, records, found.seconds, num_points=len(found.cloud))
+        print_summary(scan, output, found, records)
     return found
 
 
-def print_summary(scan: Path, output: Path, records: list[dict], seconds: dict[str, float], *, num_points: int) -> None:
-    """Say what was found, how long each stage took, and what to do next."""
-    print(f"{scan}: {num_points:,} points, {len(records)} instances")
+def print_summary(scan: Path, output: Path, found: Segmentation, records: list[dict]) -> None:
+    """Say what was found, what the images had to do with it, how long each stage took, and what to do next."""
+    print(f"{scan}: {len(found.cloud):,} points, {len(records)} instances")
+    if found.lifter is not None:
+        print_images(found.lifter, [record["evidence"]["source"] for record in records])
     print_records(output, records)
     if not records:
         print("  Nothing was found. The network expects metres and z up, and knows the classes in instances.json;"
               " a lower --min-score shows what it was less sure of.")
-    print(seconds_line(seconds))
+    print(seconds_line(found.seconds))
     print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
+
+
+def print_images(lifter: Lifter, sources: list[str]) -> None:
+    """Say how many images counted, which were left out and why, and who found how many instances."""
+    from pc3d.io.frames import count_reasons
+
+    votes = lifter.votes()
+    print(f"  {votes.num_frames} frames, {votes.num_masks:,} masks; found by the network {sources.count('network')}, "
+          f"by images {sources.count('images')}, by both {sources.count('both')}")
+    if lifter.skipped:
+        print(f"  left out: {count_reasons(lifter.skipped)}")
 
 
 def print_records(output: Path, records: list[dict]) -> None:

@@ -2,30 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from pc3d import lift
 from pc3d.data import collate, make_sample
 from pc3d.engine.device import choose_device
 from pc3d.engine.precision import forward_in, type_of
 from pc3d.engine.stopwatch import Stopwatch
+from pc3d.errors import ConfigError, explain
 from pc3d.io import read, write_result
+from pc3d.lift.segmenters import Segmenter as MaskSource
 from pc3d.models import Relation3D, load_model, to_instances
-from pc3d.structures import Instances, PointCloud
+from pc3d.structures import Frame, Instances, PointCloud
 from pc3d.superpoints import complete
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
 
 @dataclass(frozen=True)
 class Segmentation:
-    """Instances on the rows of ``cloud``, and the seconds each stage took."""
+    """Instances on the rows of ``cloud``, the seconds each stage took, and what images said, where they were asked."""
 
     cloud: PointCloud
     instances: Instances
     seconds: dict[str, float]
+    lifter: lift.Lifter | None = None
 
 
 class Segmenter:
@@ -80,18 +85,38 @@ def confident(instances: Instances, min_score: float = MIN_SCORE) -> Instances:
     return instances[np.array(kept, dtype=np.int64)]
 
 
+def add_images(found: Segmentation, frames: Iterable[Frame], masks: MaskSource, method: str = "hierarchical") -> Segmentation:
+    """Refine what the network found (all of it, not only the confident) by the masks of posed images, and add what it missed.
+
+    Frames must be in the scan's coordinates. Raises DataError when no frame sees the scan. See ``lift.fuse``.
+    """
+    watch = Stopwatch(torch.device("cpu"))
+    with watch.stage("images"):
+        lifted, lifter = lift.lift(found.cloud, frames, masks, method=method)
+    with watch.stage("fusion"):
+        instances = lift.fuse(found.instances, lifted, lifter.votes())
+    return replace(found, instances=instances, seconds=found.seconds | watch.seconds, lifter=lifter)
+
+
 def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, model: str | Path = DEFAULT_MODEL,
-            device: str = "auto", precision: str | None = None, min_score: float = MIN_SCORE) -> Segmentation:
+            device: str = "auto", precision: str | None = None, min_score: float = MIN_SCORE,
+            frames: Iterable[Frame] | None = None, masks: MaskSource | None = None) -> Segmentation:
     """Find the confident instances of a scan file (or cloud); with ``output``, write them as .ply, .json and .npz there.
 
+    With ``frames`` in the scan's coordinates and a source of their ``masks``, images refine and add to what the network finds.
     The seconds of the result also hold reading the scan and loading the network.
     """
+    if (frames is None) != (masks is None):
+        raise ConfigError(explain("frames and masks go together", got=f"only {'masks' if frames is None else 'frames'}",
+                                  do="Give posed frames and what finds masks in them."))
     watch = Stopwatch(choose_device(device))
     with watch.stage("reading"):
         cloud = scan if isinstance(scan, PointCloud) else read(scan)
     with watch.stage("loading"):
         segmenter = Segmenter.from_pretrained(model, device, precision)
     found = segmenter(cloud)
+    if frames is not None and masks is not None:
+        found = add_images(found, frames, masks)
     found = replace(found, instances=confident(found.instances, min_score), seconds=watch.seconds | found.seconds)
     if output is not None:
         write_result(output, cloud, found.instances)

@@ -6,11 +6,13 @@
     instances = lifter.instances()
 
 Frames only add counts: how many points of each superpoint a mask holds, and a frame sees. How masks are put together
-(``methods``) is settled over those counts alone, whenever instances are asked for.
+(``methods``) is settled over those counts alone, whenever instances are asked for. ``fuse`` joins them with what
+the network found.
 """
 
 from pc3d.lift.config import LiftConfig
+from pc3d.lift.fusion import FusionConfig, fuse
 from pc3d.lift.lifter import Lifter, lift
 from pc3d.lift.masks import FrameMasks
 
-__all__ = ["FrameMasks", "LiftConfig", "Lifter", "lift"]
+__all__ = ["FrameMasks", "FusionConfig", "LiftConfig", "Lifter", "fuse", "lift"]

@@ -138,12 +138,17 @@ class Instances:
         return low, high
 
     def to_records(self, xyz: NDArray[np.floating]) -> list[dict[str, Any]]:
-        """One json-ready record per instance: id, label, score, num_points, box (min and max corner, metres; None if empty)."""
+        """One json-ready record per instance: id, label, score, num_points, box (min and max corner, metres; None if empty).
+
+        And the evidence that is one number or word an instance.
+        """
+        evidence = {name: values for name, values in self.evidence.items() if np.ndim(values) == 1}
         records = []
         for row, (box, size) in enumerate(zip(self.boxes(xyz), self.num_points)):
             corners = {"min": box[0].tolist(), "max": box[1].tolist()} if size else None  # json has no NaN
             records.append({"id": row, "label": self.classes[self.labels[row]], "score": round(float(self.scores[row]), 6),
-                            "num_points": int(size), "box": corners})
+                            "num_points": int(size), "box": corners,
+                            "evidence": {name: _plain(values[row]) for name, values in evidence.items()}})
         return records
 
     def to_coco_rle(self) -> list[dict[str, Any]]:
@@ -182,6 +187,13 @@ class Instances:
             raise DataError(explain("there are more superpoints than points", got=num_segments, expected=f"at most {len(ids)}"))
         evidence = {name.removeprefix("evidence."): value for name, value in arrays.items() if name.startswith("evidence.")}
         return cls(arrays["bits"], num_segments, labels, scores, tuple(classes), ids, evidence)
+
+
+def _plain(value: np.generic) -> Any:
+    """A number or word for json, floats to six places, None for what json has no word for."""
+    if isinstance(value, np.floating):
+        return round(float(value), 6) if np.isfinite(value) else None
+    return value.item()
 
 
 def _cast(name: str, values: NDArray[Any], dtype: type[np.generic]) -> NDArray[Any]:

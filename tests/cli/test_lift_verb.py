@@ -100,3 +100,28 @@ def test_words_that_mean_nothing_are_usage_or_config_errors(folder, capsys):
     assert run(folder, "--convention", "left-handed") == 4
     assert run(folder, "--segmenter", "cat:x") == 4
     assert "unknown source of masks" in capsys.readouterr().err
+
+
+def test_segment_with_frames_says_where_an_instance_comes_from(folder, capsys):
+    given = ["segment", str(folder / "scan.ply"), "-o", str(folder / "fused"), "--min-score", "0.1"]
+    frames = ["--frames", str(folder / "frames"), "--segmenter", f"masks:{folder / 'masks'}"]
+    assert main([*given, *frames, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    found = {record["label"]: record for record in report["instances"]}
+    assert {"picture", "window"} <= found.keys()
+    assert found["window"]["evidence"]["source"] in ("images", "both")
+    assert found["window"]["evidence"]["num_frames"] == 5
+    assert (report["frames"], report["skipped"]) == (5, {"4": "no depth image"})
+    on_disk = json.loads((folder / "fused/instances.json").read_text())["instances"]
+    assert on_disk == report["instances"]
+    assert main([*given, *frames]) == 0
+    text = capsys.readouterr().out
+    assert "5 frames, 10 masks; found by the network" in text
+    assert "left out: 1 (no depth image)" in text
+
+
+def test_frames_and_their_masks_go_together(folder, capsys):
+    given = ["segment", str(folder / "scan.ply"), "-o", str(folder / "fused")]
+    for half in (["--frames", str(folder / "frames")], ["--segmenter", f"masks:{folder / 'masks'}"]):
+        assert main([*given, *half]) == 4
+        assert "go together" in capsys.readouterr().err
