@@ -25,8 +25,8 @@ def owner_of(cloud):
 
 def from_network(scene, rows, scores, labels=None):
     """The network's word on masks (I, S)."""
-    return Instances.from_masks(np.array(rows).reshape(-1, scene.cloud.superpoints.max() + 1), labels or [0] * len(rows), scores,
-                                CLASSES, scene.cloud.superpoints)
+    masks = np.array(rows).reshape(-1, scene.cloud.superpoints.max() + 1)
+    return Instances.from_masks(masks, labels or [0] * len(rows), scores, CLASSES, scene.cloud.superpoints)
 
 
 def lifted(scene, boxes=range(5), labels=None, frames=slice(None)):

@@ -71,8 +71,8 @@ def test_run_lengths_give_the_mask_back(rng: np.random.Generator) -> None:
 
 def test_a_record_says_what_where_and_how_sure() -> None:
     instances = Instances.from_masks(np.array([[1, 0, 1], [0, 0, 0]], dtype=bool), [1, 0], [0.25, 0.5], CLASSES, evidence={
-        "source": np.array(["images", "both"]), "num_frames": np.array([3, 0]), "agreement": np.array([0.5, np.nan], np.float32),
-        "label_votes": np.zeros((2, 2))})
+        "source": np.array(["images", "both"]), "num_frames": np.array([3, 0]),
+        "agreement": np.array([0.5, np.nan], np.float32), "label_votes": np.zeros((2, 2))})
     xyz = np.array([[0, 0, 0], [9, 9, 9], [1, 2, 3]], dtype=np.float32)
     first, empty = instances.to_records(xyz)
     assert first == {"id": 0, "label": "table", "score": 0.25, "num_points": 2, "box": {"min": [0, 0, 0], "max": [1, 2, 3]},
