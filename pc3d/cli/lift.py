@@ -32,7 +32,8 @@ def lift(
     frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder or file of posed images.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for instances.ply, .json and .npz.")],
     *,
-    segmenter: Annotated[str, typer.Option(help="masks:DIR, or sam, samhq, sam2, sam3, mask2former, maskformer, oneformer, eomt:ID")],
+    segmenter: Annotated[str, typer.Option(
+        help="masks:DIR, or sam, samhq, sam2, sam3, mask2former, maskformer, oneformer, eomt:ID.")],
     method: Annotated[str, typer.Option(help="hierarchical, consensus, region, or sequential (naive).")] = "hierarchical",
     every: Annotated[int, typer.Option(min=1, help="Use every n-th frame.")] = 1,
     convention: Annotated[str, typer.Option(help="How to read poses and depth: w2c, opengl, depth=NUMBER.")] = "",
