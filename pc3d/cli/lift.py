@@ -21,6 +21,7 @@ EXAMPLES = """
 pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
 pc3d lift scene0000_00_vh_clean_2.ply scene0000_00.sens -o out --segmenter masks:scene0000_00_2d-instance-filt.zip --every 10
 pc3d lift scan.ply frames/ -o out --segmenter sam2:facebook/sam2.1-hiera-tiny --cache masks_cache --device cuda
+pc3d lift scan.ply frames/ -o out --segmenter "sam2:facebook/sam2.1-hiera-tiny?video=1" --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter "sam3:facebook/sam3?text=chair,dining table" --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter "eomt:tue-mps/coco_panoptic_eomt_large_640?skip=wall,floor" --png
 pc3d frames check frames/ scan.ply && pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
@@ -32,8 +33,8 @@ def lift(
     frames: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder or file of posed images.")],
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for instances.ply, .json and .npz.")],
     *,
-    segmenter: Annotated[str, typer.Option(
-        help="masks:DIR, or sam, samhq, sam2, sam3, mask2former, maskformer, oneformer, eomt:ID.")],
+    segmenter: Annotated[str, typer.Option(help="masks:DIR, or MODEL:ID (a folder or hub id), MODEL one of sam, samhq, sam2, "
+                                                "sam3, mask2former, maskformer, oneformer, eomt; options: docs/lifting.md.")],
     method: Annotated[str, typer.Option(help="hierarchical, consensus, region, or sequential (naive).")] = "hierarchical",
     every: Annotated[int, typer.Option(min=1, help="Use every n-th frame.")] = 1,
     convention: Annotated[str, typer.Option(help="How to read poses and depth: w2c, opengl, depth=NUMBER.")] = "",
@@ -72,9 +73,9 @@ def lift(
     lifter.skipped.update(skipped)
     records = instances.to_records(cloud.world_xyz)
     if as_json:
-        used = len(lifter.votes().frame_names)
-        print_json({"scan": scan, "num_points": len(cloud), "frames": used, "skipped": lifter.skipped, "method": method,
-                    "seconds": seconds, "output": output, "instances": records})
+        votes = lifter.votes()
+        print_json({"scan": scan, "num_points": len(cloud), "frames": votes.num_frames, "frames_without_masks": votes.num_empty,
+                    "skipped": lifter.skipped, "method": method, "seconds": seconds, "output": output, "instances": records})
     else:
         print_summary(scan, lifter, num_points=len(cloud))
         print_records(output, records)
@@ -88,6 +89,7 @@ def print_summary(scan: Path, lifter: Lifter, *, num_points: int) -> None:
     from pc3d.io.frames import count_reasons
 
     votes = lifter.votes()
-    print(f"{scan}: {num_points:,} points; {votes.num_frames} frames, {votes.num_masks:,} masks")
+    print(f"{scan}: {num_points:,} points; {votes.num_frames} frames, {votes.num_masks:,} masks"
+          + (f"; {votes.num_empty} frames without masks" if votes.num_empty else ""))
     if lifter.skipped:
         print(f"  left out: {count_reasons(lifter.skipped)}")

@@ -37,6 +37,11 @@ class Votes:
         """F."""
         return len(self.frame_names)
 
+    @property
+    def num_empty(self) -> int:
+        """Frames without masks."""
+        return self.num_frames - len(np.unique(self.frame_of_mask))
+
     @cached_property
     def visible_to_mask(self) -> NDArray[np.int32]:
         """Visible points, in the mask's frame, of the superpoint of each entry of ``counts``."""

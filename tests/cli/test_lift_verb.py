@@ -72,9 +72,10 @@ def test_two_plates_are_found_on_the_points_of_the_file(folder, method, capsys):
 
 
 def test_the_summary_says_what_was_counted_and_left_out(folder, capsys):
+    Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(folder / "masks/2.png")
     assert run(folder, "--every", "2", "--png") == 0
     text = capsys.readouterr().out
-    assert "3 frames, 6 masks" in text
+    assert "3 frames, 4 masks; 1 frames without masks" in text
     assert "left out: 1 (no depth image)" in text
     assert "window" in text
     assert (folder / "out/instances.png").stat().st_size > 1000

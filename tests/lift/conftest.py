@@ -109,11 +109,12 @@ def scene() -> Scene:
 
 @pytest.fixture(scope="session")
 def checkpoints(tmp_path_factory) -> Path:
-    """One folder for each family of 2D models, and ``sam3_whole`` with everything that SAM 3 is."""
+    """One folder for each family of 2D models, ``sam2_video``, and ``sam3_whole`` with everything SAM 3 is."""
     from tests.lift import tiny_models
 
     root = tmp_path_factory.mktemp("checkpoints")
     for name, make in tiny_models.MAKERS.items():
         tiny_models.save_checkpoint(root / name, make, tiny_models.SETTINGS.get(name, {}))
+    tiny_models.save_checkpoint(root / "sam2_video", tiny_models.make_sam2_video, {})
     tiny_models.save_sam3(root / "sam3_whole")
     return root

@@ -19,13 +19,17 @@ transformers = pytest.importorskip("transformers")
 VISION = {"hidden_size": 16, "output_channels": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "image_size": 64,
           "patch_size": 8, "window_size": 4, "global_attn_indexes": [1], "num_pos_feats": 8, "mlp_dim": 32}
 PROMPT = {"hidden_size": 16, "image_size": 64, "patch_size": 8, "mask_input_channels": 4}
+PROMPT2 = {**PROMPT, "hidden_size": 128, "patch_size": 16}
+PROMPT3 = {**PROMPT, "hidden_size": 128, "image_size": 56, "patch_size": 14}
 DECODER = {"hidden_size": 16, "mlp_dim": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "attention_downsample_rate": 2,
            "iou_head_hidden_dim": 16, "iou_head_depth": 2}
+# the memory of a tracker has 64 channels whatever its config says, and the rest must have more
+WIDE_DECODER = {**DECODER, "hidden_size": 128}
 HIERA = {"model_type": "sam2_hiera_det_model", "hidden_size": 8, "num_attention_heads": 1, "image_size": [64, 64],
          "blocks_per_stage": [1, 1, 2, 1], "embed_dim_per_stage": [8, 16, 32, 64],
          "num_attention_heads_per_stage": [1, 1, 2, 2], "window_size_per_stage": [4, 2, 2, 2], "global_attention_blocks": [3],
          "window_positional_embedding_background_size": [4, 4]}
-PYRAMID = {"backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]], "fpn_hidden_size": 16}
+PYRAMID = {"backbone_feature_sizes": [[16, 16], [8, 8], [4, 4]], "fpn_hidden_size": 128}
 VIT3 = {"model_type": "sam3_vit_model", "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
         "num_attention_heads": 2, "image_size": 56, "patch_size": 14, "window_size": 2, "global_attn_indexes": [1],
         "pretrain_image_size": 28}
@@ -39,19 +43,20 @@ def make_sam(config, model, **decoder):
 def make_sam2():
     vision = {"backbone_config": HIERA, "backbone_channel_list": [64, 32, 16, 8], **PYRAMID}
     return transformers.Sam2Model(transformers.Sam2Config(
-        vision_config=vision, prompt_encoder_config={**PROMPT, "patch_size": 16}, mask_decoder_config=DECODER))
+        vision_config=vision, prompt_encoder_config=PROMPT2, mask_decoder_config=WIDE_DECODER))
 
 
-MEMORY = {"memory_attention_hidden_size": 16, "memory_attention_num_layers": 1, "memory_encoder_hidden_size": 16,
-          "memory_attention_feed_forward_hidden_size": 16, "memory_attention_rope_feat_sizes": [4, 4],
-          "memory_encoder_output_channels": 8, "mask_downsampler_embed_dim": 16, "memory_fuser_embed_dim": 16,
-          "memory_fuser_intermediate_dim": 16, "memory_fuser_num_layers": 1}
+# a short memory, so that a few frames go beyond its reach
+MEMORY = {"num_maskmem": 3, "max_object_pointers_in_encoder": 4, "memory_attention_hidden_size": 128,
+          "memory_attention_num_layers": 1, "memory_attention_feed_forward_hidden_size": 16,
+          "memory_attention_rope_feat_sizes": [4, 4], "memory_encoder_hidden_size": 128, "mask_downsampler_embed_dim": 128,
+          "memory_fuser_embed_dim": 128, "memory_fuser_intermediate_dim": 16, "memory_fuser_num_layers": 1}
 
 
 def make_tracker():
     """The part of SAM 3 that follows objects through a video, as a config."""
-    return {"vision_config": VISION3, "prompt_encoder_config": {**PROMPT, "image_size": 56, "patch_size": 14},
-            "mask_decoder_config": DECODER, "image_size": 56, **MEMORY}
+    return {"vision_config": VISION3, "prompt_encoder_config": PROMPT3,
+            "mask_decoder_config": WIDE_DECODER, "image_size": 56, **MEMORY}
 
 
 def make_sam3():
@@ -107,13 +112,13 @@ SETTINGS = dict.fromkeys(("mask2former", "maskformer", "oneformer"), SIZES)
 
 def make_detector():
     """The part of SAM 3 that reads text, as a config."""
-    layers = {"hidden_size": 16, "num_attention_heads": 2, "intermediate_size": 32, "num_layers": 1}
+    layers = {"hidden_size": 128, "num_attention_heads": 2, "intermediate_size": 32, "num_layers": 1}
     text = {"model_type": "clip_text_model", "vocab_size": 60, "hidden_size": 16, "intermediate_size": 32, "projection_dim": 16,
             "num_hidden_layers": 1, "num_attention_heads": 2, "max_position_embeddings": 32, "bos_token_id": 0,
             "eos_token_id": 1}
     return {"vision_config": VISION3, "text_config": text, "geometry_encoder_config": layers, "detr_encoder_config": layers,
             "detr_decoder_config": {**layers, "num_queries": 6},
-            "mask_decoder_config": {"hidden_size": 16, "num_attention_heads": 2}}
+            "mask_decoder_config": {"hidden_size": 128, "num_attention_heads": 2}}
 
 
 def save_tokenizer(folder: Path, first: int = 2) -> None:
@@ -132,12 +137,27 @@ def save_checkpoint(folder: Path, make: Callable[[], Any], settings: dict[str, A
     save_tokenizer(folder)
 
 
+def make_sam2_video():
+    vision = {"model_type": "sam2_vision_model", "backbone_config": HIERA, "backbone_channel_list": [64, 32, 16, 8], **PYRAMID}
+    model = transformers.Sam2VideoModel(transformers.Sam2VideoConfig(
+        vision_config=vision, prompt_encoder_config=PROMPT2, mask_decoder_config=WIDE_DECODER, image_size=64,
+        **MEMORY))
+    return keep_in_sight(model)
+
+
+def keep_in_sight(model):
+    """A tracker whose random weights never think an object gone."""
+    torch.nn.init.constant_(model.mask_decoder.pred_obj_score_head.proj_out.bias, 10.0)
+    return model
+
+
 def save_sam3(folder: Path) -> None:
     """All of SAM 3 in one file, named as on the hub: detector_model, tracker_model and tracker_neck (save_pretrained of 5.24
     writes tracker_model twice into the names)."""
     torch.manual_seed(0)
     config = transformers.Sam3VideoConfig(detector_config=make_detector(), tracker_config=make_tracker(), low_res_mask_size=16)
     model = transformers.Sam3VideoModel(config)
+    keep_in_sight(model.tracker_model)
     config.save_pretrained(folder)
     save_file({name: value.contiguous() for name, value in model.state_dict().items()}, folder / "model.safetensors",
               metadata={"format": "pt"})

@@ -12,18 +12,20 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pc3d.errors import ConfigError, explain
-from pc3d.lift.segmenters import prompted, universal
+from pc3d.lift.segmenters import prompted, universal, video
 from pc3d.lift.segmenters.base import GivenMasks, Segmenter
 from pc3d.lift.segmenters.cache import CachedSegmenter
 from pc3d.lift.segmenters.concept import ConceptOptions, ConceptSegmenter
 from pc3d.lift.segmenters.disk import MaskFolder
 from pc3d.lift.segmenters.prompted import AutomaticOptions, PromptedSegmenter
 from pc3d.lift.segmenters.universal import UniversalOptions, UniversalSegmenter
+from pc3d.lift.segmenters.video import VideoOptions, VideoSegmenter
 
 __all__ = ["AutomaticOptions", "CachedSegmenter", "ConceptOptions", "ConceptSegmenter", "GivenMasks", "MaskFolder",
-           "PromptedSegmenter", "Segmenter", "UniversalOptions", "UniversalSegmenter", "make_segmenter"]
+           "PromptedSegmenter", "Segmenter", "UniversalOptions", "UniversalSegmenter", "VideoOptions", "VideoSegmenter",
+           "make_segmenter"]
 
-Options = TypeVar("Options", AutomaticOptions, ConceptOptions, UniversalOptions)
+Options = TypeVar("Options", AutomaticOptions, ConceptOptions, UniversalOptions, VideoOptions)
 
 
 def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) -> Segmenter:
@@ -43,13 +45,24 @@ def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) ->
             raise ConfigError(explain("masks:PATH takes no options", got=", ".join(given)))
         return MaskFolder(Path(source))
     segmenter: Segmenter
-    if kind == "sam3" and "text" in given:
-        segmenter = ConceptSegmenter(source, device, _options(ConceptOptions(), given))
-    elif kind in prompted.FAMILIES:
-        segmenter = PromptedSegmenter(kind, source, device, _options(AutomaticOptions(), given))
+    if kind in video.TRACKERS and given.pop("video", "0") != "0":
+        if cache is not None:
+            raise ConfigError(explain("the masks of a video are not kept: each depends on all frames before it", got=cache,
+                                      do="Leave out the cache, or video=1."))
+        own = {field.name: given.pop(field.name) for field in fields(VideoOptions) if field.name in given}
+        return VideoSegmenter(kind, source, _finder(kind, source, device, given), device, _options(VideoOptions(), own))
+    if kind in prompted.FAMILIES:
+        segmenter = _finder(kind, source, device, given)
     else:
         segmenter = UniversalSegmenter(kind, source, device, _options(UniversalOptions(), given))
     return segmenter if cache is None else CachedSegmenter(segmenter, cache, text)
+
+
+def _finder(kind: str, source: str, device: str, given: dict[str, str]) -> PromptedSegmenter | ConceptSegmenter:
+    """A model of the SAM family: by text where some is given, otherwise for everything."""
+    if kind == "sam3" and "text" in given:
+        return ConceptSegmenter(source, device, _options(ConceptOptions(), given))
+    return PromptedSegmenter(kind, source, device, _options(AutomaticOptions(), given))
 
 
 def _options(defaults: Options, given: dict[str, str]) -> Options:
