@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pc3d.cli.console import Counter
+from pc3d.cli.console import Counter, print_json, table
 from pc3d.errors import FileError, explain
+from pc3d.structures import PointCloud
 
 EXAMPLES = """
 pc3d synth data/synth --rooms 200 --split train --workers 2
 pc3d synth data/synth --rooms 20 --split val --seed 1000
 pc3d synth data/rich --rooms 200 --models auto
+pc3d synth data/synth --stats
 pc3d train configs/relation3d_synth.yaml data.root=data/synth
 pc3d synth raw/scannet --rooms 4 --layout scannet && pc3d prepare scannetv2 raw/scannet data/scannetv2
 """
@@ -33,8 +36,13 @@ def synth(
                                "sweethome3d-furniture is installed), none, or a folder of .sh3f catalogues.")] = "none",
     layout: Annotated[str, typer.Option(help="scans (*.ply), raw: scannet, scannet-frames, scannetpp, s3dis, or as others "
                                             "prepare ScanNetV2: pointcept, inst_nostuff.")] = "scans",
+    stats: Annotated[bool, typer.Option("--stats", help="Make nothing; measure the scans of OUTPUT/SPLIT (points per m², "
+                                                        "neighbours of a voxel, superpoints, objects by class).")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="With --stats: print json.")] = False,
 ) -> list[Path]:
     """Make furnished rooms and scan each with a virtual RGB-D camera; rooms that are already there are kept."""
+    if stats or as_json:
+        return _print_statistics(output, split, as_json)
     from pc3d.synth import write_dataset
     from pc3d.synth.models import FOLDER, INSTALL
 
@@ -50,3 +58,28 @@ def synth(
                           progress=Counter("rooms"))
     print(f"{len(paths)} rooms in {paths[0].parent if layout != 's3dis' else output}")
     return paths
+
+
+def _print_statistics(root: Path, split: str, as_json: bool) -> list[Path]:
+    """Measure a data set of any origin: rooms made here, or what pc3d prepare wrote."""
+    from pc3d.data.scans import ScanDataset
+    from pc3d.synth.statistics import measure_set
+
+    scans, progress = ScanDataset(root, split), Counter("scans")
+
+    def counted() -> Iterator[PointCloud]:
+        for index in range(len(scans)):
+            yield scans[index]
+            progress(index + 1, len(scans))
+
+    found = measure_set(counted(), scans.classes)
+    if as_json:
+        print_json(found.record())
+        return scans.paths
+    print(f"{len(scans)} scans of {root / split}")
+    quantities = [(name, *(f"{value:,.1f}" for value in row)) for name, *row in found.rows()]
+    classes = [(name, f"{total}", f"{mean:.2f}", f"{shown}", f"{size:,}")
+               for name, total, mean, shown, size in found.class_rows()]
+    print(table(("a scan", "mean", "least", "most"), quantities))
+    print("\n" + table(("class", "objects", "per scan", "scans", "median vertices"), classes))
+    return scans.paths
