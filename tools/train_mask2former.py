@@ -49,7 +49,7 @@ class Stage(NamedTuple):
     zoom: float
 
 
-STAGES = (Stage(0.6, (96, 128), 16, 1.8), Stage(1.0, (192, 256), 8, 1.4))
+STAGES = (Stage(0.7, (96, 128), 16, 1.8), Stage(1.0, (192, 256), 8, 1.4))
 
 
 @dataclass(frozen=True)
@@ -57,16 +57,16 @@ class Options:
     """A training run; its fields are the options of the command line."""
 
     run: Path
-    rooms: int = 300
-    val_rooms: int = 8
-    steps: int = 2400
+    rooms: int = 160
+    val_rooms: int = 4
+    steps: int = 1600
     lr: float = 5e-4
     warmup: int = 100
     decay: float = 0.05
     clip: float = 1.0
     seed: int = 0
     first_seed: int = 0         # of the training rooms
-    every: int = 300            # steps between training states
+    every: int = 400            # steps between training states
     models: Path | None = None  # a folder of furniture catalogues: half of the rooms have real models in them
     init: Path | None = None    # a model folder to start from
 
