@@ -10,6 +10,7 @@ import typer
 
 from pc3d.cli.console import output_folder, print_json, seconds_line, status
 from pc3d.cli.posed import posed_frames
+from pc3d.cli.prompts import parse_prompt
 from pc3d.cli.segment import print_records
 from pc3d.progress import track
 
@@ -23,6 +24,8 @@ pc3d lift scene0000_00_vh_clean_2.ply scene0000_00.sens -o out --segmenter masks
 pc3d lift scan.ply frames/ -o out --segmenter sam2:facebook/sam2.1-hiera-tiny --cache masks_cache --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter "sam2:facebook/sam2.1-hiera-tiny?video=1" --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter "sam3:facebook/sam3?text=chair,dining table" --device cuda
+pc3d lift scan.ply frames/ -o out --segmenter sam2:facebook/sam2.1-hiera-tiny --click 1.20,0.45,0.80
+pc3d lift scan.ply frames/ -o out --segmenter sam:facebook/sam-vit-base --point 000120:310,255 --point 000120:340,260
 pc3d lift scan.ply frames/ -o out --segmenter "eomt:tue-mps/coco_panoptic_eomt_large_640?skip=wall,floor" --png
 pc3d frames check frames/ scan.ply && pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
 """
@@ -40,6 +43,11 @@ def lift(
     convention: Annotated[str, typer.Option(help="How to read poses and depth: w2c, opengl, depth=NUMBER.")] = "",
     alignment: Annotated[str, typer.Option(help="Frames to scan: auto, none, axis, or a file with a 4x4 matrix.")] = "auto",
     layout: Annotated[str, typer.Option(help="Layout of the frames: auto, or its name.")] = "auto",
+    click: Annotated[list[str] | None, typer.Option(help="Only the object at x,y,z of the scan, or at a point's row "
+                                                         "(may be given again).")] = None,
+    point: Annotated[list[str] | None, typer.Option(help="Only the object at FRAME:u,v (may be given again).")] = None,
+    box: Annotated[str | None, typer.Option(help="Only the object in FRAME:u0,v0,u1,v1.")] = None,
+    views: Annotated[int, typer.Option(min=1, help="Frames in which the object of a click is asked for.")] = 8,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = 0.05,
     device: Annotated[str, typer.Option(help="Where a 2D model runs: auto, cpu, cuda or cuda:N.")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="Folder where masks of a 2D model are kept.")] = None,
@@ -47,6 +55,7 @@ def lift(
     png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
 ) -> Instances:
     """Lift 2D masks of posed images onto a scan; row i of the output belongs to point i of the scan."""
+    prompt = parse_prompt(click, point, box)
     output_folder(output)
     seconds: dict[str, float] = {}
     start = time.perf_counter()
@@ -62,8 +71,11 @@ def lift(
         source = make_segmenter(segmenter, device, cache)
     seconds["reading"] = time.perf_counter() - start
     start = time.perf_counter()
-    instances, lifter = room.lift(prepared, track(chosen, "lifting frames"), source, method=method)
-    instances = instances[instances.scores >= min_score]
+    if prompt is None:
+        instances, lifter = room.lift(prepared, track(chosen, "lifting frames"), source, method=method)
+        instances = instances[instances.scores >= min_score]
+    else:
+        instances, lifter = room.lift_prompt(prepared, chosen, source, prompt, views=views)
     seconds["lifting"] = time.perf_counter() - start
     io.write_result(output, cloud, instances)
     if png:

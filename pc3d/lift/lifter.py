@@ -56,7 +56,7 @@ class Lifter:
             raise DataError(explain("all frames must name the same classes", where=f"frame {frame.name}",
                                     got=masks.classes, expected=self.classes))
         try:
-            camera, image, tolerance = self._depth(frame, depth)
+            camera, image, tolerance = self.depth_of(frame, depth)
         except FileError:
             self.skipped[frame.name] = "unreadable depth"
             return
@@ -91,8 +91,18 @@ class Lifter:
             raise ConfigError(explain("unknown way to associate masks", got=repr(method), expected=", ".join(GROUPERS)))
         return associate(self.votes(), self.scan, self.config, method)
 
-    def _depth(self, frame: Frame, depth: NDArray[np.float32] | None) -> tuple[Camera, torch.Tensor, float]:
-        """Camera and image of the depth, and how far a point may be from it."""
+    def sees(self, frame: Frame, places: NDArray[np.float64], depth: NDArray[np.float32] | None = None) -> NDArray[np.bool_]:
+        """Which places (K, 3) of the world are in the depth image of a frame, and not behind what it shows there."""
+        camera, image, tolerance = self.depth_of(frame, depth)
+        from_camera = (places - frame.T_world_camera[:3, 3]) @ frame.T_world_camera[:3, :3]
+        at, z = np.rint(camera.project(from_camera)), from_camera[:, 2]
+        inside = ((at >= 0) & (at < [camera.width, camera.height])).all(axis=1) & (z >= self.config.min_depth)
+        u, v = np.where(inside[:, None], at, 0).astype(np.int64).T
+        near = np.abs(z - image.numpy()[v, u]) <= np.maximum(tolerance, self.config.depth_tolerance_rel * z)
+        return inside & near
+
+    def depth_of(self, frame: Frame, depth: NDArray[np.float32] | None = None) -> tuple[Camera, torch.Tensor, float]:
+        """Camera and image of the depth of a frame, or else of the scan there, and how far a point may be from it."""
         if depth is None and not frame.has_depth:
             camera, rendered = self.scan.render_depth(frame.camera, frame.T_world_camera)
             return camera, rendered, max(self.config.depth_tolerance, _RENDERED_TOLERANCE * self.scan.spacing)

@@ -95,6 +95,43 @@ def test_wrong_conventions_are_met_with_the_check_and_right_ones_are_applied(fol
     assert len(json.loads(capsys.readouterr().out)["instances"]) == 2
 
 
+class Plates:
+    """A 2D model that can be asked: the plate at a pixel, of a camera that looks along z."""
+
+    def prompt(self, frame, points=None, labels=None, box=None):
+        from pc3d.lift import FrameMasks
+
+        v, u = np.mgrid[:HEIGHT, :WIDTH]
+        seen = plate_at((u - 31.5) / FOCAL * 1.8 + frame.T_world_camera[0, 3], (v - 23.5) / FOCAL * 1.8)
+        middle = np.rint(points[0] if box is None else np.add(*np.reshape(box, (2, 2))) / 2).astype(int)
+        return FrameMasks.from_masks((seen == seen[middle[1], middle[0]])[None], np.array([0.8]))
+
+
+@pytest.mark.parametrize("meant", [("--click", "0.6,0.1,1.8"), ("--click", "5000"), ("--point", "3:46,24"),
+                                   ("--box", "3:42,16,55,32")])
+def test_one_object_is_lifted_where_it_is_pointed_at(folder, meant, monkeypatch, capsys):
+    monkeypatch.setattr("pc3d.lift.segmenters.make_segmenter", lambda *_: Plates())
+    assert run(folder, *meant, "--views", "3", "--json") == 0
+    (record,) = json.loads(capsys.readouterr().out)["instances"]
+    _, instances = io.read_result(folder / "out")
+    scan = io.read(folder / "scan.ply")
+    inside = (np.abs(scan.xyz[:, 0] - 0.6) < 0.3) & (np.abs(scan.xyz[:, 1]) < 0.3)
+    (mask,) = instances.point_masks
+    assert (mask & inside).sum() / (mask | inside).sum() > 0.8
+    assert record["label"] == "object"
+
+
+def test_places_that_are_none_are_said(folder, monkeypatch, capsys):
+    assert run(folder, "--click", "0.6,0.1") == 4
+    assert "this is no place; got '0.6,0.1'; expected x,y,z, or the row of a point" in capsys.readouterr().err
+    assert run(folder, "--point", "3:a,b") == 4
+    assert run(folder, "--click", "0.6,0.1,1.8") == 4
+    assert "cannot be asked for one object; got MaskFolder" in capsys.readouterr().err
+    monkeypatch.setattr("pc3d.lift.segmenters.make_segmenter", lambda *_: Plates())
+    assert run(folder, "--click", "0.6,0.1,-1.8") == 3
+    assert "off the scan" in capsys.readouterr().err
+
+
 def test_words_that_mean_nothing_are_usage_or_config_errors(folder, capsys):
     assert run(folder, "--method", "magic") == 4
     assert run(folder, "--alignment", "nowhere.txt") == 4

@@ -1,0 +1,204 @@
+"""One object in 3D: by a click on the scan, or by points or a box on a frame. A 2D model is asked in several views of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.ndimage import distance_transform_edt
+from scipy.sparse import csr_matrix
+
+from pc3d.errors import ConfigError, DataError, FileError, Pc3dError, explain
+from pc3d.lift.config import LiftConfig
+from pc3d.lift.lifter import Lifter, read_ahead
+from pc3d.lift.masks import FrameMasks
+from pc3d.lift.methods.groups import Groups, detected, finish, membership
+from pc3d.structures import Camera, Frame, Instances, PointCloud
+
+if TYPE_CHECKING:
+    from pc3d.lift.segmenters import Segmenter
+
+_REACH = 0.1  # metres from a click to the scan, at most
+
+
+@runtime_checkable
+class Prompted(Protocol):
+    """A 2D model that can be asked for one object: PromptedSegmenter."""
+
+    def prompt(self, frame: Frame, points: NDArray[np.floating] | None = None, labels: NDArray[np.integer] | None = None,
+               box: NDArray[np.floating] | None = None) -> FrameMasks:
+        """The object at points (P, 2), or in a box (4,), pixels of the colour image."""
+
+
+class Pixels(NamedTuple):
+    """Two numbers for a point (u, v), four for a box (u0, v0, u1, v1), on a colour image whose first middle is (0, 0)."""
+
+    frame: str
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """What is meant; everything given must lie on one object."""
+
+    clicks: tuple[int | tuple[float, ...], ...] = ()    # points of the scan: their rows, or x, y, z as in its file
+    points: tuple[Pixels, ...] = ()
+    box: Pixels | None = None
+
+
+@dataclass(eq=False)
+class View:
+    """A frame to ask in, with what it is asked."""
+
+    frame: Frame
+    points: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
+    box: NDArray[np.float64] | None = None
+    worth: float = 0.0
+
+    def ask(self, segmenter: Prompted) -> FrameMasks:
+        """The mask of the object here."""
+        return segmenter.prompt(self.frame, self.points if len(self.points) else None, None, self.box)
+
+
+def lift_prompt(cloud: PointCloud, frames: Sequence[Frame], segmenter: Prompted | Segmenter, prompt: Prompt, *,
+                views: int = 8, config: LiftConfig | None = None) -> tuple[Instances, Lifter]:
+    """The one object that is meant by a prompt, as an instance of the scan with its evidence.
+
+    What is given on frames becomes points of the scan. Of the frames that see one (depth-tested), the best of each of
+    ``views`` stretches of the sequence is asked for the object there, beside the frames of the prompt; their masks vote on
+    superpoints. Frames must be in the scan's coordinates. Raises DataError for a click off the scan, or that no frame
+    sees; ConfigError for a segmenter that cannot be asked.
+    """
+    if not isinstance(segmenter, Prompted):
+        raise ConfigError(explain("this source of masks cannot be asked for one object", got=type(segmenter).__name__,
+                                  expected="sam, samhq, sam2 or sam3, without text, video or cache"))
+    lifter = Lifter(cloud, config)
+    rows = [_row(cloud, click) for click in prompt.clicks]
+    named = _named(frames, prompt)
+    for view in named.values():
+        masks = view.ask(segmenter)
+        rows += _rows_below(lifter, view, masks)
+        lifter.add(view.frame, masks)
+    if not rows:
+        raise ConfigError(explain("nothing says which object is meant", expected="a click, a point or a box"))
+    others = [frame for frame in frames if frame.name not in named]
+    for view in _choose(lifter, others, cloud.world_xyz[rows], views):
+        try:
+            lifter.add(view.frame, view.ask(segmenter))
+        except FileError:
+            lifter.skipped[view.frame.name] = "unreadable image"
+    if not lifter.votes().num_frames:
+        raise DataError(explain("no frame sees what was clicked on", got=f"{len(frames)} frames",
+                                do="Click on what the images show; `pc3d frames check FRAMES SCAN` tries their conventions."))
+    return _vote(lifter, rows), lifter
+
+
+def _row(cloud: PointCloud, click: int | tuple[float, ...]) -> int:
+    """The point of the scan that a click means."""
+    if isinstance(click, int | np.integer):
+        if not 0 <= click < len(cloud):
+            raise DataError(explain("there is no such point in the scan", got=click, expected=f"0 to {len(cloud) - 1}"))
+        return int(click)
+    if len(click) != 3 or not np.isfinite(click).all():
+        raise DataError(explain("a click is a place in space", got=click, expected="x, y, z in metres"))
+    distance = np.linalg.norm(cloud.xyz - (np.array(click, np.float64) - cloud.origin), axis=1)
+    row = int(distance.argmin())
+    if distance[row] > _REACH:
+        raise DataError(explain("the click is off the scan", got=f"{distance[row]:.2f} m to its nearest point",
+                                expected=f"up to {_REACH} m"))
+    return row
+
+
+def _named(frames: Sequence[Frame], prompt: Prompt) -> dict[str, View]:
+    """A view of each frame that the prompt names, with what it says there."""
+    by_name = {frame.name: frame for frame in frames}
+    found: dict[str, View] = {}
+    for name, values in (*prompt.points, *([prompt.box] if prompt.box else [])):
+        if name not in by_name:
+            raise DataError(explain("there is no such frame", got=name, expected=f"one of {', '.join(list(by_name)[:5])}, ..."))
+        camera = by_name[name].camera
+        corners = np.array(values, np.float64).reshape(-1, 2)
+        if not _inside(camera, corners).all():
+            raise DataError(explain("the pixel is outside the image", where=f"frame {name}", got=values,
+                                    expected=f"{camera.width} x {camera.height}"))
+        view = found.setdefault(name, View(by_name[name]))
+        if len(corners) == 1:
+            view.points = np.concatenate([view.points, corners])
+        else:
+            view.box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
+    return found
+
+
+def _rows_below(lifter: Lifter, view: View, masks: FrameMasks) -> list[int]:
+    """Points of the scan at the pixels that a frame was asked with; of a box, at the pixel deepest inside the mask."""
+    frame, pixels = view.frame, view.points
+    if not len(pixels):
+        inside = np.pad(masks.ids[0] > 0, 1)
+        if not inside.any():
+            raise DataError(explain("there is no object in the box", where=f"frame {frame.name}"))
+        v, u = np.unravel_index(distance_transform_edt(inside).argmax(), inside.shape)
+        height, width = masks.ids.shape[1:]
+        pixels = (np.array([[u, v]]) - 0.5) * [frame.camera.width / width, frame.camera.height / height] - 0.5
+    camera, depth, _ = lifter.depth_of(frame)
+    rays = frame.camera.rays(pixels)
+    at = np.rint(camera.project(rays)).astype(int).clip(0, [camera.width - 1, camera.height - 1])
+    z = depth.numpy()[at[:, 1], at[:, 0]]
+    if (z <= 0).any():
+        raise DataError(explain("there is no depth at the pixel", where=f"frame {frame.name}",
+                                got=pixels[np.flatnonzero(z <= 0)[0]].round(1).tolist(), do="Take one beside it."))
+    world = (rays * z[:, None]) @ frame.T_world_camera[:3, :3].T + frame.T_world_camera[:3, 3]
+    return [_row(lifter.cloud, tuple(one)) for one in world.tolist()]
+
+
+def _choose(lifter: Lifter, frames: Sequence[Frame], places: NDArray[np.float64], count: int) -> list[View]:
+    """The best view of places (K, 3) in each of ``count`` stretches of the frames that see one."""
+    near = [frame for frame in frames if np.isfinite(_pixels(frame, places)).any()]
+    seen = []
+    for frame, depth in read_ahead(near):
+        if isinstance(depth, Pc3dError):
+            lifter.skipped[frame.name] = "unreadable depth"
+            continue
+        pixels = np.where(lifter.sees(frame, places, depth)[:, None], _pixels(frame, places), np.nan)
+        shown = np.isfinite(pixels).all(axis=1)
+        if shown.any():
+            seen.append(View(frame, pixels[shown], worth=_worth(frame, places[shown], pixels[shown])))
+    stretches = np.array_split(np.arange(len(seen)), min(count, len(seen))) if seen else []
+    return [max((seen[i] for i in stretch), key=lambda view: view.worth) for stretch in stretches]
+
+
+def _pixels(frame: Frame, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pixel (K, 2) of places (K, 3) on the colour image, NaN outside."""
+    pose, camera = frame.T_world_camera, frame.camera
+    pixels = camera.project((places - pose[:3, 3]) @ pose[:3, :3])
+    inside = _inside(camera, pixels)
+    return np.where(inside[:, None], pixels, np.nan)
+
+
+def _inside(camera: Camera, pixels: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which pixels (K, 2) an image has."""
+    return np.all((pixels >= -0.5) & (pixels < [camera.width - 0.5, camera.height - 0.5]), axis=1)
+
+
+def _worth(frame: Frame, places: NDArray[np.float64], pixels: NDArray[np.float64]) -> float:
+    """How well a frame shows places (K, 3): many of them, near the middle, from near."""
+    half = np.array([frame.camera.width, frame.camera.height]) / 2
+    aside = np.abs((pixels + 0.5) / half - 1).max(axis=1)       # 0 in the middle, 1 at the border
+    away = np.linalg.norm(places - frame.T_world_camera[:3, 3], axis=1)
+    return float(((1.2 - aside) / away).sum())
+
+
+def _vote(lifter: Lifter, rows: list[int]) -> Instances:
+    """All masks are one group: of what most of them hold, the part that was meant."""
+    votes, config = lifter.votes(), replace(lifter.config, min_masks=1)
+    groups = Groups(np.zeros(votes.num_masks, np.int64), csr_matrix(np.ones((1, votes.num_frames), bool)), np.ones(1))
+    extent = detected(groups, membership(groups, votes), votes, config)
+    inside, seen = (float(one[:, extent.indices].sum()) for one in (votes.counts, votes.visible))
+    found = finish(replace(groups, extent=extent, agreement=np.array([inside / max(seen, 1)])), votes, lifter.scan, config)
+    if not len(found):
+        raise DataError(explain("the masks of the object hold no part of the scan in common",
+                                got=f"{votes.num_frames} views, {votes.num_masks} masks", do="Click nearer to its middle."))
+    best = int(found.point_masks[:, rows].sum(axis=1).argmax())
+    return found[np.array([best])]

@@ -1,0 +1,177 @@
+"""One object in 3D: every view is asked where the object is seen, never at what hides it, and only the object comes out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from pc3d.errors import ConfigError, DataError, FileError
+from pc3d.lift import FrameMasks, Pixels, Prompt, lift_prompt
+from pc3d.lift.segmenters import GivenMasks, make_segmenter
+from tests.lift.conftest import BOXES
+
+
+class Truth:
+    """Answers with the box that a pixel, or most of a rectangle, shows; remembers what it was asked."""
+
+    def __init__(self, scene) -> None:
+        self.seen = {frame.name: seen for frame, seen in zip(scene.frames, scene.seen)}
+        self.asked: list[tuple[str, list[int]]] = []
+
+    def prompt(self, frame, points=None, labels=None, box=None) -> FrameMasks:
+        seen = self.seen[frame.name]
+        if points is None:
+            u0, v0, u1, v1 = np.rint(box).astype(int)
+            shown = seen[v0:v1 + 1, u0:u1 + 1].ravel()
+        else:
+            u, v = np.rint(points).astype(int).T
+            shown = seen[v, u]
+        number = np.bincount(shown[shown >= 0]).argmax() if (shown >= 0).any() else -2
+        self.asked.append((frame.name, shown.tolist()))
+        return FrameMasks.from_masks((seen == number)[None], np.array([0.9]))
+
+
+def top_of(scene, box: int) -> int:
+    """Row of the point nearest to the middle of a box's upper side."""
+    low, high = BOXES[box]
+    return int(np.linalg.norm(scene.cloud.xyz - [*(low + high)[:2] / 2, high[2]], axis=1).argmin())
+
+
+def iou(instance, scene, box: int) -> float:
+    (mask,), truth = instance.point_masks, scene.cloud.instances == box
+    return (mask & truth).sum() / (mask | truth).sum()
+
+
+@pytest.mark.parametrize("box", range(len(BOXES)))
+def test_a_click_on_the_scan_gives_the_object_there(scene, box):
+    segmenter = Truth(scene)
+    row = top_of(scene, box)
+    found, lifter = lift_prompt(scene.cloud, scene.frames, segmenter, Prompt(clicks=(row,)))
+    assert len(found) == 1
+    assert found.point_masks[0, row]
+    assert iou(found, scene, box) > 0.7
+    assert 3 <= len(segmenter.asked) <= 8
+    assert len(segmenter.asked) == found.evidence["num_frames"][0] == lifter.votes().num_frames
+    assert {number for _, shown in segmenter.asked for number in shown} == {box}       # nowhere at what stands before it
+    assert found.evidence["mask_score"][0] == pytest.approx(0.9)
+    assert found.scores[0] > 0.35
+
+
+def test_a_click_is_a_row_or_a_place_in_the_coordinates_of_the_file(scene):
+    row, origin = top_of(scene, 1), np.array([4.5e5, 5.4e6, 300.0])
+    cloud = scene.cloud.replace(origin=origin)
+    shift = np.eye(4)
+    shift[:3, 3] = origin
+    frames = [frame.moved(shift) for frame in scene.frames]
+    place = tuple(cloud.world_xyz[row] + [0.0, 0.0, 0.03])
+    by_row, by_place, at_home = (lift_prompt(*given, Truth(scene), Prompt(clicks=(click,)))[0] for given, click in (
+        ((cloud, frames), row), ((cloud, frames), place), ((scene.cloud, scene.frames), row)))
+    assert np.array_equal(by_row.bits, by_place.bits)
+    assert np.array_equal(by_row.bits, at_home.bits)
+
+
+def test_views_are_spread_over_the_sequence_and_show_the_click_best(scene):
+    def asked(views) -> list[str]:
+        segmenter = Truth(scene)
+        lift_prompt(scene.cloud, scene.frames, segmenter, Prompt(clicks=(row,)), views=views)
+        return [name for name, _ in segmenter.asked]
+
+    row = top_of(scene, 0)
+    everywhere = asked(24)
+    assert everywhere == sorted(everywhere)
+    for name, stretch in zip(asked(3), np.array_split(everywhere, 3), strict=True):
+        assert name in stretch
+    (best,) = asked(1)
+    at, near = scene.cloud.xyz[row], []
+    for frame in scene.frames:
+        if frame.name in everywhere:
+            there = at - frame.T_world_camera[:3, 3]
+            ((u, v),) = frame.camera.project(there[None] @ frame.T_world_camera[:3, :3])
+            near.append((frame.name, max(abs(u - 39.5) / 40, abs(v - 29.5) / 30), np.linalg.norm(there)))
+    chosen = next(one for one in near if one[0] == best)
+    assert not any(aside < chosen[1] and away < chosen[2] for _, aside, away in near)     # none is nearer and more central
+
+
+@pytest.mark.parametrize("with_depth", [True, False])
+def test_points_and_boxes_on_a_frame_give_the_object_they_show(scene, with_depth):
+    frames = scene.frames if with_depth else [replace(frame, read_depth=None) for frame in scene.frames]
+    frame, seen = frames[5], scene.seen[5]
+    box = int(np.bincount(seen[seen >= 0]).argmax())
+    v, u = np.nonzero(seen == box)
+    middle = np.argmin(np.hypot(v - v.mean(), u - u.mean()))
+    by_point = Prompt(points=(Pixels(frame.name, (float(u[middle]), float(v[middle]))),))
+    by_box = Prompt(box=Pixels(frame.name, (float(u.min()), float(v.min()), float(u.max()), float(v.max()))))
+    for prompt in (by_point, by_box):
+        segmenter = Truth(scene)
+        found, _ = lift_prompt(scene.cloud, frames, segmenter, prompt)
+        assert segmenter.asked[0][0] == frame.name
+        assert 5 <= len(segmenter.asked) <= 9                               # the frame itself, and others
+        assert iou(found, scene, box) > 0.7
+
+
+def test_several_clicks_are_asked_together(scene):
+    segmenter = Truth(scene)
+    low, high = BOXES[0]
+    corners = [(low[0] + 0.1, low[1] + 0.1, high[2]), (high[0] - 0.1, high[1] - 0.1, high[2])]
+    lift_prompt(scene.cloud, scene.frames, segmenter, Prompt(clicks=tuple(corners)))
+    assert max(len(shown) for _, shown in segmenter.asked) == 2
+
+
+def test_frames_that_cannot_be_read_are_left_out(scene):
+    def torn():
+        raise FileError("torn")
+
+    row = top_of(scene, 2)
+    segmenter = Truth(scene)
+    lift_prompt(scene.cloud, scene.frames, segmenter, Prompt(clicks=(row,)), views=4)
+    bad = segmenter.asked[0][0]
+    frames = [replace(frame, read_depth=torn) if frame.name == bad else frame for frame in scene.frames]
+    again = Truth(scene)
+    _, lifter = lift_prompt(scene.cloud, frames, again, Prompt(clicks=(row,)), views=4)
+    assert lifter.skipped == {bad: "unreadable depth"}
+    assert bad not in {name for name, _ in again.asked}
+
+
+def test_a_model_of_the_sam_family_is_asked(scene, checkpoints):
+    segmenter = make_segmenter(f"sam2:{checkpoints / 'sam2'}")
+    asked, prompt = [], segmenter.prompt
+
+    def whole(frame, points=None, labels=None, box=None):
+        asked.append(prompt(frame, points, labels, box))
+        return FrameMasks.from_masks(np.ones((1, 8, 8), bool), asked[-1].scores)       # random masks agree on nothing
+
+    segmenter.prompt = whole
+    found, _ = lift_prompt(scene.cloud, scene.frames, segmenter, Prompt(clicks=(top_of(scene, 0),)), views=2)
+    assert len(found) == 1
+    assert [one.ids.shape for one in asked] == [(1, 16, 16)] * 2
+    assert found.evidence["mask_score"][0] == pytest.approx(np.mean([one.scores[0] for one in asked]), abs=1e-5)
+
+
+def test_prompts_that_mean_nothing_are_said(scene):
+    def ask(prompt, segmenter=None, frames=None):
+        return lift_prompt(scene.cloud, frames or scene.frames, segmenter or Truth(scene), prompt)
+
+    with pytest.raises(DataError, match=r"off the scan; got 1\.00 m to its nearest point; expected up to 0\.1 m"):
+        ask(Prompt(clicks=((5.0, 1.0, 1.0),)))
+    with pytest.raises(DataError, match=r"no such point in the scan; got 999999; expected 0 to"):
+        ask(Prompt(clicks=(999999,)))
+    with pytest.raises(DataError, match="a place in space"):
+        ask(Prompt(clicks=((1.0, np.nan, 1.0),)))
+    with pytest.raises(DataError, match="no such frame; got 77; expected one of 0000, 0001"):
+        ask(Prompt(points=(Pixels("77", (1.0, 1.0)),)))
+    with pytest.raises(DataError, match=r"outside the image; got \(80\.0, 5\.0\); expected 80 x 60"):
+        ask(Prompt(points=(Pixels("0003", (80.0, 5.0)),)))
+    with pytest.raises(ConfigError, match="nothing says which object"):
+        ask(Prompt())
+    with pytest.raises(ConfigError, match=r"cannot be asked for one object; got GivenMasks"):
+        ask(Prompt(clicks=(0,)), GivenMasks({}))
+    blind = scene.look("up", (2.0, 1.7, 1.0), (2.0, 1.71, 2.4))
+    with pytest.raises(DataError, match=r"no frame sees what was clicked on; got 1 frames"):
+        ask(Prompt(clicks=(top_of(scene, 0),)), frames=[blind])
+    dark = replace(scene.frames[0], read_depth=lambda: np.zeros((60, 80), np.float32))
+    with pytest.raises(DataError, match=r"no depth at the pixel; got \[40\.0, 30\.0\]"):
+        ask(Prompt(points=(Pixels(dark.name, (40.0, 30.0)),)), frames=[dark])
+    with pytest.raises(DataError, match="hold no part of the scan in common"):
+        ask(Prompt(clicks=(int(np.flatnonzero(scene.cloud.instances < 0)[0]),)))      # the truth has no mask for the room
