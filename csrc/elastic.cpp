@@ -1,21 +1,27 @@
 #include "elastic.h"
 
 #include <algorithm>
-#include <array>
 #include <vector>
+
+#define PC3D_SIMD elastic_plain
+#define PC3D_TARGET
+#define PC3D_WIDE 0
+#include "elastic_kernel.h"
+#undef PC3D_SIMD
+#undef PC3D_TARGET
+#undef PC3D_WIDE
+#if defined(__x86_64__)
+#define PC3D_SIMD elastic_avx2
+#define PC3D_TARGET __attribute__((target("avx2")))
+#define PC3D_WIDE 1
+#include "elastic_kernel.h"
+#undef PC3D_SIMD
+#undef PC3D_TARGET
+#undef PC3D_WIDE
+#endif
 
 namespace pc3d {
 namespace {
-
-// The three shifts of a grid node side by side, so that one load fetches a corner; the fourth lane is unused.
-typedef float Shift __attribute__((vector_size(16)));
-
-struct Grid {
-  std::array<int64_t, 3> size;
-  std::vector<Shift> nodes;
-
-  int64_t stride(int axis) const { return axis == 0 ? size[1] * size[2] : axis == 1 ? size[2] : 1; }
-};
 
 Grid interleaved(const Tensor& noise) {
   Grid grid{{noise.size(1), noise.size(2), noise.size(3)}, {}};
@@ -39,26 +45,11 @@ void blur(Grid& grid, int axis, std::vector<Shift>& out) {
   grid.nodes.swap(out);
 }
 
-// The cell of one coordinate and the place in it; false outside the grid and for NaN.
-bool locate(float coordinate, int64_t length, int64_t& cell, float& place) {
-  if (!(coordinate >= 0.0f && coordinate <= static_cast<float>(length - 1))) return false;
-  cell = std::min(static_cast<int64_t>(coordinate), length - 2);
-  place = coordinate - static_cast<float>(cell);
-  return true;
-}
-
-Shift mix(Shift a, Shift b, float t) { return a + t * (b - a); }
-
-Shift read(const Grid& grid, const float* at) {
-  int64_t x, y, z;
-  float tx, ty, tz;
-  if (!locate(at[0], grid.size[0], x, tx) || !locate(at[1], grid.size[1], y, ty) || !locate(at[2], grid.size[2], z, tz))
-    return Shift{};
-  const int64_t right = grid.stride(0), ahead = grid.stride(1);
-  const Shift* node = grid.nodes.data() + x * right + y * ahead + z;
-  const Shift near_low = mix(node[0], node[right], tx), near_high = mix(node[1], node[right + 1], tx);
-  const Shift far_low = mix(node[ahead], node[ahead + right], tx), far_high = mix(node[ahead + 1], node[ahead + right + 1], tx);
-  return mix(mix(near_low, far_low, ty), mix(near_high, far_high, ty), tz);
+decltype(&elastic_plain::move) best_kernel() {
+#if defined(__x86_64__)
+  if (best_isa() >= Isa::avx2) return elastic_avx2::move;
+#endif
+  return elastic_plain::move;
 }
 
 }  // namespace
@@ -75,19 +66,20 @@ Tensor elastic(const Tensor& positions_in, const Tensor& noise_in, double granul
   for (int pass = 0; pass < 2; ++pass)
     for (int axis = 0; axis < 3; ++axis) blur(grid, axis, spare);
 
+  Frame frame{};
+  frame.scale = static_cast<float>(1.0 / (2.0 * granularity));
+  frame.strength = static_cast<float>(magnitude);
+  for (int axis = 0; axis < 3; ++axis) {
+    frame.top[axis] = static_cast<float>(grid.size[axis] - 1);
+    frame.half[axis] = frame.top[axis] * 0.5f;
+    frame.last[axis] = static_cast<int32_t>(grid.size[axis]) - 2;
+  }
   Tensor moved = empty(positions, {positions.size(0), 3}, ScalarType::Float);
-  const float *from = data<float>(positions), scale = static_cast<float>(1.0 / (2.0 * granularity));
-  const float strength = static_cast<float>(magnitude);
-  float half[3];
-  for (int axis = 0; axis < 3; ++axis) half[axis] = static_cast<float>(grid.size[axis] - 1) * 0.5f;
+  const float* from = data<float>(positions);
   float* to = mutable_data<float>(moved);
+  const auto move = best_kernel();
   torch::stable::parallel_for(0, positions.size(0), 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t point = begin; point < end; ++point) {
-      const float* p = from + 3 * point;
-      const float at[3] = {p[0] * scale + half[0], p[1] * scale + half[1], p[2] * scale + half[2]};
-      const Shift shift = read(grid, at);
-      for (int axis = 0; axis < 3; ++axis) to[3 * point + axis] = p[axis] + strength * shift[axis];
-    }
+    move(grid, frame, from + 3 * begin, to + 3 * begin, end - begin);
   });
   return moved;
 }

@@ -1,24 +1,50 @@
 #include "voxel_ids.h"
 
 #include <algorithm>
+#include <cstring>
 #include <limits>
 #include <utility>
 #include <vector>
 
+#define PC3D_SIMD voxels_plain
+#define PC3D_TARGET
+#include "voxel_bitmap.h"
+#undef PC3D_SIMD
+#undef PC3D_TARGET
+#if defined(__x86_64__)
+#define PC3D_SIMD voxels_avx2
+#define PC3D_TARGET __attribute__((target("avx2,popcnt,bmi")))
+#include "voxel_bitmap.h"
+#undef PC3D_SIMD
+#undef PC3D_TARGET
+#endif
+
 namespace pc3d {
 namespace {
 
+constexpr int64_t kWords = 4;  // 64 cells each: of a bitmap, for every point
 constexpr int kDigit = 9, kBuckets = 1 << kDigit;  // of the radix sort: so few places to write to at once stay in the first cache
 
 // How many bits each coordinate takes in a key (x, y, z), x highest: no more than the scan needs, for fewer digits to sort.
 struct Layout {
   Layout(const float* positions, int64_t count) {
+    typedef float Four __attribute__((vector_size(16)));
+    Four most[3] = {};  // of x y z x, y z x y, z x y z
+    int64_t i = 0;
+    for (; i + 4 <= count; i += 4)
+      for (int part = 0; part < 3; ++part) {
+        Four read;
+        std::memcpy(&read, positions + 3 * i + 4 * part, sizeof(read));
+        most[part] = read > most[part] ? read : most[part];
+      }
     float top[3] = {0, 0, 0};
-    for (int64_t i = 0; i < count; ++i)
+    for (int lane = 0; lane < 12; ++lane) top[lane % 3] = std::max(top[lane % 3], most[lane / 4][lane % 4]);
+    for (; i < count; ++i)
       for (int axis = 0; axis < 3; ++axis) top[axis] = std::max(top[axis], positions[3 * i + axis]);
     for (int axis = 0; axis < 3; ++axis) {
       check(top[axis] < 65536.0f, "voxel_ids: positions must be below 2^16");
-      for (uint32_t rest = static_cast<uint32_t>(top[axis]); rest; rest >>= 1) ++bits[axis];
+      size[axis] = static_cast<int64_t>(top[axis]) + 1;
+      for (int64_t rest = size[axis] - 1; rest; rest >>= 1) ++bits[axis];
     }
   }
 
@@ -34,7 +60,26 @@ struct Layout {
   }
 
   int bits[3] = {0, 0, 0};
+  int64_t size[3];  // of the grid, in cells
 };
+
+template <class Bitmap>
+std::tuple<Tensor, Tensor> number_cells(const Layout& layout, const Tensor& positions) {
+  const int64_t count = positions.size(0);
+  const float* position = data<float>(positions);
+  Bitmap bitmap(layout.size[0], layout.size[1], layout.size[2]);
+  Tensor coords = empty(positions, {bitmap.mark(position, count), 3}, ScalarType::Int);
+  Tensor voxel_of = empty(positions, {count}, ScalarType::Long);
+  bitmap.number(position, count, mutable_data<int64_t>(voxel_of), mutable_data<int32_t>(coords));
+  return {coords, voxel_of};
+}
+
+std::tuple<Tensor, Tensor> number_cells(const Layout& layout, const Tensor& positions) {
+#if defined(__x86_64__)
+  if (best_isa() >= Isa::avx2) return number_cells<voxels_avx2::Bitmap>(layout, positions);
+#endif
+  return number_cells<voxels_plain::Bitmap>(layout, positions);
+}
 
 template <class Key>
 struct Cell {
@@ -87,6 +132,8 @@ std::tuple<Tensor, Tensor> voxel_ids(const Tensor& positions_in) {
         "voxel_ids: positions must be float32 (N, 3)");
   check(positions.size(0) < std::numeric_limits<uint32_t>::max(), "voxel_ids: more than 2^32 points");
   const Layout layout(data<float>(positions), positions.size(0));
+  if (layout.size[0] * layout.size[1] * ((layout.size[2] + 63) / 64) <= kWords * positions.size(0))
+    return number_cells(layout, positions);
   return layout.total() <= 32 ? number_voxels<uint32_t>(layout, positions) : number_voxels<uint64_t>(layout, positions);
 }
 

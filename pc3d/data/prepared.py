@@ -5,15 +5,20 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import mmap
 import os
 import shutil
+from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, FileError, FormatError, explain
+from pc3d.ops import unit_normals
 from pc3d.structures import PointCloud
 
 RECORD = "scene.json"
@@ -116,7 +121,7 @@ def read_json(path: Path) -> Any:
 
 
 def read_scene(folder: Path) -> PointCloud:
-    """Read a prepared scene; columns are memory-mapped, so only what is used leaves the disk.
+    """Read a prepared scene; columns are memory-mapped, so only what is used leaves the disk, and what is changed stays here.
 
     Raises FileError or FormatError naming the column file that is missing or does not fit the record.
     """
@@ -125,9 +130,7 @@ def read_scene(folder: Path) -> PointCloud:
     for name in record["columns"]:
         columns[name] = _load(folder / f"{name}.npy", name, record["points"])
     if "normals" in columns:
-        normals = columns["normals"].astype(np.float32)
-        length = np.sqrt(np.einsum("ni,ni->n", normals, normals))[:, None]  # np.linalg.norm takes twice as long
-        columns["normals"] = normals / np.where(length > 0, length, np.float32(1))
+        columns["normals"] = unit_normals(torch.from_numpy(columns["normals"])).numpy()
     attributes = {name: columns.pop(name) for name in ATTRIBUTES if name in columns}
     return PointCloud(origin=np.array(record["origin"]), metadata={"file": str(folder)}, attributes=attributes, **columns)
 
@@ -137,8 +140,13 @@ def _load(path: Path, name: str, points: int) -> NDArray[Any]:
         raise FormatError(explain("unknown column", where=path, expected=f"one of {', '.join(COLUMNS)}"))
     dtype, width = COLUMNS[name]
     shape = (points, width) if width else (points,)
+    head = _head(np.dtype(dtype).str, shape)
     try:
-        values = np.load(path, mmap_mode="r", allow_pickle=False)
+        with path.open("rb") as file:
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
+        if content[:len(head)] == head and len(content) == len(head) + points * max(width, 1) * np.dtype(dtype).itemsize:
+            return np.frombuffer(content, dtype, offset=len(head)).reshape(shape)
+        values = np.load(path, mmap_mode="c", allow_pickle=False)  # another version of the header, or a wrong file
     except (OSError, ValueError) as error:
         raise FormatError(explain("the column cannot be read", where=path, got=str(error),
                                   do="Prepare the scene again.")) from error
@@ -146,6 +154,14 @@ def _load(path: Path, name: str, points: int) -> NDArray[Any]:
         raise FormatError(explain("the column does not fit its record", where=path, got=f"{values.dtype} {values.shape}",
                                   expected=f"{np.dtype(dtype).name} {shape}", do="Prepare the scene again."))
     return values
+
+
+@lru_cache(maxsize=1024)
+def _head(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """How numpy begins a file of this type and shape: to compare with takes a tenth of the time of reading it."""
+    head = BytesIO()
+    np.lib.format.write_array_header_1_0(head, {"descr": dtype, "fortran_order": False, "shape": shape})
+    return head.getvalue()
 
 
 def is_current(folder: Path, source: str) -> bool:

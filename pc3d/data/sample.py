@@ -11,11 +11,11 @@ from numpy.typing import NDArray
 from pc3d.config import AugmentConfig, ModelConfig
 from pc3d.data.targets import make_targets
 from pc3d.errors import DataError, explain
+from pc3d.ops import column_stats, map_points
 from pc3d.structures import PointCloud, Targets
 from pc3d.structures.ids import dense_ids
 from pc3d.transforms import (
-    column_mean,
-    column_range,
+    as_tensor,
     elastic_distortion,
     point_features,
     random_crop,
@@ -40,8 +40,9 @@ def center(cloud: PointCloud) -> PointCloud:
     """Move the mean of the points to zero; ``origin`` keeps world coordinates as they were."""
     if len(cloud) == 0:
         return cloud
-    mean = column_mean(cloud.xyz).astype(np.float32)
-    return cloud.replace(xyz=cloud.xyz - mean, origin=cloud.origin + mean)
+    points = as_tensor(cloud.xyz)
+    mean = column_stats(points)[2].float()
+    return cloud.replace(xyz=map_points(points, -mean).numpy(), origin=cloud.origin + mean.numpy())
 
 
 def make_sample(cloud: PointCloud, model: ModelConfig, *, augment: AugmentConfig | None = None, max_points: int | None = None,
@@ -88,7 +89,10 @@ def _in_voxels(cloud: PointCloud, model: ModelConfig) -> NDArray[np.float32]:
 
 def _from_zero(positions: NDArray[np.float32]) -> NDArray[np.float32]:
     """Positions (N, 3) with the least of each axis at 0."""
-    return positions - column_range(positions)[0] if len(positions) else positions
+    if not len(positions):
+        return positions
+    points = as_tensor(positions)
+    return map_points(points, -column_stats(points)[0].float()).numpy()
 
 
 def _finish(cloud: PointCloud, model: ModelConfig, positions: NDArray[np.float32], color_shift: Sequence[float] = (0, 0, 0), *,

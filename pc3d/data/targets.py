@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
-from pc3d.ops import instance_sums
+from pc3d.ops import instance_rows, instance_sums
 from pc3d.structures import PointCloud, Targets
-from pc3d.structures.ids import dense_ids
 
 UNLABELLED = -100  # the id the paper's code gives points without an instance, before it averages ids
 
@@ -21,26 +21,21 @@ def make_targets(cloud: PointCloud, relation_labels: str = "majority") -> Target
     assert cloud.superpoints is not None
     num_superpoints = int(cloud.superpoints.max(initial=-1)) + 1
     labels, instance = _known_instances(cloud)
-    points = [torch.from_numpy(column) for column in (instance, cloud.superpoints, cloud.xyz)]
-    histogram, sums = instance_sums(points[0], points[1], points[2], len(labels), num_superpoints)
+    histogram, sums = instance_sums(instance, torch.from_numpy(cloud.superpoints), torch.from_numpy(cloud.xyz), len(labels),
+                                    num_superpoints)
     counts, sizes = histogram[:-1].numpy(), histogram.sum(dim=0).numpy()
     num_points = torch.from_numpy(counts).sum(dim=1, keepdim=True)
     relation = _majority(counts, sizes) if relation_labels == "majority" else _floor_mean(counts, sizes)
-    return Targets(labels=torch.from_numpy(labels), masks=torch.from_numpy(2 * counts > sizes),
+    return Targets(labels=labels, masks=torch.from_numpy(2 * counts > sizes),
                    centers=(sums / num_points).float(),
                    superpoint_instances=torch.from_numpy(relation))
 
 
-def _known_instances(cloud: PointCloud) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _known_instances(cloud: PointCloud) -> tuple[Tensor, Tensor]:
     """Labels of the instances (I,), by the first point of each, and per point the row of its instance (N,), -1 for none."""
     if cloud.instances is None or cloud.labels is None:
-        return np.zeros(0, dtype=np.int64), np.full(len(cloud), -1, dtype=np.int64)
-    known = (cloud.instances >= 0) & (cloud.labels >= 0)
-    ids, row = dense_ids(np.where(known, cloud.instances, -1))
-    unknown = int(len(ids) > 0 and ids[0] < 0)  # -1 comes first, where there is any
-    first = np.empty(len(ids), dtype=np.int64)
-    first[row[::-1]] = np.arange(len(row))[::-1]  # what is written last stays: the first point
-    return cloud.labels[first[unknown:]], row - unknown
+        return torch.zeros(0, dtype=torch.int64), torch.full((len(cloud),), -1)
+    return instance_rows(torch.from_numpy(cloud.labels), torch.from_numpy(cloud.instances))
 
 
 def _majority(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

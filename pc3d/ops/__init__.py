@@ -1,11 +1,14 @@
 """Native ops with their torch references: what each means is in its own file."""
 
 from pc3d.ops.asam_pool import WeightNets, asam_pool
+from pc3d.ops.column_stats import column_stats
 from pc3d.ops.elastic import elastic
 from pc3d.ops.felzenszwalb import felzenszwalb
+from pc3d.ops.instance_rows import instance_rows
 from pc3d.ops.instance_sums import instance_sums
 from pc3d.ops.knn import knn
 from pc3d.ops.lift_vote import lift_vote
+from pc3d.ops.map_points import map_points
 from pc3d.ops.mask_boxes import mask_boxes
 from pc3d.ops.match_instances import Matches, match_instances
 from pc3d.ops.mesh_graph import mesh_graph
@@ -17,10 +20,12 @@ from pc3d.ops.relative import relative_add, relative_read
 from pc3d.ops.relative_attention import AttentionSide, PositionTables, relative_attention
 from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_pool, segment_softmax
 from pc3d.ops.shared_counts import shared_counts
+from pc3d.ops.unit_normals import unit_normals
 from pc3d.ops.voxel_ids import voxel_ids
 
-__all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "WeightNets", "asam_pool", "elastic", "estimate_normals",
-           "felzenszwalb", "group_segments", "instance_sums", "knn", "lift_vote", "mask_boxes", "match_instances",
-           "mesh_graph", "orient_normals", "point_features", "relation_bias", "relative_add", "relative_attention",
-           "relative_read", "segment_expand", "segment_pool", "segment_softmax", "shared_counts", "vertex_normals",
+__all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "WeightNets", "asam_pool", "column_stats",
+           "elastic", "estimate_normals", "felzenszwalb", "group_segments", "instance_rows", "instance_sums",
+           "knn", "lift_vote", "map_points", "mask_boxes", "match_instances", "mesh_graph", "orient_normals",
+           "point_features", "relation_bias", "relative_add", "relative_attention", "relative_read",
+           "segment_expand", "segment_pool", "segment_softmax", "shared_counts", "unit_normals", "vertex_normals",
            "voxel_ids"]

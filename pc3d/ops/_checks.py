@@ -16,19 +16,20 @@ def check_rows(op: str, name: str, value: Tensor, width: int, dtype: torch.dtype
                                 expected=expected))
 
 
-def check_ids(op: str, name: str, ids: Tensor, count: int) -> None:
-    """Raise unless every id is in [0, count): one pass over the ids, so that kernels need no checks.
+def check_ids(op: str, name: str, ids: Tensor, count: int, low: int = 0) -> None:
+    """Raise unless every id is in [low, count): one pass over the ids, so that kernels need no checks.
 
     A compiled graph cannot branch on values: there the assertion is part of the graph and raises RuntimeError.
     """
     if torch.compiler.is_compiling():
-        torch._assert_async(((ids >= 0) & (ids < count)).all(), f"{op}: {name} out of range; expected ids in [0, {count})")
+        torch._assert_async(((ids >= low) & (ids < count)).all(),
+                            f"{op}: {name} out of range; expected ids in [{low}, {count})")
         return
     if ids.numel():
-        low, high = (int(v) for v in ids.aminmax())
-        if low < 0 or high >= count:
-            raise DataError(explain(f"{name} out of range", where=op, got=low if low < 0 else high,
-                                    expected=f"ids in [0, {count})"))
+        least, most = (int(v) for v in ids.aminmax())
+        if least < low or most >= count:
+            raise DataError(explain(f"{name} out of range", where=op, got=least if least < low else most,
+                                    expected=f"ids in [{low}, {count})"))
 
 
 def check_finite(op: str, name: str, value: Tensor) -> None:

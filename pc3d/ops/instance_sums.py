@@ -22,7 +22,7 @@ def instance_sums(instance: Tensor, superpoint: Tensor, xyz: Tensor, num_instanc
         if ids.dtype != torch.int64 or ids.shape != xyz.shape[:1]:
             raise DataError(explain(f"{name} has the wrong type or shape", where="instance_sums",
                                     got=f"{ids.dtype} {tuple(ids.shape)}", expected=f"torch.int64 ({len(xyz)},)"))
-    check_ids("instance_sums", "instance + 1", instance + 1, num_instances + 1)
+    check_ids("instance_sums", "instance", instance, num_instances, low=-1)
     check_ids("instance_sums", "superpoint", superpoint, num_superpoints)
     counts, sums = _op(instance.contiguous(), superpoint.contiguous(), xyz.contiguous(), num_instances, num_superpoints)
     return counts, sums

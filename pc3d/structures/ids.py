@@ -15,7 +15,9 @@ def dense_ids(ids: NDArray[np.integer]) -> tuple[NDArray[np.int64], NDArray[np.i
     if high - low > 8 * len(ids):
         known, place = np.unique(ids, return_inverse=True)
         return known.astype(np.int64), place.reshape(-1)  # numpy 2.0 alone shapes an inverse like its input
-    offset = np.subtract(ids, low, dtype=np.int64)
+    offset = ids.astype(np.int64, copy=False) if low == 0 else np.subtract(ids, low, dtype=np.int64)
     there = np.zeros(high - low + 1, dtype=bool)
     there[offset] = True
+    if there.all():
+        return np.arange(low, high + 1), offset
     return np.flatnonzero(there) + low, (np.cumsum(there) - 1)[offset]

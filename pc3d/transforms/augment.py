@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pc3d.ops import elastic
+from pc3d.ops import column_stats, elastic, map_points
 from pc3d.structures import PointCloud
-from pc3d.transforms.columns import column_range
+from pc3d.transforms.tensors import as_tensor
 
 
 def random_linear(cloud: PointCloud, rng: np.random.Generator, *, jitter: float = 0.1, flip: bool = True, rotate: bool = True,
@@ -28,8 +28,12 @@ def random_linear(cloud: PointCloud, rng: np.random.Generator, *, jitter: float 
         c, s = np.cos(angle), np.sin(angle)
         matrix = matrix @ np.array([[c, s, 0], [-s, c, 0], [0, 0, 1]])
     size = scale[0] if scale[0] == scale[1] else rng.uniform(*scale)
-    normals = None if cloud.normals is None else cloud.normals @ matrix.astype(np.float32)
-    return cloud.replace(xyz=cloud.xyz @ (matrix * size).astype(np.float32), normals=normals)
+    return cloud.replace(xyz=_mapped(cloud.xyz, matrix * size),
+                         normals=None if cloud.normals is None else _mapped(cloud.normals, matrix))
+
+
+def _mapped(points: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray[np.float32]:
+    return map_points(as_tensor(points), torch.zeros(3), torch.from_numpy(matrix.astype(np.float32))).numpy()
 
 
 def elastic_distortion(positions: NDArray[np.float32], granularity: float, magnitude: float,
@@ -41,10 +45,11 @@ def elastic_distortion(positions: NDArray[np.float32], granularity: float, magni
     """
     if len(positions) == 0:
         return positions
-    reach = np.abs(column_range(positions)).max(axis=0).astype(np.float64)
-    shape = (reach // granularity).astype(int) + 3
+    points = as_tensor(positions)
+    low, high, _ = column_stats(points)
+    shape = (torch.maximum(high.abs(), low.abs()).numpy() // granularity).astype(int) + 3
     noise = torch.from_numpy(rng.standard_normal((3, *shape), dtype=np.float32))
-    return elastic(torch.from_numpy(positions), noise, granularity, magnitude).numpy()
+    return elastic(points, noise, granularity, magnitude).numpy()
 
 
 def random_crop(positions: NDArray[np.float32], max_points: int, rng: np.random.Generator, *,

@@ -12,14 +12,14 @@ from pc3d import ops
 from pc3d.errors import DataError, explain
 from pc3d.ops.sparse_map import MAX_EXTENT
 from pc3d.structures import PointCloud
+from pc3d.transforms.tensors import as_tensor
 
 
 def point_features(cloud: PointCloud, *, use_rgb: bool = True, use_normals: bool = True,
                    color_shift: Sequence[float] = (0.0, 0.0, 0.0)) -> NDArray[np.float32]:
     """Network input (N, C): rgb in [-1, 1] plus a shift, xyz in metres, normal; zeros where a column is missing."""
-    rgb, normals = (None if column is None else torch.from_numpy(np.require(column, requirements="W"))
-                    for column in (cloud.rgb, cloud.normals))
-    features = ops.point_features(rgb, torch.from_numpy(cloud.xyz), normals, torch.tensor(color_shift, dtype=torch.float32))
+    rgb, normals = (None if column is None else as_tensor(column) for column in (cloud.rgb, cloud.normals))
+    features = ops.point_features(rgb, as_tensor(cloud.xyz), normals, torch.tensor(color_shift, dtype=torch.float32))
     return features[:, 0 if use_rgb else 3:9 if use_normals else 6].numpy()
 
 
@@ -29,13 +29,15 @@ def voxelize(positions: NDArray[np.float32], *, source: object = None) -> tuple[
     Voxels come in the order of (x, y, z). Raises DataError, naming ``source``, when the scan spans more voxels along an
     axis than sparse convolutions can address.
     """
-    if len(positions) and not (positions.min() >= 0 and positions.max() < MAX_EXTENT):
-        extent = np.ptp(positions, axis=0)
-        raise DataError(explain("the scan is too large for its voxels", where=source,
-                                got=f"{', '.join(f'{e:.3g}' for e in extent)} voxels along x, y, z",
-                                expected=f"less than {MAX_EXTENT}",
-                                do="Check its units (metres) and outliers, or cut it into parts."))
-    coords, point_to_voxel = ops.voxel_ids(torch.from_numpy(positions))
+    points = as_tensor(positions)
+    if len(points):
+        low, high, _ = ops.column_stats(points)
+        if not (bool((low >= 0).all()) and bool((high < MAX_EXTENT).all())):
+            raise DataError(explain("the scan is too large for its voxels", where=source,
+                                    got=f"{', '.join(f'{e:.3g}' for e in (high - low).tolist())} voxels along x, y, z",
+                                    expected=f"less than {MAX_EXTENT}",
+                                    do="Check its units (metres) and outliers, or cut it into parts."))
+    coords, point_to_voxel = ops.voxel_ids(points)
     return coords.numpy(), point_to_voxel.numpy()
 
 

@@ -5,10 +5,23 @@ import pytest
 import torch
 
 from pc3d.errors import DataError
-from pc3d.ops import elastic, instance_sums, point_features, voxel_ids
+from pc3d.ops import (
+    column_stats,
+    elastic,
+    instance_rows,
+    instance_sums,
+    map_points,
+    point_features,
+    unit_normals,
+    voxel_ids,
+)
+from pc3d.ops.column_stats import _reference as stats_reference
 from pc3d.ops.elastic import _reference as elastic_reference
+from pc3d.ops.instance_rows import _reference as rows_reference
 from pc3d.ops.instance_sums import _reference as sums_reference
+from pc3d.ops.map_points import _reference as map_reference
 from pc3d.ops.point_features import _reference as features_reference
+from pc3d.ops.unit_normals import _reference as normals_reference
 from pc3d.ops.voxel_ids import _reference as voxel_reference
 
 
@@ -75,9 +88,11 @@ def test_elastic_refuses_what_does_not_fit(points, noise, granularity):
         elastic(points, noise, granularity, 1.0)
 
 
-@pytest.mark.parametrize("spread", [0.5, 3.0, 700.0, 65_000.0])
-def test_voxel_ids_are_their_reference(spread):
+@pytest.mark.parametrize("spread", [0.5, 3.0, 60.0, 150.0, 700.0, 65_000.0])  # crowded grids are numbered without sorting
+@pytest.mark.parametrize("flat", [False, True])
+def test_voxel_ids_are_their_reference(spread, flat):
     points = make_points(4000, spread) + spread / 2
+    points = points * torch.tensor([1.0, 0.01, 1.0]) if flat else points
     for own, expected in zip(voxel_ids(points), voxel_reference(points)):
         assert torch.equal(own, expected)
         assert own.dtype == expected.dtype
@@ -131,3 +146,64 @@ def test_instance_sums_are_their_reference(count, instances, superpoints):
 def test_instance_sums_refuse_ids_out_of_range(instance, superpoint):
     with pytest.raises(DataError, match="instance_sums"):
         instance_sums(torch.tensor(instance), torch.tensor(superpoint), make_points(2), 2, 3)
+
+
+@pytest.mark.parametrize("count", [1, 3, 4, 5, 63, 1000])
+def test_column_stats_are_their_reference(count):
+    points = make_points(count) - 7
+    low, high, mean = column_stats(points)
+    expected = stats_reference(points)
+    assert torch.equal(low, expected[0])
+    assert torch.equal(high, expected[1])
+    assert torch.allclose(mean, expected[2], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("row", [0, 3, 8])
+def test_column_stats_tell_of_numbers_that_are_none(row):
+    points = make_points(9)
+    points[row, 1] = float("nan")
+    points[1, 2] = float("inf")
+    stats = torch.stack(column_stats(points))
+    assert stats[:, 1].isnan().all()
+    assert torch.equal(stats.nan_to_num(), stats_reference(points).nan_to_num())
+    with pytest.raises(DataError, match="no points"):
+        column_stats(points[:0])
+
+
+@pytest.mark.parametrize("count", [0, 1, 6, 1000])
+def test_map_points_are_their_reference(count):
+    points, shift = make_points(count), torch.tensor([0.5, -2.0, 3.25])
+    matrix = torch.randn(3, 3, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(map_points(points, shift), map_reference(points, shift, matrix[:0]))
+    assert torch.equal(map_points(points, shift, matrix), map_reference(points, shift, matrix))
+    assert torch.allclose(map_points(points, shift, matrix), (points + shift) @ matrix, atol=1e-4)
+    with pytest.raises(DataError, match="matrix has the wrong"):
+        map_points(points, shift, matrix[:2])
+
+
+def test_unit_normals_are_their_reference():
+    every = torch.cartesian_prod(*[torch.tensor([-128, -127, -90, -1, 0, 1, 2, 64, 127]).char()] * 3)
+    normals = unit_normals(every)
+    assert torch.equal(normals, normals_reference(every))
+    assert torch.allclose(normals.norm(dim=1)[every.any(dim=1)], torch.ones(()), atol=1e-6)
+    assert not normals[~every.any(dim=1)].any()
+    with pytest.raises(DataError, match="unit_normals"):
+        unit_normals(every.int())
+
+
+@pytest.mark.parametrize(("count", "ids"), [(0, 3), (1, 1), (500, 6), (500, 10**12), (40, 41)])
+def test_instance_rows_are_their_reference(count, ids):
+    rng = torch.Generator().manual_seed(count)
+    labels = torch.randint(-1, 4, (count,), generator=rng)
+    instances = torch.randint(-1, ids, (count,), generator=rng)
+    instances[::3] = instances[:len(instances[::3])].clone()
+    for own, expected in zip(instance_rows(labels, instances), rows_reference(labels, instances)):
+        assert torch.equal(own, expected)
+
+
+def test_an_instance_has_the_label_of_its_first_point_and_needs_one():
+    labels, rows = instance_rows(torch.tensor([-1, 5, 2, 7, -1, 3]), torch.tensor([9, 9, 4, 9, 4, -1]))
+    assert labels.tolist() == [2, 5]
+    assert rows.tolist() == [-1, 1, 0, 1, -1, -1]
+    with pytest.raises(DataError, match="instances has the wrong"):
+        instance_rows(labels, rows)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pc3d.structures import PointCloud
-from pc3d.transforms import column_mean, column_range, elastic_distortion, random_crop, random_linear
+from pc3d.transforms import elastic_distortion, random_crop, random_linear
 
 
 @pytest.fixture
@@ -71,12 +71,3 @@ def test_crop_keeps_all_of_a_small_scan():
     moved, keep = random_crop(points, 10, np.random.default_rng(0))
     assert keep.all()
     assert np.array_equal(moved, points)
-
-
-@pytest.mark.parametrize("count", [1, 63, 64, 65, 1000])
-def test_column_range_and_mean_are_numpys(count):
-    points = np.random.default_rng(count).standard_normal((count, 3)).astype(np.float32)
-    low, high = column_range(points)
-    assert np.array_equal(low, points.min(axis=0))
-    assert np.array_equal(high, points.max(axis=0))
-    np.testing.assert_allclose(column_mean(points), points.mean(axis=0, dtype=np.float64), rtol=0, atol=1e-12)
