@@ -12,7 +12,7 @@ namespace {
 typedef float Four __attribute__((vector_size(16)));
 typedef double FourDoubles __attribute__((vector_size(32)));
 
-constexpr int64_t kSparse = 8;  // ids that span more than so many times the points are sorted, not counted
+constexpr int64_t kSparse = 8, kCells = 4096;  // of a table: so many for each point, and besides
 
 void check_points(const Tensor& points, ScalarType dtype, const char* message) {
   check(points.dim() == 2 && points.size(1) == 3 && points.scalar_type() == dtype && points.is_contiguous(), message);
@@ -48,24 +48,70 @@ const std::vector<float>& reciprocals() {
   return table;
 }
 
-// Rising ids of the points that have both a label and an id, each once, with the label of its first point.
-struct Known {
-  std::vector<int64_t> ids, labels;
-};
+// The instances that points belong to, numbered by rising (label or 0, id): counted in a table where that is small, else sorted.
+class Instances {
+ public:
+  Instances(const int64_t* label, const int64_t* id, int64_t count, int64_t num_labels, bool by_label)
+      : label_(label), id_(id), count_(count), num_labels_(num_labels), by_label_(by_label) {
+    int64_t most_id = -1, most_label = 0;
+    for (int64_t i = 0; i < count; ++i)
+      if (known(i)) {
+        most_id = std::max(most_id, id[i]);
+        most_label = std::max(most_label, part(i));
+      }
+    const int64_t cells = kSparse * count + kCells;
+    if (most_id < cells / (most_label + 1)) tabulate(most_id + 1, most_label + 1);
+    else sort();
+  }
 
-Known known_ids(const int64_t* label, const int64_t* id, int64_t count) {
-  std::vector<std::pair<int64_t, int64_t>> found;  // id, first point
-  for (int64_t i = 0; i < count; ++i)
-    if (label[i] >= 0 && id[i] >= 0 && (found.empty() || found.back().first != id[i])) found.emplace_back(id[i], i);
-  std::sort(found.begin(), found.end());
-  Known known;
-  for (const auto& [number, point] : found)
-    if (known.ids.empty() || known.ids.back() != number) {
-      known.ids.push_back(number);
-      known.labels.push_back(label[point]);
+  int64_t size() const { return static_cast<int64_t>(first_.size()); }
+  int64_t first_point(int64_t row) const { return first_[row]; }
+
+  // The row of every point's instance, -1 for none, and how many points each has.
+  void number(int64_t* row, int64_t* sizes) const {
+    for (int64_t i = 0; i < count_; ++i) {
+      row[i] = !known(i) ? -1 : table_.empty() ? find(i) : table_[part(i) * width_ + id_[i]];
+      if (row[i] >= 0) ++sizes[row[i]];
     }
-  return known;
-}
+  }
+
+ private:
+  using Key = std::pair<int64_t, int64_t>;
+
+  bool known(int64_t i) const { return id_[i] >= 0 && label_[i] >= 0 && label_[i] < num_labels_; }
+  int64_t part(int64_t i) const { return by_label_ ? label_[i] : 0; }
+  Key key(int64_t i) const { return {part(i), id_[i]}; }
+  int64_t find(int64_t i) const { return std::lower_bound(keys_.begin(), keys_.end(), key(i)) - keys_.begin(); }
+
+  void tabulate(int64_t width, int64_t labels) {
+    width_ = width;
+    table_.assign(width * labels, -1);
+    for (int64_t i = count_ - 1; i >= 0; --i)
+      if (known(i)) table_[part(i) * width_ + id_[i]] = i;  // what is written last stays: the first point
+    for (int64_t& cell : table_)
+      if (cell >= 0) {
+        first_.push_back(cell);
+        cell = size() - 1;
+      }
+  }
+  void sort() {
+    std::vector<std::pair<Key, int64_t>> found;
+    for (int64_t i = 0; i < count_; ++i)
+      if (known(i) && (found.empty() || found.back().first != key(i))) found.emplace_back(key(i), i);
+    std::sort(found.begin(), found.end());
+    for (const auto& [next, point] : found)
+      if (keys_.empty() || keys_.back() != next) {
+        keys_.push_back(next);
+        first_.push_back(point);
+      }
+  }
+
+  const int64_t *label_, *id_, count_, num_labels_;
+  const bool by_label_;
+  int64_t width_ = 0;
+  std::vector<int64_t> table_, first_;
+  std::vector<Key> keys_;
+};
 
 }  // namespace
 
@@ -158,29 +204,18 @@ Tensor unit_normals(const Tensor& bytes) {
   return normals;
 }
 
-std::tuple<Tensor, Tensor> instance_rows(const Tensor& labels, const Tensor& instances) {
+std::tuple<Tensor, Tensor, Tensor> instance_rows(const Tensor& labels, const Tensor& instances, int64_t num_labels, bool by_label) {
   const int64_t count = labels.size(0);
   for (const Tensor* column : {&labels, &instances})
     check(column->dim() == 1 && column->size(0) == count && column->scalar_type() == ScalarType::Long && column->is_contiguous(),
           "instance_rows: labels and instances must be contiguous int64 (N,)");
-  const int64_t *label = data<int64_t>(labels), *id = data<int64_t>(instances);
-  const Known known = known_ids(label, id, count);
-  Tensor found = empty(labels, {static_cast<int64_t>(known.ids.size())}, ScalarType::Long);
+  const int64_t* label = data<int64_t>(labels);
+  const Instances found(label, data<int64_t>(instances), count, num_labels, by_label);
+  Tensor classes = empty(labels, {found.size()}, ScalarType::Long), sizes = zeros(labels, {found.size()}, ScalarType::Long);
   Tensor rows = empty(labels, {count}, ScalarType::Long);
-  std::copy(known.labels.begin(), known.labels.end(), mutable_data<int64_t>(found));
-  int64_t* row = mutable_data<int64_t>(rows);
-  const int64_t span = known.ids.empty() ? 0 : known.ids.back() + 1;
-  std::vector<int64_t> place;
-  if (span <= kSparse * count) {
-    place.assign(span, -1);
-    for (size_t i = 0; i < known.ids.size(); ++i) place[known.ids[i]] = static_cast<int64_t>(i);
-  }
-  for (int64_t i = 0; i < count; ++i) {
-    if (label[i] < 0 || id[i] < 0) row[i] = -1;
-    else if (span <= kSparse * count) row[i] = place[id[i]];
-    else row[i] = std::lower_bound(known.ids.begin(), known.ids.end(), id[i]) - known.ids.begin();
-  }
-  return {found, rows};
+  for (int64_t row = 0; row < found.size(); ++row) mutable_data<int64_t>(classes)[row] = label[found.first_point(row)];
+  found.number(mutable_data<int64_t>(rows), mutable_data<int64_t>(sizes));
+  return {classes, sizes, rows};
 }
 
 }  // namespace pc3d

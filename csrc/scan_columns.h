@@ -17,7 +17,8 @@ Tensor map_points(const Tensor& points, const Tensor& shift, const Tensor& matri
 // bytes (N, 3) int8 -> (N, 3) float32 of length 1; zeros stay zeros.
 Tensor unit_normals(const Tensor& bytes);
 
-// labels and instances (N,) int64 -> label of each instance (I,) by rising id, and row of each point's instance (N,), int64.
-std::tuple<Tensor, Tensor> instance_rows(const Tensor& labels, const Tensor& instances);
+// labels and instances (N,) int64 -> label and points of each instance (I,) by rising id, or (label, id), and row of each point's
+// instance (N,), int64.
+std::tuple<Tensor, Tensor, Tensor> instance_rows(const Tensor& labels, const Tensor& instances, int64_t num_labels, bool by_label);
 
 }  // namespace pc3d

@@ -197,7 +197,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "column_stats": lambda g: (_points(g),),
     "map_points": lambda g: (_points(g), torch.rand(3, generator=g), torch.randn(3, 3, generator=g)),
     "unit_normals": lambda g: ((254 * _points(g) - 127).char(),),
-    "instance_rows": lambda g: tuple(torch.randint(-1, 5, (2, 40), generator=g)),
+    "instance_rows": lambda g: (*torch.randint(-1, 5, (2, 40), generator=g), 4, True),
     "point_features": lambda g: ((255 * _points(g)).byte(), _points(g), _points(g), torch.rand(3, generator=g)),
     "instance_sums": _instances,
     "shared_counts": _shared,

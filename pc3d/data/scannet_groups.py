@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from pc3d.data.prepared import read_json
 from pc3d.errors import DataError, FormatError, explain
+from pc3d.structures.ids import dense_ids
 
 
 class Group(NamedTuple):
@@ -40,23 +40,24 @@ def read_segments(path: Path, num_points: int) -> NDArray[np.int64]:
 
 
 def _quick_segments(path: Path) -> NDArray[np.int64] | None:
-    """The list of an ordinary file, in a fifth of the time that json takes; None for any other."""
+    """The list of an ordinary file, in a tenth of the time that json takes; None for any other."""
     try:
         text = path.read_bytes()
     except OSError:
         return None
-    found = re.fullmatch(rb'(\s*\{[^\[\]{]*(?:\{[^\[\]{}]*\}[^\[\]{]*)*"segIndices"\s*:\s*\[)([\d,\s]+)(\][^\[\]]*\}\s*)', text)
-    if found is None:
-        return None
+    start = text.find(b"[", text.find(b'"segIndices"')) + 1
+    end = text.find(b"]", start)
     try:
-        json.loads(found[1] + found[3])  # the rest of the file is whole
+        rest = json.loads(text[:start] + text[end:])  # the file without the numbers is whole, and has nothing where they are
+        if start == 0 or end < 0 or rest["segIndices"] != []:
+            return None
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            segments = np.fromstring(found[2].decode("ascii"), np.int64, sep=",")
-    except (ValueError, DeprecationWarning):
+            segments = np.fromstring(text[start:end], np.int64, sep=",")
+    except (ValueError, TypeError, KeyError, RecursionError, DeprecationWarning):
         return None
     inside = segments.max(initial=0) < np.iinfo(np.int64).max  # where longer numbers end up
-    return segments if inside and len(segments) == found[2].count(b",") + 1 else None
+    return segments if inside and len(segments) == text.count(b",", start, end) + 1 else None
 
 
 def check_count(path: Path, count: int, expected: int) -> None:
@@ -89,7 +90,7 @@ def group_of_vertices(segments: NDArray[np.int64], groups: Sequence[Group], *,
 
     Where groups overlap the later one wins. Raises DataError when the groups belong to other segments.
     """
-    ids, segment_of_vertex = np.unique(segments, return_inverse=True)
+    ids, segment_of_vertex = dense_ids(segments)
     group_of_segment = np.full(len(ids), -1, dtype=np.int64)
     rows_of_group, notes = rows_of_groups(ids, groups, where=where)
     overlap = 0
@@ -97,7 +98,7 @@ def group_of_vertices(segments: NDArray[np.int64], groups: Sequence[Group], *,
         overlap += int((group_of_segment[rows] >= 0).sum())
         group_of_segment[rows] = index
     notes += [f"{overlap} segments are in two groups; the later one wins"] if overlap else []
-    return group_of_segment[segment_of_vertex.reshape(-1)], notes
+    return group_of_segment[segment_of_vertex], notes
 
 
 def rows_of_groups(ids: NDArray[np.int64], groups: Sequence[Group], *,

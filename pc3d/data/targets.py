@@ -35,7 +35,8 @@ def _known_instances(cloud: PointCloud) -> tuple[Tensor, Tensor]:
     """Labels of the instances (I,), by the first point of each, and per point the row of its instance (N,), -1 for none."""
     if cloud.instances is None or cloud.labels is None:
         return torch.zeros(0, dtype=torch.int64), torch.full((len(cloud),), -1)
-    return instance_rows(torch.from_numpy(cloud.labels), torch.from_numpy(cloud.instances))
+    labels, _, rows = instance_rows(torch.from_numpy(cloud.labels), torch.from_numpy(cloud.instances), 1 << 32)
+    return labels, rows
 
 
 def _majority(counts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:

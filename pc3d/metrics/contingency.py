@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, explain
-from pc3d.ops import shared_counts
+from pc3d.ops import instance_rows, shared_counts
 from pc3d.structures import Instances
 from pc3d.structures.ids import dense_ids
 
@@ -33,13 +33,9 @@ class Truth:
 
 def truth_by_class_and_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:
     """Make one true instance of each (class, id), in that order: ScanNet's reading, where an id with two classes is two."""
-    real = (labels >= 0) & (labels < num_classes) & (ids >= 0)
-    if ids.max(initial=0) >= len(ids):
-        ids = dense_ids(ids)[1]  # class * span + id must not overflow
-    span = int(ids.max(initial=0)) + 1
-    pairs, place = dense_ids(np.where(real, labels * span + ids + 1, 0))
-    void = int(len(pairs) > 0 and pairs[0] == 0)
-    return _truth(place + (1 - void), (pairs[void:] - 1) // span)
+    label, instance = (torch.from_numpy(np.require(column, requirements="W")) for column in (labels, ids))
+    found, sizes, rows = instance_rows(label, instance, num_classes, by_label=True)
+    return Truth((rows + 1).numpy(), found.numpy(), sizes.numpy())
 
 
 def truth_by_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:

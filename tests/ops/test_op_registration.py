@@ -68,7 +68,7 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "column_stats": lambda: (XYZ,),
     "map_points": lambda: (XYZ, torch.ones(3), torch.eye(3)),
     "unit_normals": lambda: ((UNITS * 127).char(),),
-    "instance_rows": lambda: (torch.arange(20) % 3 - 1, torch.arange(20) % 4 - 1),
+    "instance_rows": lambda: (torch.arange(20) % 3 - 1, torch.arange(20) % 4 - 1, 2, True),
     "shared_counts": lambda: (torch.tensor([[5], [0], [63]], dtype=torch.uint8), GROUPS.segment, torch.arange(20) % 3, 6, 3),
     "match_instances": lambda: (IOU, IOU.sum(1), torch.tensor([0, 0, 1]), torch.tensor([0.5, 0.5, 0.1]).double(),
                                 torch.tensor([0, 1]), torch.tensor([True, True]), torch.tensor([0.25, 0.5]).double()),

@@ -191,19 +191,27 @@ def test_unit_normals_are_their_reference():
         unit_normals(every.int())
 
 
-@pytest.mark.parametrize(("count", "ids"), [(0, 3), (1, 1), (500, 6), (500, 10**12), (40, 41)])
-def test_instance_rows_are_their_reference(count, ids):
+@pytest.mark.parametrize(("count", "ids", "labels"), [(0, 3, 4), (1, 1, 1), (500, 6, 4), (500, 10**12, 4), (40, 41, 10**18),
+                                                      (500, 6, 3000), (500, 2**63 - 1, 2**63 - 1)])
+@pytest.mark.parametrize("by_label", [False, True])
+def test_instance_rows_are_their_reference(count, ids, labels, by_label):
     rng = torch.Generator().manual_seed(count)
-    labels = torch.randint(-1, 4, (count,), generator=rng)
-    instances = torch.randint(-1, ids, (count,), generator=rng)
-    instances[::3] = instances[:len(instances[::3])].clone()
-    for own, expected in zip(instance_rows(labels, instances), rows_reference(labels, instances)):
+    label, instance = (torch.randint(-1, most, (count,), generator=rng) for most in (labels, ids))
+    instance[::3] = instance[:len(instance[::3])].clone()
+    arguments = (label, instance, max(labels - 1, 1))
+    for own, expected in zip(instance_rows(*arguments, by_label=by_label), rows_reference(*arguments, by_label)):
         assert torch.equal(own, expected)
 
 
 def test_an_instance_has_the_label_of_its_first_point_and_needs_one():
-    labels, rows = instance_rows(torch.tensor([-1, 5, 2, 7, -1, 3]), torch.tensor([9, 9, 4, 9, 4, -1]))
-    assert labels.tolist() == [2, 5]
+    labels, ids = torch.tensor([-1, 5, 2, 7, -1, 3]), torch.tensor([9, 9, 4, 9, 4, -1])
+    found, sizes, rows = instance_rows(labels, ids, 8)
+    assert found.tolist() == [2, 5]
+    assert sizes.tolist() == [1, 2]
     assert rows.tolist() == [-1, 1, 0, 1, -1, -1]
+    found, sizes, rows = instance_rows(labels, ids, 6, by_label=True)  # and 7 is no label
+    assert found.tolist() == [2, 5]
+    assert rows.tolist() == [-1, 1, 0, -1, -1, -1]
+    assert instance_rows(labels, ids, 8, by_label=True)[2].tolist() == [-1, 1, 0, 2, -1, -1]
     with pytest.raises(DataError, match="instances has the wrong"):
-        instance_rows(labels, rows)
+        instance_rows(labels, ids[:2], 8)
