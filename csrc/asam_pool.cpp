@@ -61,7 +61,8 @@ const asam::Kernels<float>& kernels<float>() {
 }
 
 // Scratch of one call, on the device of `like`. On the CPU it is cut from blocks of huge pages where the system has them: tens
-// of megabytes that live for milliseconds cost more in page faults than in arithmetic.
+// of megabytes that live for milliseconds cost more in page faults than in arithmetic. Blocks come from malloc, for glibc
+// hands out the same memory again at the next call, which it does not for large blocks of aligned_alloc.
 class Scratch {
  public:
   explicit Scratch(const Tensor& like) : like_(like) {}
@@ -81,12 +82,13 @@ class Scratch {
   void* cut(size_t bytes) {
     if (bytes > left_) {
       left_ = (std::max(bytes, 4 * kPage) + kPage - 1) / kPage * kPage;
-      blocks_.push_back(std::aligned_alloc(kPage, left_));
+      blocks_.push_back(std::malloc(left_ + kPage));
       if (blocks_.back() == nullptr) throw std::bad_alloc();
-#if defined(__linux__)
-      madvise(blocks_.back(), left_, MADV_HUGEPAGE);
-#endif
       next_ = static_cast<char*>(blocks_.back());
+      next_ += (kPage - reinterpret_cast<uintptr_t>(next_) % kPage) % kPage;
+#if defined(__linux__)
+      madvise(next_, left_, MADV_HUGEPAGE);
+#endif
     }
     left_ -= bytes;
     return std::exchange(next_, next_ + bytes);

@@ -15,10 +15,12 @@ struct Processor {
   template <class Pass>
   void run(const Shape& shape, int64_t count, const Pass& pass) const {
     const int64_t size = (asam::num_buffers * shape.stride() + asam::num_columns) * tile_rows;
-    run_tasks(count, [&](int64_t i) {
+    // Several at a time: the atomic addition of a task waits for all stores before it.
+    const int64_t grain = std::min<int64_t>(16, count / 64 + 1);
+    run_tasks(blocks_of(count, grain), [&](int64_t block) {
       static thread_local std::vector<T> space;
       if (static_cast<int64_t>(space.size()) < size) space.resize(size);
-      pass(Team(), i, space.data());
+      for (int64_t i = block * grain; i < smaller(block * grain + grain, count); ++i) pass(Team(), i, space.data());
     });
   }
   template <class Pass>

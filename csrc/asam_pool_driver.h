@@ -85,6 +85,16 @@ struct SumTables {
   }
 };
 
+// The mean of d about the mean, channel i: 0, or NaN where a row is.
+struct AboutMean {
+  Shape shape;
+  double* moments;
+
+  PC3D_TARGET void operator()(int64_t i) const {
+    moments[shape.channels * shape.channels + i] = 0 * moments[i * shape.channels + i];
+  }
+};
+
 // A norm folded into its layer: A = s W and t = s (b - mean) + beta, with s = gamma / sqrt(var + eps). In training
 // mean = W f + b and var = W K W^T with K = E[v v^T] - f f^T, f = E[v].
 struct FoldedRow {
@@ -256,13 +266,14 @@ struct Pool {
   Input<T> in;
   Weights weights;
   Output<T> out;
-  T* nets;
+  T *nets, *rows;  // rows: those of x, by entry
   NetTables tables;
 
   Pool(const Backend& backend_in, const Shape& shape_in, const Input<T>& in_in, const Weights& weights_in,
        const Output<T>& out_in)
       : backend(backend_in), shape(shape_in), in(in_in), weights(weights_in), out(out_in), tables(shape_in) {
     nets = zeros<T>(2 * tables.size());
+    rows = scratch<T>(shape.num_entries * shape.stride());
   }
 
   template <class U>
@@ -291,7 +302,7 @@ struct Pool {
     const int64_t cells = max_tiles(shape) * shape.stride();
     T *sum = scratch<T>(cells), *top = scratch<T>(cells);
     int64_t* entry = scratch<int64_t>(cells);
-    backend.over_tiles(shape, in.tiles, CenterPass{shape, in, sum, top, entry});
+    backend.over_tiles(shape, in.tiles, CenterPass{shape, in, rows, sum, top, entry});
     backend.each(shape.num_segments * shape.channels, MergeCenters{shape, in, sum, top, entry, out.centers, out.peak});
   }
 
@@ -301,10 +312,10 @@ struct Pool {
     T* segment_sums = scratch<T>(segment_blocks() * shape.cells());
     const double share = 1.0 / static_cast<double>(shape.num_points);
     double *about_mean = moments_of(0, 0), *about_top = moments_of(1, 0);
-    backend.over_chunks(shape, in.tiles, RowMomentPass{shape, in, out.centers, sums});
+    backend.over_chunks(shape, in.tiles, RowMomentPass{shape, in, rows, out.centers, sums});
     backend.run(shape, segment_blocks(), SegmentMomentPass{shape, in, out.centers, segment_sums});
     backend.each(moments_size(), SumTables{shape, sums, shape.cells(), 0, in.tiles, share, nullptr, about_mean});
-    backend.each(shape.channels, Zero<double>{about_mean + shape.channels * shape.channels});
+    backend.each(shape.channels, AboutMean{shape, about_mean});
     backend.each(moments_size(), SumTables{shape, segment_sums, shape.cells(), segment_blocks(), nullptr, share, about_mean,
                                            about_top});
   }
@@ -312,7 +323,7 @@ struct Pool {
   void hidden_moments() const {
     T* sums = scratch<T>(max_chunks(shape) * 2 * shape.cells());
     double* const to[2] = {moments_of(0, 1), moments_of(1, 1)};
-    backend.over_chunks(shape, in.tiles, HiddenMomentPass{shape, in, out.centers, {net(0), net(1)}, sums});
+    backend.over_chunks(shape, in.tiles, HiddenMomentPass{shape, in, rows, out.centers, {net(0), net(1)}, sums});
     sum_tables(sums, 1.0 / static_cast<double>(shape.num_points), to);
   }
 
@@ -324,7 +335,7 @@ struct Pool {
     fold(1);
     const int64_t tiles = max_tiles(shape);
     T *top = scratch<T>(2 * tiles), *total = scratch<T>(2 * tiles), *sum = scratch<T>(2 * tiles * shape.stride());
-    backend.over_tiles(shape, in.tiles, PoolPass{shape, in, out.centers, {net(0), net(1)}, out.logits, out.gates, top, total, sum});
+    backend.over_tiles(shape, in.tiles, PoolPass{shape, in, rows, out.centers, {net(0), net(1)}, out.logits, out.gates, top, total, sum});
     backend.each(2 * shape.num_segments, MergePool{shape, in, top, total, sum, out.pooled, out.level});
   }
 
@@ -349,16 +360,16 @@ struct Pool {
     T *weight = scratch<T>(2 * shape.num_entries), *slope = scratch<T>(2 * shape.num_entries);
     backend.over_chunks(shape, in.tiles,
                         SecondLayerPass{shape, in, out.centers, {net(0), net(1)}, out.logits, out.level, out.pooled, grad.pooled,
-                                        out.gates, weight, slope, sums});
+                                        out.gates, rows, weight, slope, sums});
     const double* second = unfold(1, sums, grad);
     if (shape.training)
       for (int b = 0; b < 2; ++b) {
         T* own = nets + b * tables.size();
         backend.each(moments_size(), PackGradient{shape, second + b * moments_size(), nullptr, tables.pull(own), tables.push(own)});
       }
-    T *tile_sums = scratch<T>(max_tiles(shape) * 2 * stride), *entries = scratch<T>(shape.num_entries * stride);
+    T* tile_sums = scratch<T>(max_tiles(shape) * 2 * stride);
     backend.over_chunks(shape, in.tiles, FirstLayerPass{shape, in, out.centers, {net(0), net(1)}, grad.pooled, weight, slope, out.gates,
-                                                        sums, tile_sums, entries});
+                                                        sums, tile_sums, rows});
     const double* first = unfold(0, sums, grad);
     T *through = zeros<T>(2 * tables.table() + stride), *to_max = through + tables.table(), *push = to_max + tables.table();
     if (shape.training) {
@@ -367,9 +378,9 @@ struct Pool {
     }
     T* share = zeros<T>(shape.num_segments * stride);
     backend.run(shape, segment_blocks(), SegmentPass{shape, in, out.centers, out.peak, {net(0), net(1)}, tile_sums, through, to_max,
-                                                     push, share, entries});
+                                                     push, share, rows});
     backend.run(shape, blocks_of(shape.num_rows, tile_rows),
-                RowPass{shape, in, grad.by_row, grad.by_row_offsets, entries, share, through, grad.x});
+                RowPass{shape, in, grad.by_row, grad.by_row_offsets, rows, share, through, grad.x});
   }
 };
 

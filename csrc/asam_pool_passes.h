@@ -23,6 +23,8 @@ struct Work {
     rows = static_cast<int>(tile.end - tile.begin);
   }
   PC3D_TARGET T* buffer(int i) const { return space + i * tile_rows * stride; }
+  template <class U>
+  PC3D_TARGET U* of(U* entries) const { return entries + tile.begin * stride; }
   PC3D_TARGET T* column(int i) const { return space + asam::num_buffers * tile_rows * stride + i * tile_rows; }
 };
 
@@ -48,22 +50,19 @@ PC3D_TARGET inline void sum_chunk(const Pass& pass, const Team& team, int64_t ch
 }
 
 // h = relu(t1 + d w1) of branch b with d = center - x; leaves d and h in buffers.
-PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Input<T>& in, const Work& work, const T* centers,
-                               const Net& net, int b, const T* x, T* d, T* h) {
-  prefetch_quarter(team, shape, in, work.tile.end, 2 * b);
+PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Work& work, const T* centers, const Net& net, int b,
+                               const T* x, T* d, T* h) {
   subtract(team, centers + (b * shape.num_segments + work.segment) * shape.channels, shape.channels, work.stride, x, work.rows, d);
   team.sync();
   product(team, d, work.rows, shape.channels, work.stride, net.w1, net.t1, true, h);
-  prefetch_quarter(team, shape, in, work.tile.end, 2 * b + 1);
   team.sync();
 }
 
-// Sum and maximum of the rows of tile i; the maximum's first entry.
+// Sum and maximum of the rows of tile i; the maximum's first entry; the rows themselves, for the passes after.
 struct CenterPass {
-  static constexpr int kAhead = 24;  // entries between asking for a row and reading it
-
   Shape shape;
   Input<T> in;
+  T* rows;            // (E, stride)
   T *sum, *top;       // (tiles, stride)
   int64_t* top_entry;  // (tiles, stride)
 
@@ -76,8 +75,9 @@ struct CenterPass {
     Vector total = Simd::set(0), best = Simd::set(0), entry = Simd::set(0);
     for (int r = 0; r < work.rows; ++r) {
       const int64_t e = work.tile.begin + r;
-      if (v == 0 && e + kAhead < shape.num_entries) prefetch(in.x + in.row[e + kAhead] * shape.channels, shape.channels);
+      if (v == 0) prefetch_row(shape, in, e);
       const Vector value = load_lanes(in.x + in.row[e] * shape.channels, shape.channels, v);
+      Simd::store(rows + e * work.stride + v * kWidth, value);
       total = Simd::multiply_add(Simd::set(static_cast<T>(in.count[e])), value, total);
       const auto better = Simd::beats(value, best);
       entry = r ? Simd::choose(better, Simd::set(static_cast<T>(r)), entry) : entry;
@@ -96,7 +96,7 @@ struct CenterPass {
 struct RowMomentPass {
   Shape shape;
   Input<T> in;
-  const T* centers;
+  const T *rows, *centers;
   T* sums;  // (chunks, cells)
 
   PC3D_TARGET void operator()(const Team& team, int64_t chunk, T* space) const {
@@ -104,12 +104,9 @@ struct RowMomentPass {
   }
 
   PC3D_TARGET void visit(const Team& team, const Work& work, int64_t, T* own) const {
-    T *x = work.buffer(0), *d = work.buffer(1), *scaled = work.buffer(2), *count = work.column(0);
-    gather(team, shape, in, work.tile, x);
-    for (int quarter = 0; quarter < 4; ++quarter) prefetch_quarter(team, shape, in, work.tile.end, quarter);
+    T *d = work.buffer(0), *scaled = work.buffer(1), *count = work.column(0);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
-    team.sync();
-    subtract(team, centers + work.segment * shape.channels, shape.channels, work.stride, x, work.rows, d);
+    subtract(team, centers + work.segment * shape.channels, shape.channels, work.stride, work.of(rows), work.rows, d);
     team.sync();
     scale_rows(team, d, count, work.rows, work.stride, scaled);
     team.sync();
@@ -151,7 +148,7 @@ struct SegmentMomentPass {
 struct HiddenMomentPass {
   Shape shape;
   Input<T> in;
-  const T* centers;
+  const T *rows, *centers;
   Net nets[2];
   T* sums;  // (chunks, 2, cells)
 
@@ -160,12 +157,11 @@ struct HiddenMomentPass {
   }
 
   PC3D_TARGET void visit(const Team& team, const Work& work, int64_t, T* own) const {
-    T *x = work.buffer(0), *d = work.buffer(1), *h = work.buffer(2), *scaled = work.buffer(3), *count = work.column(0);
-    gather(team, shape, in, work.tile, x);
+    T *d = work.buffer(0), *h = work.buffer(1), *scaled = work.buffer(2), *count = work.column(0);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      hidden(team, shape, in, work, centers, nets[b], b, x, d, h);
+      hidden(team, shape, work, centers, nets[b], b, work.of(rows), d, h);
       scale_rows(team, h, count, work.rows, work.stride, scaled);
       team.sync();
       add_outer(team, scaled, h, work.rows, shape.channels, work.stride, own + b * shape.cells());
@@ -179,7 +175,7 @@ struct HiddenMomentPass {
 struct PoolPass {
   Shape shape;
   Input<T> in;
-  const T* centers;
+  const T *rows, *centers;
   Net nets[2];
   T* logits;
   uint8_t* gates;
@@ -187,13 +183,13 @@ struct PoolPass {
 
   PC3D_TARGET void operator()(const Team& team, int64_t t, T* space) const {
     const Work work(shape, in, t, space);
-    T *x = work.buffer(0), *d = work.buffer(1), *h = work.buffer(2), *z = work.buffer(3);
+    const T* x = work.of(rows);
+    T *d = work.buffer(0), *h = work.buffer(1), *z = work.buffer(2);
     T *count = work.column(0), *score = work.column(1), *weight = work.column(2);
-    gather(team, shape, in, work.tile, x);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      hidden(team, shape, in, work, centers, nets[b], b, x, d, h);
+      hidden(team, shape, work, centers, nets[b], b, x, d, h);
       product(team, h, work.rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z);
       team.sync();
       const int64_t first = b * shape.num_entries + work.tile.begin;
@@ -229,6 +225,7 @@ struct SecondLayerPass {
   Net nets[2];
   const T *logits, *level, *pooled, *grad;  // pooled and its gradient (S, 2C)
   const uint8_t* gates;
+  T* rows;            // (E, stride), for the next pass
   T *weight, *slope;  // (2, E) softmax weight, gradient of the logit
   T* sums;            // (chunks, 2, cells)
 
@@ -237,14 +234,14 @@ struct SecondLayerPass {
   }
 
   PC3D_TARGET void visit(const Team& team, const Work& work, int64_t, T* own) const {
-    T *x = work.buffer(0), *d = work.buffer(1), *h = work.buffer(2), *g = work.buffer(3);
+    T *x = work.of(rows), *d = work.buffer(0), *h = work.buffer(1), *g = work.buffer(2);
     gather(team, shape, in, work.tile, x);
     read_counts(team, in.count + work.tile.begin, work.rows, work.column(0));
     team.sync();
     for (int b = 0; b < 2; ++b) {
       const int64_t first = b * shape.num_entries + work.tile.begin;
       slopes(team, work, b, first, x);
-      hidden(team, shape, in, work, centers, nets[b], b, x, d, h);
+      hidden(team, shape, work, centers, nets[b], b, x, d, h);
       open_gates(team, gates + first * work.stride / 8, work.column(3), work.rows, work.stride, g);
       team.sync();
       add_outer(team, g, h, work.rows, shape.channels, work.stride, own + b * shape.cells());
@@ -289,19 +286,18 @@ struct FirstLayerPass {
   const uint8_t* gates;
   T* sums;       // (chunks, 2, cells)
   T* tile_sums;  // (tiles, 2, stride)
-  T* entries;    // (E, stride)
+  T* entries;    // (E, stride) the rows; then the gradients
 
   PC3D_TARGET void operator()(const Team& team, int64_t chunk, T* space) const {
     sum_chunk(*this, team, chunk, space, sums + chunk * 2 * shape.cells(), 2 * shape.cells());
   }
 
   PC3D_TARGET void visit(const Team& team, const Work& work, int64_t t, T* own) const {
-    T *x = work.buffer(0), *d = work.buffer(1);
-    gather(team, shape, in, work.tile, x);
+    T *x = work.of(entries), *d = work.buffer(0);
     read_counts(team, in.count + work.tile.begin, work.rows, work.column(0));
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      T* f = work.buffer(4 + b);
+      T* f = work.buffer(3 + b);
       first_gradient(team, work, b, x, f);
       add_outer(team, f, d, work.rows, shape.channels, work.stride, own + b * shape.cells());
       T* total = own + b * shape.cells() + shape.channels * work.stride;
@@ -313,20 +309,19 @@ struct FirstLayerPass {
       team.sync();
     }
     spread(team, work);
-    T* out = entries + work.tile.begin * work.stride;
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      product(team, work.buffer(4 + b), work.rows, shape.channels, work.stride, nets[b].back1, nullptr, false, out);
+      product(team, work.buffer(3 + b), work.rows, shape.channels, work.stride, nets[b].back1, nullptr, false, x);
       team.sync();
     }
   }
 
   // f = gate(h) (gradient of h through the logit, and in training through the second norm's statistics).
   PC3D_TARGET void first_gradient(const Team& team, const Work& work, int b, const T* x, T* f) const {
-    T *d = work.buffer(1), *h = work.buffer(2), *g = work.buffer(3), *dl = work.column(1 + b);
+    T *d = work.buffer(0), *h = work.buffer(1), *g = work.buffer(2), *dl = work.column(1 + b);
     const int64_t first = b * shape.num_entries + work.tile.begin;
     for (int r = team.rank; r < work.rows; r += team.size) dl[r] = slope[first + r];
-    hidden(team, shape, in, work, centers, nets[b], b, x, d, h);
+    hidden(team, shape, work, centers, nets[b], b, x, d, h);
     open_gates(team, gates + first * work.stride / 8, dl, work.rows, work.stride, g);
     if (shape.training) {
       product(team, h, work.rows, shape.channels, work.stride, nets[b].pull, nets[b].push, false, f);
@@ -471,10 +466,15 @@ struct RowPass {
     team.sync();
   }
 
+  PC3D_TARGET void prefetch_entry(int64_t e) const {
+    prefetch(entries + e * shape.stride(), shape.stride());
+    prefetch_word(in.count + e);
+    prefetch_word(in.segment + e);
+  }
+
   PC3D_TARGET Vector collect(int64_t row, int v, const T* through_x) const {
     const int64_t stride = shape.stride();
-    if (v == 0 && by_row_offsets[row] + kAhead < shape.num_entries)
-      prefetch(entries + by_row[by_row_offsets[row] + kAhead] * stride, stride);
+    if (v == 0 && by_row_offsets[row] + kAhead < shape.num_entries) prefetch_entry(by_row[by_row_offsets[row] + kAhead]);
     Vector sum = Simd::set(0);
     T points = 0;
     for (int64_t i = by_row_offsets[row]; i < by_row_offsets[row + 1]; ++i) {

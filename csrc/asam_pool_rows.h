@@ -171,31 +171,34 @@ PC3D_TARGET inline void add_rows(const Team& team, const T* a, int rows, int64_t
     Simd::store(out + v * kWidth, Simd::load(out + v * kWidth) + sum_rows(a, rows, stride, v));
 }
 
-// Ask for the cache lines of a row that will be read soon.
-PC3D_INLINE void prefetch(const T* row, int64_t channels) {
+// Ask for what will be read soon: the cache line of a word, those of a row.
+PC3D_INLINE void prefetch_word(const void* word) {
 #ifndef __CUDA_ARCH__
-  for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T))) __builtin_prefetch(row + c);
+  __builtin_prefetch(word);
 #else
-  (void)row, (void)channels;
+  (void)word;
 #endif
 }
-
-// Ask for a quarter of the rows of the next tile: all at once would wait for each other.
-PC3D_TARGET inline void prefetch_quarter(const Team& team, const asam::Shape& shape, const asam::Input<T>& in, int64_t next,
-                                         int quarter) {
-  const int64_t first = next + quarter * tile_rows / 4, entries = in.offsets[shape.num_segments];
-  for (int64_t e = first + team.rank; e < first + tile_rows / 4 && e < entries; e += team.size)
-    prefetch(in.x + in.row[e] * shape.channels, shape.channels);
+PC3D_INLINE void prefetch(const T* row, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T))) prefetch_word(row + c);
 }
 
-// Rows of the tile in a buffer.
+// Ask for a row some entries before it is read.
+PC3D_INLINE void prefetch_row(const asam::Shape& shape, const asam::Input<T>& in, int64_t entry) {
+  constexpr int ahead = 24;
+  if (entry + ahead < shape.num_entries) prefetch(in.x + in.row[entry + ahead] * shape.channels, shape.channels);
+}
+
+// Rows of the tile.
 PC3D_TARGET inline void gather(const Team& team, const asam::Shape& shape, const asam::Input<T>& in, segment::Tile tile, T* x) {
   const int rows = static_cast<int>(tile.end - tile.begin), vectors = static_cast<int>(shape.stride() / kWidth);
   const Grid grid(team, vectors);
   for (int v = grid.first; v < vectors; v += grid.step)
-    for (int r = grid.row; r < rows; r += grid.row_step)
+    for (int r = grid.row; r < rows; r += grid.row_step) {
+      if (v == 0) prefetch_row(shape, in, tile.begin + r);
       Simd::store(x + r * shape.stride() + v * kWidth,
                   load_lanes(in.x + in.row[tile.begin + r] * shape.channels, shape.channels, v));
+    }
 }
 
 // d = center - x.
