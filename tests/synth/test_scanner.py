@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from pc3d.synth import Room, ScannerConfig, make_room, scan_room
 from pc3d.synth.primitives import box, make_mesh, merge
-from pc3d.synth.scanner import Caster, look, measure, renumber
+from pc3d.synth.scanner import Caster, look, measure, renumber, trajectory
+from pc3d.synth.shading import Shader, blurred
 
 pytestmark = pytest.mark.usefixtures("open3d")
 
@@ -117,3 +120,48 @@ def test_rarely_seen_instances_become_unlabelled():
     new_labels, new_ids = renumber(labels, instances, 2)
     assert new_labels.tolist() == [5, 5, 5, -1, -1, 3, 3]
     assert new_ids.tolist() == [0, 0, 0, -1, -1, 1, 1]
+
+
+def test_a_partial_scan_leaves_out_some_of_the_room():
+    room = make_room(np.random.default_rng(5), kind="office")
+    areas = []
+    for partial in (0.0, 1.0):
+        poses = trajectory(room, np.random.default_rng(1), ScannerConfig(partial=partial))
+        places = np.array([pose[:2, 3] for pose in poses])
+        areas.append((len(poses), np.ptp(places, axis=0).prod()))
+    assert areas[1][0] < areas[0][0]
+    assert areas[1][1] < areas[0][1]
+
+
+def test_black_things_keep_their_holes_and_bright_things_have_none():
+    mesh = merge(box((1, 1, 1), (10, 10, 10)), box((1, 1, 1), (200, 200, 200), (3, 0, 0)))
+    none = np.full(len(mesh.faces), -1, np.int32)
+    room = Room(mesh, none, none, np.array([4.0, 4.0, 2.5]), (), np.eye(4), "test")
+    shader = replace(Shader.draw(room, np.random.default_rng(0)), dark_dropout=0.5)
+    points = np.random.default_rng(1).uniform(0, 1, (2000, 3)).astype(np.float32)
+    black = shader.dropout(points, np.zeros(2000, np.int64))
+    assert 0.35 < (black > 0.9).mean() < 0.65
+    assert np.array_equal(black, shader.dropout(points, np.zeros(2000, np.int64)))
+    assert not shader.dropout(points, np.full(2000, 12)).any()
+    assert (shader.dropout(points, np.full(2000, -1)) == 1).all()
+
+
+def test_corners_are_darker_than_open_floor():
+    caster, rng = Caster(_crate_room()), np.random.default_rng(0)
+    points = np.zeros((64, 64, 3), np.float32)
+    points[..., :2] = [0.5, 0.5]
+    points[:, 32:, :2] = [1.48, 2.0]    # at the foot of the crate
+    up, down = np.zeros_like(points) + [0, 0, 1], np.zeros_like(points) - [0, 0, 1]
+    openness = caster.openness(points, up.astype(np.float32), down.astype(np.float32), rng)
+    assert openness.shape == (64, 64)
+    assert openness[:, :32].min() == 1
+    assert openness[:, 32:].mean() < 0.8
+
+
+def test_motion_blur_smears_an_edge_and_keeps_brightness():
+    image = np.zeros((40, 40, 3), np.uint8)
+    image[10:30, 10:30] = 200
+    smeared = blurred(image, 6.0, np.random.default_rng(0))
+    assert smeared.mean() == pytest.approx(image.mean(), rel=0.02)
+    assert ((smeared > 0) & (smeared < 200)).any()
+    assert blurred(image, 0.2, np.random.default_rng(0)) is image
