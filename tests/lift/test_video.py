@@ -12,9 +12,10 @@ from pc3d.errors import CheckpointError, ConfigError, FileError
 from pc3d.lift import lift
 from pc3d.lift.segmenters import AutomaticOptions, PromptedSegmenter, VideoOptions, VideoSegmenter, make_segmenter
 from pc3d.lift.segmenters.prompted import Found
+from pc3d.lift.segmenters.video import TRACKERS
 from tests.lift.tiny_models import frame_of, noise, transformers
 
-SOURCES = {"sam2": "sam2_video", "sam3": "sam3_whole"}
+SOURCES = dict(zip(TRACKERS, ("sam2_video", "sam3_whole"), strict=True))
 EVERYTHING = "points=3&iou=-9&stability=0"
 
 
@@ -51,8 +52,10 @@ def test_an_object_is_followed_as_the_model_itself_follows_it(family, follow):
     """transformers' own pass over the whole video, nothing forgotten, must give the same masks in every frame."""
     segmenter = follow(family, [[LEFT]], look=100)
     frames = [frame_of(noise(seed=i)) for i in range(9)]
+    model, logits = segmenter.checkpoint.model, []
+    hook = model.register_forward_hook(lambda model, given, out: logits.append(out.pred_masks))
     masks = [segmenter(frame) for frame in frames]
-    model = segmenter.checkpoint.model
+    hook.remove()
     video = torch.cat([segmenter._prepare(frame.rgb) for frame in frames])
     session = getattr(transformers, segmenter._session)(video=video, dtype=torch.float32)
     side = video.shape[-1]
@@ -60,7 +63,8 @@ def test_an_object_is_followed_as_the_model_itself_follows_it(family, follow):
                                             mode="bilinear", antialias=True) >= 0.5
     session.add_mask_inputs(session.obj_id_to_idx(0), 0, given)
     session.obj_with_new_inputs = [0]
-    for mine, out in zip(masks, model.propagate_in_video_iterator(session, start_frame_idx=0), strict=True):
+    for mine, here, out in zip(masks, logits, model.propagate_in_video_iterator(session, start_frame_idx=0), strict=True):
+        torch.testing.assert_close(here, out.pred_masks, atol=1e-6, rtol=1e-5)
         assert mine.tracks.tolist() == [0]
         assert np.array_equal(mine.ids[0] > 0, (out.pred_masks[0, 0] > 0).numpy())
         assert mine.scores[0] == pytest.approx(0.9 * float(out.object_score_logits.sigmoid()), abs=1e-4)
