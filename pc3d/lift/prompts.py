@@ -191,11 +191,12 @@ def _worth(frame: Frame, places: NDArray[np.float64], pixels: NDArray[np.float64
 
 
 def _vote(lifter: Lifter, rows: list[int]) -> Instances:
-    """All masks are one group: of what most of them hold, the part that was meant."""
+    """All masks are one group: of what most of them hold, the part that was meant. A view without a mask has no say."""
     votes, config = lifter.votes(), replace(lifter.config, min_masks=1)
-    groups = Groups(np.zeros(votes.num_masks, np.int64), csr_matrix(np.ones((1, votes.num_frames), bool)), np.ones(1))
+    heard = np.isin(np.arange(votes.num_frames), votes.frame_of_mask[votes.counts.getnnz(axis=1) > 0])
+    groups = Groups(np.zeros(votes.num_masks, np.int64), csr_matrix(heard[None]), np.ones(1))
     extent = detected(groups, membership(groups, votes), votes, config)
-    inside, seen = (float(one[:, extent.indices].sum()) for one in (votes.counts, votes.visible))
+    inside, seen = (float(one[:, extent.indices].sum()) for one in (votes.counts, votes.visible[heard]))
     found = finish(replace(groups, extent=extent, agreement=np.array([inside / max(seen, 1)])), votes, lifter.scan, config)
     if not len(found):
         raise DataError(explain("the masks of the object hold no part of the scan in common",

@@ -119,6 +119,21 @@ def test_several_clicks_are_asked_together(scene):
     assert max(len(shown) for _, shown in segmenter.asked) == 2
 
 
+def test_views_in_which_nothing_is_found_have_no_say(scene):
+    row, everywhere = top_of(scene, 0), Truth(scene)
+    lift_prompt(scene.cloud, scene.frames, everywhere, Prompt(clicks=(row,)))
+    shown = {name for name, _ in everywhere.asked[-2:]}                     # of seven views; the others find nothing
+
+    class Mostly(Truth):
+        def prompt(self, frame, points=None, labels=None, box=None) -> FrameMasks:
+            found = super().prompt(frame, points, labels, box)
+            return found if frame.name in shown else replace(found, ids=np.zeros_like(found.ids))
+
+    found, _ = lift_prompt(scene.cloud, scene.frames, Mostly(scene), Prompt(clicks=(row,)))
+    assert found.evidence["num_frames"][0] == 2
+    assert found.point_masks[0, row]
+
+
 def test_frames_that_cannot_be_read_are_left_out(scene):
     def torn():
         raise FileError("torn")
