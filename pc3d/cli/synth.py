@@ -5,13 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pc3d.cli.console import Counter, print_json, table
 from pc3d.errors import FileError, explain
-from pc3d.structures import PointCloud
+
+if TYPE_CHECKING:
+    from pc3d.structures import PointCloud
 
 EXAMPLES = """
 pc3d synth data/synth --rooms 200 --split train --workers 2
