@@ -35,7 +35,7 @@ def truth_by_class_and_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num
     """Make one true instance of each (class, id), in that order: ScanNet's reading, where an id with two classes is two."""
     label, instance = (torch.from_numpy(np.require(column, requirements="W")) for column in (labels, ids))
     found, sizes, rows = instance_rows(label, instance, num_classes, by_label=True)
-    return Truth((rows + 1).numpy(), found.numpy(), sizes.numpy())
+    return Truth(rows.add_(1).numpy(), found.numpy(), sizes.numpy())
 
 
 def truth_by_id(labels: NDArray[np.int64], ids: NDArray[np.int64], num_classes: int) -> Truth:
