@@ -290,6 +290,8 @@ def test_options_are_checked_by_name_and_type(checkpoints):
         make_segmenter(f"sam2:{checkpoints / 'sam2'}?text=chair")
     with pytest.raises(ConfigError, match="'points' is no number; got 'many'"):
         make_segmenter(f"sam:{checkpoints / 'sam'}?points=many")
+    with pytest.raises(ConfigError, match="'look' is a count; got 0; expected 1 or more"):
+        make_segmenter(f"sam2:{checkpoints / 'sam2_video'}?video=1&look=0")
 
 
 def test_segmenters_are_imported_without_transformers():

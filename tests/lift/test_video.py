@@ -134,6 +134,14 @@ def test_tracks_that_become_one_are_one(follow, monkeypatch):
     assert [track.number for track in segmenter.tracks] == [0]
 
 
+def test_an_object_that_the_model_loses_at_once_keeps_the_mask_it_was_found_with(follow, monkeypatch):
+    segmenter = follow("sam2", [[LEFT]])
+    monkeypatch.setattr(segmenter, "_step", lambda track, pixels: None)
+    masks = segmenter(frame_of(noise()))
+    assert masks.ids.shape == (1, 16, 16)           # as all others of the model, whatever size it was found at
+    assert masks.areas[0] > 0
+
+
 @pytest.mark.parametrize("family", SOURCES)
 def test_red_arrives_first_in_deviations_on_a_square(family, follow, monkeypatch):
     segmenter, seen = follow(family, [[LEFT]]), []

@@ -75,4 +75,6 @@ def _options(defaults: Options, given: dict[str, str]) -> Options:
             values[name] = type(values[name])(text)
         except ValueError as error:
             raise ConfigError(explain(f"the option {name!r} is no number", got=repr(text))) from error
+        if isinstance(values[name], int) and values[name] < 1:
+            raise ConfigError(explain(f"the option {name!r} is a count", got=values[name], expected="1 or more"))
     return type(defaults)(**values)

@@ -130,7 +130,7 @@ class VideoSegmenter:
             mask = _resized(found.masks[row].to(held.device), self._size)
             free, area = int((mask & ~held).sum()), int(mask.sum())
             if len(self.tracks) < self.options.tracks and free >= max(1, self.options.free * area):
-                self._begin(found.masks[row], int(found.labels[row]), float(found.scores[row]), pixels)
+                self._begin(found.masks[row], mask, int(found.labels[row]), float(found.scores[row]), pixels)
                 held |= mask
 
     def _drop_doubles(self) -> None:
@@ -142,12 +142,13 @@ class VideoSegmenter:
             doubles = {track.number for track in here} - {here[row].number for row in kept.tolist()}
             self.tracks = [track for track in self.tracks if track.number not in doubles]
 
-    def _begin(self, mask: Tensor, label: int, score: float, pixels: Tensor) -> None:
+    def _begin(self, found: Tensor, mask: Tensor, label: int, score: float, pixels: Tensor) -> None:
+        """A track from a mask as it was found, and at the size of this model's masks."""
         session = self._new_session()
-        given = _resized(mask.to(self.checkpoint.device), (pixels.shape[2], pixels.shape[3]))
+        given = _resized(found.to(self.checkpoint.device), (pixels.shape[2], pixels.shape[3]))
         session.add_mask_inputs(session.obj_id_to_idx(0), self._frame, given[None, None])
         session.obj_with_new_inputs = [0]
-        track = Track(self._count, label, score, session, given, self._frame)
+        track = Track(self._count, label, score, session, mask, self._frame)
         self._step(track, pixels)
         session.mask_inputs_per_obj[0].clear()
         self.tracks.append(track)
