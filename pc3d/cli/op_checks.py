@@ -163,6 +163,24 @@ def _shared(generator: torch.Generator) -> tuple[Any, ...]:
             torch.randint(0, 4, (40,), generator=generator), 12, 4)
 
 
+def _rows(generator: torch.Generator, count: int, width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Sparse rows of small numbers."""
+    dense = torch.randint(0, 3, (count, width), generator=generator) * torch.randint(0, 30, (count, width), generator=generator)
+    row, column = dense.nonzero().T
+    return torch.searchsorted(row, torch.arange(count + 1)), column.int(), dense[row, column].int()
+
+
+def _testimony(generator: torch.Generator) -> tuple[Any, ...]:
+    """9 masks of 3 frames over 8 superpoints."""
+    counts = _rows(generator, 9, 8)
+    return *counts[:2], *counts, *_rows(generator, 3, 8), torch.arange(9) // 3, 8, 0.1, 5.0, 0.3, 0.7
+
+
+def _clusters(generator: torch.Generator) -> tuple[Any, ...]:
+    """9 masks with 12 holders, observed by 5 frames."""
+    return *_rows(generator, 9, 12)[:2], *_rows(generator, 9, 5)[:2], 12, 5, torch.arange(95, -1, -5), 0.8
+
+
 #: Op -> the arguments it is proven on.
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
@@ -201,6 +219,8 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "point_features": lambda g: ((255 * _points(g)).byte(), _points(g), _points(g), torch.rand(3, generator=g)),
     "instance_sums": _instances,
     "shared_counts": _shared,
+    "mask_testimony": _testimony,
+    "mask_clusters": _clusters,
     "match_instances": _matching,
 }
 

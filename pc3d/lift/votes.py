@@ -45,8 +45,7 @@ class Votes:
     @cached_property
     def visible_to_mask(self) -> NDArray[np.int32]:
         """Visible points, in the mask's frame, of the superpoint of each entry of ``counts``."""
-        rows = np.repeat(self.frame_of_mask, np.diff(self.counts.indptr))
-        return lookup(self.visible, rows, self.counts.indices)
+        return lookup(self.visible, self.frame_of_mask[rows_of(self.counts)], self.counts.indices)
 
     def members(self, config: LiftConfig) -> csr_matrix:
         """Which superpoints a mask holds (M, S) bool: enough of them seen, and enough of what is seen inside."""
@@ -55,15 +54,26 @@ class Votes:
         return keep(counts, held, dtype=np.int32)
 
 
+def rows_of(matrix: csr_matrix) -> NDArray[np.int64]:
+    """Row of each entry of a sparse matrix."""
+    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+
+
+def find(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.int64]:
+    """Places of entries in the data of a sparse matrix with sorted, unique columns, -1 where there is none."""
+    width = matrix.shape[1]
+    keys = rows_of(matrix) * width + matrix.indices
+    wanted = np.asarray(rows, dtype=np.int64) * width + columns
+    if not len(keys):
+        return np.full(len(wanted), -1)
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, place, -1)
+
+
 def lookup(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
     """Entries of a sparse matrix with sorted, unique columns, 0 where there is none."""
-    width = matrix.shape[1]
-    keys = np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr)) * width + matrix.indices
-    wanted = np.asarray(rows, dtype=np.int64) * width + columns
-    place = np.minimum(np.searchsorted(keys, wanted), max(len(keys) - 1, 0))
-    if not len(keys):
-        return np.zeros(len(wanted), matrix.dtype)
-    return np.where(keys[place] == wanted, matrix.data[place], 0)
+    place = find(matrix, rows, columns)
+    return np.where(place >= 0, np.append(matrix.data, matrix.dtype.type(0))[place], 0)
 
 
 def keep(matrix: csr_matrix, entries: NDArray[np.bool_], *, dtype: Any = bool) -> csr_matrix:

@@ -10,6 +10,8 @@ from pc3d.ops.knn import knn
 from pc3d.ops.lift_vote import lift_vote
 from pc3d.ops.map_points import map_points
 from pc3d.ops.mask_boxes import mask_boxes
+from pc3d.ops.mask_clusters import mask_clusters
+from pc3d.ops.mask_testimony import SparseRows, Testimony, mask_testimony
 from pc3d.ops.match_instances import Matches, match_instances
 from pc3d.ops.mesh_graph import mesh_graph
 from pc3d.ops.normals import estimate_normals, vertex_normals
@@ -23,9 +25,9 @@ from pc3d.ops.shared_counts import shared_counts
 from pc3d.ops.unit_normals import unit_normals
 from pc3d.ops.voxel_ids import voxel_ids
 
-__all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "WeightNets", "asam_pool", "column_stats",
-           "elastic", "estimate_normals", "felzenszwalb", "group_segments", "instance_rows", "instance_sums",
-           "knn", "lift_vote", "map_points", "mask_boxes", "match_instances", "mesh_graph", "orient_normals",
-           "point_features", "relation_bias", "relative_add", "relative_attention", "relative_read",
-           "segment_expand", "segment_pool", "segment_softmax", "shared_counts", "unit_normals", "vertex_normals",
-           "voxel_ids"]
+__all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "SparseRows", "Testimony", "WeightNets", "asam_pool",
+           "column_stats", "elastic", "estimate_normals", "felzenszwalb", "group_segments", "instance_rows",
+           "instance_sums", "knn", "lift_vote", "map_points", "mask_boxes", "mask_clusters", "mask_testimony",
+           "match_instances", "mesh_graph", "orient_normals", "point_features", "relation_bias", "relative_add",
+           "relative_attention", "relative_read", "segment_expand", "segment_pool", "segment_softmax", "shared_counts",
+           "unit_normals", "vertex_normals", "voxel_ids"]

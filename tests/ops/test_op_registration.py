@@ -91,6 +91,8 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "sparse_conv_norm_relu": lambda: CHECKS["sparse_conv_norm_relu"](torch.Generator().manual_seed(0)),
     "knn": lambda: (XYZ, 4),
     "lift_vote": lambda: CHECKS["lift_vote"](torch.Generator().manual_seed(0)),
+    "mask_testimony": lambda: CHECKS["mask_testimony"](torch.Generator().manual_seed(0)),
+    "mask_clusters": lambda: CHECKS["mask_clusters"](torch.Generator().manual_seed(0)),
     "vertex_normals": lambda: (XYZ, FACES),
     "mesh_graph": lambda: (XYZ, FACES),
     "estimate_normals": lambda: (XYZ, NEIGHBORS),

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, diags_array
+from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.scan import LiftScan
-from pc3d.lift.votes import Votes, keep, lookup
+from pc3d.lift.votes import Votes, find, keep, lookup, rows_of
 from pc3d.structures import Instances
 
 BEST_FRAMES = 5  # kept as evidence
@@ -29,19 +29,18 @@ class Groups:
 
 def finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig) -> Instances:
     """Refine, split, score and label groups of masks: instances over the scan's superpoints by falling score."""
-    belongs = membership(groups, votes)
+    belongs = membership(groups.group_of_mask, votes)
     extent = detected(groups, belongs, votes, config) if groups.extent is None else groups.extent
     group, masks = split_by_links(extent, scan.links(config.link_distance))
-    kept = masks @ votes.sizes >= config.min_points
-    group, masks = group[kept], masks[kept]
-    return _instances(groups, belongs, group, masks, votes, scan, config)
+    kept = np.flatnonzero(masks @ votes.sizes >= config.min_points)
+    return _instances(groups, group[kept], masks[kept], votes, scan, config)
 
 
-def membership(groups: Groups, votes: Votes) -> csr_matrix:
+def membership(group_of_mask: NDArray[np.int64], votes: Votes) -> csr_matrix:
     """Which masks belong to which group (G, M), as ones."""
-    member = np.flatnonzero(groups.group_of_mask >= 0)
-    shape = (groups.observed.shape[0], votes.num_masks)
-    return csr_matrix((np.ones(len(member), np.int32), (groups.group_of_mask[member], member)), shape=shape)
+    member = np.flatnonzero(group_of_mask >= 0)
+    shape = (int(group_of_mask.max(initial=-1)) + 1, votes.num_masks)
+    return csr_matrix((np.ones(len(member), np.int32), (group_of_mask[member], member)), shape=shape)
 
 
 def detected(groups: Groups, belongs: csr_matrix, votes: Votes, config: LiftConfig) -> csr_matrix:
@@ -52,34 +51,32 @@ def detected(groups: Groups, belongs: csr_matrix, votes: Votes, config: LiftConf
     hits = (belongs @ votes.counts).tocsr()
     seen = (groups.observed.astype(np.int32) @ votes.visible).tocsr()
     seen.sort_indices()
-    total = lookup(seen, np.repeat(np.arange(hits.shape[0]), np.diff(hits.indptr)), hits.indices)
+    total = lookup(seen, rows_of(hits), hits.indices)
     return keep(hits, hits.data >= config.detection_share * np.maximum(total, 1))
 
 
-def split_by_links(extent: csr_matrix, links: csr_matrix) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Cut each group where its superpoints do not hang together: group (P,) and mask (P, S) of every part."""
-    owners, parts = [], []
-    for group in range(extent.shape[0]):
-        inside = extent.indices[extent.indptr[group]:extent.indptr[group + 1]]
-        if not len(inside):
-            continue
-        number, part = connected_components(links[inside][:, inside], directed=False)
-        for one in range(number):
-            mask = np.zeros(extent.shape[1], bool)
-            mask[inside[part == one]] = True
-            owners.append(group)
-            parts.append(mask)
-    return np.array(owners, np.int64), np.array(parts, bool).reshape(-1, extent.shape[1])
+def split_by_links(extent: csr_matrix, links: csr_matrix) -> tuple[NDArray[np.int64], csr_matrix]:
+    """Cut each group where its superpoints do not hang together: group (P,) and superpoints (P, S), as ones, of every part."""
+    extent.sort_indices()
+    group, entry = rows_of(extent), np.arange(extent.nnz)
+    fan = np.diff(links.indptr)[extent.indices]                     # of each entry, its superpoint's neighbours in its group
+    first, place = np.repeat(entry, fan), np.arange(fan.sum()) - np.repeat(np.cumsum(fan) - fan, fan)
+    neighbor = links.indices[links.indptr[extent.indices][first] + place]
+    first, neighbor = (values[neighbor > extent.indices[first]] for values in (first, neighbor))
+    second = find(extent, group[first], neighbor)
+    graph = csr_matrix((np.ones((second >= 0).sum(), bool), (first[second >= 0], second[second >= 0])), shape=(len(entry),) * 2)
+    number, part = connected_components(graph, directed=False)
+    group_of_part = np.zeros(number, np.int64)
+    group_of_part[part] = group
+    return group_of_part, csr_matrix((np.ones(len(entry), np.int32), (part, extent.indices)), shape=(number, extent.shape[1]))
 
 
-def _instances(groups: Groups, belongs: csr_matrix, group: NDArray[np.int64], masks: NDArray[np.bool_], votes: Votes,
-               scan: LiftScan, config: LiftConfig) -> Instances:
-    inside = csr_matrix(masks.astype(np.int32)) @ votes.counts.T      # (P, M) points of a mask in a part
-    inside = inside.multiply(belongs[group]).tocsr()                  # of the group's own masks
-    share = inside @ diags_array(1 / np.maximum(_totals(votes), 1))
-    speaks = share > config.member_share                              # masks that lie mostly in the part
+def _instances(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes, scan: LiftScan,
+               config: LiftConfig) -> Instances:
+    inside = _points_of_own_masks(groups, group, masks, votes)
+    speaks = inside.multiply(1 / np.maximum(_totals(votes), 1)).tocsr() > config.member_share  # masks mostly in the part
     num_masks = np.asarray(speaks.sum(axis=1)).reshape(-1)
-    frames = (speaks @ _frame_of(votes)).tocsr()
+    frames = (speaks @ frame_of(votes)).tocsr()
     views = np.diff(frames.indptr)
     quality = np.asarray(speaks @ votes.scores).reshape(-1) / np.maximum(num_masks, 1)
     scores = groups.agreement[group] * quality * (1 - np.exp(-views / config.view_scale))
@@ -91,16 +88,29 @@ def _instances(groups: Groups, belongs: csr_matrix, group: NDArray[np.int64], ma
                 "agreement": groups.agreement[group], "mask_score": quality, "best_frames": _best_frames(inside, votes)}
     if votes.classes:
         evidence["label_votes"] = label_votes
-    return Instances.from_masks(masks[order], label_votes.argmax(axis=1)[order], np.clip(scores, 0, 1)[order],
+    return Instances.from_masks(masks[order].toarray() > 0, label_votes.argmax(axis=1)[order], np.clip(scores, 0, 1)[order],
                                 votes.classes or ("object",), scan.point_to_superpoint,
                                 {name: np.asarray(value)[order] for name, value in evidence.items()})
+
+
+def _points_of_own_masks(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes) -> csr_matrix:
+    """Points (P, M) in each part of the masks of its group: a superpoint lies in one part of a group at most."""
+    part = csr_matrix((rows_of(masks) + 1, (group[rows_of(masks)], masks.indices)),
+                      shape=(groups.observed.shape[0], masks.shape[1]))
+    mask = rows_of(votes.counts)
+    own = groups.group_of_mask[mask]
+    mask, own, superpoint, count = (values[own >= 0] for values in (mask, own, votes.counts.indices, votes.counts.data))
+    place = find(part, own, superpoint)
+    within = place >= 0
+    row = part.data[place[within]] - 1
+    return csr_matrix((count[within], (row, mask[within])), shape=(len(group), votes.num_masks))
 
 
 def _totals(votes: Votes) -> NDArray[np.int64]:
     return np.asarray(votes.counts.sum(axis=1)).reshape(-1)
 
 
-def _frame_of(votes: Votes) -> csr_matrix:
+def frame_of(votes: Votes) -> csr_matrix:
     """(M, F) ones where a mask is of a frame."""
     count = votes.num_masks
     return csr_matrix((np.ones(count, np.int32), votes.frame_of_mask, np.arange(count + 1)), shape=(count, votes.num_frames))
@@ -117,20 +127,20 @@ def _label_votes(inside: csr_matrix, votes: Votes) -> NDArray[np.float32]:
 
 def _best_frames(inside: csr_matrix, votes: Votes) -> NDArray[np.int64]:
     """Rows of the frames (P, 5) whose masks hold most of a part, -1 where there are fewer."""
-    by_frame = (inside @ _frame_of(votes)).toarray()
+    by_frame = (inside @ frame_of(votes)).toarray()
     count = min(BEST_FRAMES, by_frame.shape[1])
     order = np.argsort(-by_frame, axis=1, kind="stable")[:, :count]
     found = np.where(np.take_along_axis(by_frame, order, axis=1) > 0, order, -1)
     return np.pad(found, ((0, 0), (0, BEST_FRAMES - count)), constant_values=-1)
 
 
-def _not_contained(masks: NDArray[np.bool_], sizes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
+def _not_contained(masks: csr_matrix, sizes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
     """Rows, best score first, of which no better one holds more than ``share``."""
-    weight = masks.astype(np.float32) * sizes
-    common = weight @ masks.T.astype(np.float32)
-    area = np.maximum(weight.sum(axis=1), 1)
-    kept: list[int] = []
-    for row in range(len(masks)):
-        if not kept or (common[row, kept] <= share * area[row]).all():
-            kept.append(row)
-    return np.array(kept, np.int64)
+    common = (masks.multiply(sizes) @ masks.T).tocoo()
+    within = (common.col < common.row) & (common.data > share * np.maximum(masks @ sizes, 1)[common.row])
+    order = np.argsort(common.row[within], kind="stable")
+    kept = np.ones(masks.shape[0], bool)
+    for row, better in zip(common.row[within][order].tolist(), common.col[within][order].tolist()):
+        if kept[better]:
+            kept[row] = False
+    return np.flatnonzero(kept)

@@ -1,0 +1,40 @@
+// mask_testimony(member_starts, members, starts, superpoints, counts, visible_starts, visible_superpoints, visible,
+//                frame_of_mask, num_superpoints, observed_share, min_points, contained_share, undersegment_share)
+//   -> contained_starts (M + 1,), contained (E,) int32, spoke (M,) int64, undersegmented (M,) bool
+//
+// M masks of F frames over S superpoints, sparse rows all: what a mask holds (members), its points (counts), and what a frame
+// sees (visible). frame_of_mask (M,) int64 ascends. With the members of mask m:
+//   own = its points in them; seen_f = what frame f sees of them; shared_n = what mask n has of them; labelled_f = sum of
+//   shared_n over the masks n of f.
+// Frame f speaks of m where own >= min_points, seen_f > 0, seen_f >= observed_share own and labelled_f >= seen_f / 2.
+// Mask n of a speaking frame holds m whole where shared_n > 0 and shared_n >= contained_share min(labelled_f, seen_f).
+// m is undersegmented where no frame speaks of it, or more than undersegment_share of those that do do not hold it whole.
+// contained: the masks, ascending, that hold m whole; undersegmented ones neither are held nor hold.
+#pragma once
+
+#include "pc3d.h"
+
+#include <vector>
+
+namespace pc3d {
+namespace mask_testimony {
+
+struct Rows {
+  const int64_t* starts;
+  const int32_t* columns;
+  const int32_t* values;  // null: ones
+  int64_t count;
+};
+
+struct Entry {
+  int32_t row, value;
+};
+
+// The entries of each column, rows ascending.
+struct Columns {
+  std::vector<int64_t> starts;
+  std::vector<Entry> entries;
+};
+
+}  // namespace mask_testimony
+}  // namespace pc3d
