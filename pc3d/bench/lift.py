@@ -1,4 +1,4 @@
-"""Lifting: projection and votes of 200 frames and some 6,000 masks on scene S, beside numpy; and each way to associate them."""
+"""Lifting: projection and votes of 200 frames and some 6,000 masks on scene S, and each way to associate them, beside scipy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
 
 from pc3d.bench.compare import Row, compare, measure
+from pc3d.bench.lift_peer import peer_consensus, peer_votes
 from pc3d.bench.scene import ROOM, make_scene, scene_surfaces
 from pc3d.errors import DataError, explain
-from pc3d.lift import FrameMasks, LiftConfig, Lifter
-from pc3d.lift.view import pack_camera, pack_pose
+from pc3d.lift import FrameMasks, Lifter
+from pc3d.lift.methods import finish
 from pc3d.lift.votes import Votes
-from pc3d.structures import Camera, Frame, PointCloud
+from pc3d.structures import Camera, Frame, Instances, PointCloud
 from pc3d.superpoints import compute_superpoints
 
 NUM_FRAMES, STRIPS, COARSE = 200, 7, 8
@@ -33,7 +33,7 @@ class Data:
 
 
 def run(rounds: int) -> Iterator[Row]:
-    """Yield a row for projection and votes, one for each way to make instances of them, and one for both together."""
+    """Yield a row for projection and votes, one for each way to make instances of them, and two for both together."""
     data = make_data()
     lifter = lifted(data)
     votes = lifter.votes()
@@ -43,7 +43,9 @@ def run(rounds: int) -> Iterator[Row]:
                   same=_same_votes, figures=figures)
     for method in METHODS:
         yield measure(f"instances by {method}, of the same votes", partial(lifter.instances, method), rounds)
-    yield measure("all of it, by consensus", lambda: lifted(data).instances("consensus"), rounds)
+    yield compare("all of it, by consensus", lambda: lifted(data).instances("consensus"), lambda: _peer_instances(data, lifter),
+                  rounds, peer_name="numpy and scipy", same=_same_instances)
+    yield measure("all of it, by hierarchical", lambda: lifted(data).instances("hierarchical"), rounds)
 
 
 def make_data(num_frames: int = NUM_FRAMES, seed: int = 0) -> Data:
@@ -117,58 +119,19 @@ def lifted(data: Data) -> Lifter:
     return lifter
 
 
-def peer_votes(data: Data) -> Votes:
-    """The same counts as a careful numpy script takes them: every point into every frame, in float32."""
-    config, cloud = LiftConfig(), data.cloud
-    x, y, z = np.ascontiguousarray(cloud.xyz.T)
-    superpoints = superpoints_of(cloud)
-    count = int(superpoints.max()) + 1
-    camera = pack_camera(CAMERA)[0].numpy()
-    rows: list[tuple] = []
-    seen: list[tuple] = []
-    first = 0
-    for index, (frame, masks, depth) in enumerate(data.frames):
-        m = pack_pose(frame.T_world_camera, cloud.origin).numpy()
-        cam = [((m[i, 0] * x + m[i, 1] * y) + m[i, 2] * z) + m[i, 3] for i in range(3)]
-        ahead = np.flatnonzero(cam[2] > np.float32(config.min_depth))
-        cx, cy, cz = (axis[ahead] for axis in cam)
-        inverse = 1 / cz
-        u, v = camera[0] * (cx * inverse) + camera[2], camera[1] * (cy * inverse) + camera[3]
-        inside = np.flatnonzero((u >= 0) & (u < 640) & (v >= 0) & (v < 480))
-        pixel = v[inside].astype(np.int64) * 640 + u[inside].astype(np.int64)
-        d, deep = depth.ravel()[pixel], cz[inside]
-        limit = np.maximum(np.float32(config.depth_tolerance_rel) * deep, np.float32(config.depth_tolerance))
-        visible = (d > 0) & (np.abs(deep - d) <= limit)
-        owner = superpoints[ahead[inside[visible]]]
-        ids = masks.ids.ravel()[pixel[visible]].astype(np.int64)
-        seen.append((index, *np.unique(owner, return_counts=True)))
-        pairs, counts = np.unique(ids[ids > 0] * count + owner[ids > 0], return_counts=True)
-        rows.append((first + pairs // count - 1, pairs % count, counts))
-        first += len(masks)
-    return _as_votes(data, rows, seen, first, count)
-
-
-def superpoints_of(cloud: PointCloud) -> NDArray[np.int64]:
-    """The superpoints that ``make_data`` computed."""
-    assert cloud.superpoints is not None
-    return cloud.superpoints
-
-
-def _as_votes(data: Data, rows: list, seen: list, num_masks: int, count: int) -> Votes:
-    row, column, value = (np.concatenate(parts).astype(np.int32) for parts in zip(*rows))
-    frames = np.repeat([index for index, _, _ in seen], [len(owner) for _, owner, _ in seen])
-    visible = csr_matrix((np.concatenate([n for _, _, n in seen]).astype(np.int32),
-                          (frames, np.concatenate([owner for _, owner, _ in seen]))), shape=(len(seen), count))
-    lengths = [len(masks) for _, masks, _ in data.frames]
-    return Votes(csr_matrix((value, (row, column)), shape=(num_masks, count)), visible,
-                 np.repeat(np.arange(len(lengths)), lengths), np.ones(num_masks, np.float32), np.full(num_masks, -1),
-                 np.full(num_masks, -1), np.bincount(superpoints_of(data.cloud), minlength=count), (),
-                 tuple(frame.name for frame, _, _ in data.frames))
-
-
 def _same_votes(ours: Votes, theirs: Votes) -> None:
     for name in ("counts", "visible"):
         first, second = getattr(ours, name), getattr(theirs, name)
         if first.shape != second.shape or (first != second).nnz:
             raise DataError(explain("the two sides count differently", where=name))
 
+
+def _peer_instances(data: Data, lifter: Lifter) -> Instances:
+    """The peer's votes and groups; making instances of the groups is the same code on both sides."""
+    votes = peer_votes(data)
+    return finish(peer_consensus(votes, lifter.config), votes, lifter.scan, lifter.config)
+
+
+def _same_instances(ours: Instances, theirs: Instances) -> None:
+    if not (np.array_equal(ours.bits, theirs.bits) and np.allclose(ours.scores, theirs.scores)):
+        raise DataError(explain("the two sides find other instances", got=len(ours), expected=len(theirs)))

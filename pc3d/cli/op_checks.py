@@ -181,6 +181,12 @@ def _clusters(generator: torch.Generator) -> tuple[Any, ...]:
     return *_rows(generator, 9, 12)[:2], *_rows(generator, 9, 5)[:2], 12, 5, torch.arange(95, -1, -5), 0.8
 
 
+def _views(generator: torch.Generator) -> tuple[Any, ...]:
+    """9 masks of 3 frames over 8 superpoints, some of them tracked."""
+    tracks = torch.arange(9) % 4 - 1
+    return *_rows(generator, 9, 8), *_rows(generator, 3, 8), torch.arange(9) // 3, tracks, 8, 5.0, 0.4, 0.8, 0.2
+
+
 #: Op -> the arguments it is proven on.
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
@@ -221,6 +227,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "shared_counts": _shared,
     "mask_testimony": _testimony,
     "mask_clusters": _clusters,
+    "merge_views": _views,
     "match_instances": _matching,
 }
 

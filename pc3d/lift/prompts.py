@@ -195,7 +195,7 @@ def _vote(lifter: Lifter, rows: list[int]) -> Instances:
     votes, config = lifter.votes(), replace(lifter.config, min_masks=1)
     heard = np.isin(np.arange(votes.num_frames), votes.frame_of_mask[votes.counts.getnnz(axis=1) > 0])
     groups = Groups(np.zeros(votes.num_masks, np.int64), csr_matrix(heard[None]), np.ones(1))
-    extent = detected(groups, membership(groups, votes), votes, config)
+    extent = detected(groups, membership(groups.group_of_mask, votes), votes, config)
     inside, seen = (float(one[:, extent.indices].sum()) for one in (votes.counts, votes.visible[heard]))
     found = finish(replace(groups, extent=extent, agreement=np.array([inside / max(seen, 1)])), votes, lifter.scan, config)
     if not len(found):

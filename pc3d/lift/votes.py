@@ -7,10 +7,12 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pc3d.lift.config import LiftConfig
+from pc3d.ops import SparseRows
 
 
 @dataclass(frozen=True, eq=False)
@@ -86,3 +88,9 @@ def from_entries(row: NDArray[Any], column: NDArray[Any], count: NDArray[Any], s
     """A sparse matrix (int32) of entries whose rows ascend in each column: by columns first, which needs no comparing."""
     by_column = csr_matrix((count.astype(np.int32), (column, row.astype(np.int32))), shape=shape[::-1])
     return by_column.T.tocsr()
+
+
+def rows_for_op(matrix: csr_matrix) -> SparseRows:
+    """A sparse matrix as the ops take it."""
+    entries = (torch.from_numpy(one.astype(np.int32, copy=False)) for one in (matrix.indices, matrix.data))
+    return SparseRows(torch.from_numpy(matrix.indptr.astype(np.int64)), *entries)

@@ -13,6 +13,7 @@ from pc3d.ops.mask_boxes import mask_boxes
 from pc3d.ops.mask_clusters import mask_clusters
 from pc3d.ops.mask_testimony import SparseRows, Testimony, mask_testimony
 from pc3d.ops.match_instances import Matches, match_instances
+from pc3d.ops.merge_views import merge_views
 from pc3d.ops.mesh_graph import mesh_graph
 from pc3d.ops.normals import estimate_normals, vertex_normals
 from pc3d.ops.orient_normals import orient_normals
@@ -28,6 +29,6 @@ from pc3d.ops.voxel_ids import voxel_ids
 __all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "SparseRows", "Testimony", "WeightNets", "asam_pool",
            "column_stats", "elastic", "estimate_normals", "felzenszwalb", "group_segments", "instance_rows",
            "instance_sums", "knn", "lift_vote", "map_points", "mask_boxes", "mask_clusters", "mask_testimony",
-           "match_instances", "mesh_graph", "orient_normals", "point_features", "relation_bias", "relative_add",
-           "relative_attention", "relative_read", "segment_expand", "segment_pool", "segment_softmax", "shared_counts",
-           "unit_normals", "vertex_normals", "voxel_ids"]
+           "match_instances", "merge_views", "mesh_graph", "orient_normals", "point_features", "relation_bias",
+           "relative_add", "relative_attention", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
+           "shared_counts", "unit_normals", "vertex_normals", "voxel_ids"]

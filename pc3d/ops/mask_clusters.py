@@ -36,7 +36,7 @@ def _reference(starts: Tensor, holders: Tensor, frame_starts: Tensor, frames: Te
         edge = (observers >= level) & (supporters >= rate * observers)
         if not edge.any():
             continue
-        part = _components(first[edge], second[edge], len(held))
+        part = components(first[edge], second[edge], len(held))
         group = part[group]
         held, seen = (_merged(rows, part) for rows in (held, seen))
         pairs = _pairs(held, seen)
@@ -72,7 +72,7 @@ def _levels(observers: Tensor, percentiles: Tensor) -> Iterator[float]:
         last = level
 
 
-def _components(first: Tensor, second: Tensor, count: int) -> Tensor:
+def components(first: Tensor, second: Tensor, count: int) -> Tensor:
     """Number of the connected component of each node (count,), by their first nodes: the least number spreads."""
     least = torch.arange(count)
     while True:
@@ -88,7 +88,8 @@ def _merged(rows: Tensor, part: Tensor) -> Tensor:
     row, column = rows.indices()
     shape = (int(part.max()) + 1, rows.shape[1])
     merged = torch.sparse_coo_tensor(torch.stack([part[row], column]), rows.values(), shape, check_invariants=True).coalesce()
-    return torch.sparse_coo_tensor(merged.indices(), torch.ones_like(merged.values()), shape, is_coalesced=True)
+    return torch.sparse_coo_tensor(merged.indices(), merged.values().clamp(max=1), shape, is_coalesced=True,
+                                   check_invariants=True)
 
 
 def _fake(starts: Tensor, holders: Tensor, frame_starts: Tensor, frames: Tensor, num_holders: int, num_frames: int,

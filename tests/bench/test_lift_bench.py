@@ -36,3 +36,12 @@ def test_depth_is_that_of_the_scene(data):
     world = points @ frame.T_world_camera[:3, :3].T + frame.T_world_camera[:3, 3]
     distance = np.linalg.norm(data.cloud.xyz[None, ::7] - world[:, None], axis=2).min(axis=1)
     assert np.quantile(distance, 0.9) < 0.08
+
+
+def test_both_sides_find_the_same_instances(data):
+    lifter = lift.lifted(data)
+    ours = lifter.instances("consensus")
+    assert len(ours) > 3
+    lift._same_instances(ours, lift._peer_instances(data, lifter))
+    with pytest.raises(DataError, match="the two sides find other instances"):
+        lift._same_instances(ours, lifter.instances("sequential"))

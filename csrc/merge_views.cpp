@@ -1,0 +1,260 @@
+#include "merge_views.h"
+
+#include "tasks.h"
+
+#include <algorithm>
+#include <cmath>
+#include <numeric>
+#include <tuple>
+#include <utility>
+
+namespace pc3d {
+namespace {
+
+using namespace merge_views;
+
+// Room for one number of each superpoint; what is not in use is 0.
+struct Scratch {
+  explicit Scratch(int64_t num_superpoints) : weight(num_superpoints), points(num_superpoints) {}
+  std::vector<double> weight;
+  std::vector<int32_t> points, touched;
+};
+
+// How much of what is seen of each superpoint lies inside, times the weight of what is seen.
+std::vector<double> held_of(const Group& group) {
+  std::vector<double> held;
+  size_t at = 0;
+  for (const Entry& entry : group.inside) {
+    while (at < group.seen->size() && (*group.seen)[at].superpoint < entry.superpoint) ++at;
+    const bool found = at < group.seen->size() && (*group.seen)[at].superpoint == entry.superpoint;
+    const double seen = found ? (*group.seen)[at].points : 0;
+    held.push_back(entry.points / std::max(seen, 1.0) * std::sqrt(seen));
+  }
+  return held;
+}
+
+using Held = std::vector<std::vector<double>>;
+
+Held held_of(const Node& node) {
+  Held held;
+  for (const Group& group : node) held.push_back(held_of(group));
+  return held;
+}
+
+// All pairs with something in common: by left group, then right.
+std::vector<Pair> pairs_of(const Node& left, const Held& left_held, const Node& right, const Held& right_held, Scratch& s) {
+  struct Share {
+    int32_t group;
+    double held;
+  };
+  std::vector<std::vector<Share>> by_superpoint(s.weight.size());
+  for (size_t j = 0; j < right.size(); ++j)
+    for (size_t e = 0; e < right[j].inside.size(); ++e)
+      by_superpoint[right[j].inside[e].superpoint].push_back({static_cast<int32_t>(j), right_held[j][e]});
+  std::vector<Pair> pairs;
+  std::vector<double> common(right.size());
+  for (size_t i = 0; i < left.size(); ++i) {
+    for (size_t e = 0; e < left[i].inside.size(); ++e)
+      for (const Share& share : by_superpoint[left[i].inside[e].superpoint]) common[share.group] += left_held[i][e] * share.held;
+    for (size_t j = 0; j < right.size(); ++j)
+      if (common[j] > 0) pairs.push_back({static_cast<int32_t>(i), static_cast<int32_t>(j), common[j], 0, 0});
+    std::fill(common.begin(), common.end(), 0.0);
+  }
+  return pairs;
+}
+
+// Sum over the superpoints of a group of what it holds, times the weights at hand.
+double area(const Group& group, const std::vector<double>& held, const Scratch& s) {
+  double sum = 0;
+  for (size_t e = 0; e < held.size(); ++e) sum += held[e] * s.weight[group.inside[e].superpoint];
+  return sum;
+}
+
+void set_weights(const Group& group, Scratch& s, bool on) {
+  for (const Entry& entry : *group.seen) s.weight[entry.superpoint] = on ? std::sqrt(entry.points) : 0;
+}
+
+// What each group of a pair holds of what the other sees.
+void add_areas(const Node& left, const Held& left_held, const Node& right, const Held& right_held, std::vector<Pair>& pairs,
+               Scratch& s) {
+  std::vector<std::vector<size_t>> of_left(left.size()), of_right(right.size());
+  for (size_t p = 0; p < pairs.size(); ++p) {
+    of_left[pairs[p].left].push_back(p);
+    of_right[pairs[p].right].push_back(p);
+  }
+  for (size_t i = 0; i < left.size(); ++i) {
+    if (of_left[i].empty()) continue;
+    set_weights(left[i], s, true);
+    for (const size_t p : of_left[i]) pairs[p].area_right = area(right[pairs[p].right], right_held[pairs[p].right], s);
+    set_weights(left[i], s, false);
+  }
+  for (size_t j = 0; j < right.size(); ++j) {
+    if (of_right[j].empty()) continue;
+    set_weights(right[j], s, true);
+    for (const size_t p : of_right[j]) pairs[p].area_left = area(left[pairs[p].left], left_held[pairs[p].left], s);
+    set_weights(right[j], s, false);
+  }
+}
+
+bool meet(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
+  return std::any_of(a.begin(), a.end(), [&](int64_t track) { return std::binary_search(b.begin(), b.end(), track); });
+}
+
+// Whether a pair is one object, and how well it agrees.
+std::pair<bool, double> judge(const Pair& pair, const Node& left, const Node& right, const Limits& limits) {
+  const double iou = pair.common / std::max(pair.area_left + pair.area_right - pair.common, 1e-9);
+  const double recall = pair.common / std::max(std::min(pair.area_left, pair.area_right), 1e-9);
+  const bool joins = iou >= limits.iou || (recall >= limits.recall && iou >= 0.5 * limits.iou) ||
+                     (iou >= limits.track_iou && meet(left[pair.left].tracks, right[pair.right].tracks));
+  return {joins, iou >= limits.iou ? iou : recall};
+}
+
+void add(const Row& row, Scratch& s) {
+  for (const Entry& entry : row) {
+    if (!s.points[entry.superpoint]) s.touched.push_back(entry.superpoint);
+    s.points[entry.superpoint] += entry.points;
+  }
+}
+
+Row take(Scratch& s) {
+  std::sort(s.touched.begin(), s.touched.end());
+  Row row;
+  row.reserve(s.touched.size());
+  for (const int32_t superpoint : s.touched) row.push_back({superpoint, std::exchange(s.points[superpoint], 0)});
+  s.touched.clear();
+  return row;
+}
+
+Group united(const std::vector<Group*>& parts, Scratch& s) {
+  Group out = std::move(*parts[0]);
+  for (size_t k = 1; k < parts.size(); ++k) {
+    out.masks.insert(out.masks.end(), parts[k]->masks.begin(), parts[k]->masks.end());
+    out.tracks.insert(out.tracks.end(), parts[k]->tracks.begin(), parts[k]->tracks.end());
+    out.agreement += parts[k]->agreement;
+    out.joins += parts[k]->joins;
+    add(parts[k]->inside, s);
+  }
+  if (parts.size() == 1) return out;
+  std::sort(out.tracks.begin(), out.tracks.end());
+  add(out.inside, s);
+  out.inside = take(s);
+  add(*out.seen, s);
+  for (size_t k = 1; k < parts.size(); ++k) add(*parts[k]->seen, s);
+  out.seen = std::make_shared<const Row>(take(s));
+  return out;
+}
+
+Node merge(Node& left, Node& right, const Limits& limits, Scratch& s) {
+  if (left.empty() || right.empty()) return std::move(left.empty() ? right : left);
+  const Held left_held = held_of(left), right_held = held_of(right);
+  std::vector<Pair> pairs = pairs_of(left, left_held, right, right_held, s);
+  add_areas(left, left_held, right, right_held, pairs, s);
+
+  std::vector<Group*> groups;
+  for (Group& group : left) groups.push_back(&group);
+  for (Group& group : right) groups.push_back(&group);
+  std::vector<size_t> root(groups.size());
+  std::iota(root.begin(), root.end(), 0);
+  const auto find = [&](size_t node) {
+    while (root[node] != node) node = root[node] = root[root[node]];
+    return node;
+  };
+  for (const Pair& pair : pairs) {
+    const auto [joins, agreement] = judge(pair, left, right, limits);
+    if (!joins) continue;
+    const size_t a = find(pair.left), b = find(left.size() + pair.right);
+    root[std::max(a, b)] = std::min(a, b);
+    left[pair.left].agreement += agreement;
+    ++left[pair.left].joins;
+  }
+  std::vector<std::vector<Group*>> parts(groups.size());
+  for (size_t k = 0; k < groups.size(); ++k) parts[find(k)].push_back(groups[k]);
+  Node out;
+  for (const auto& part : parts)
+    if (!part.empty()) out.push_back(united(part, s));
+  return out;
+}
+
+struct Rows {
+  const int64_t* starts;
+  const int32_t *columns, *values;
+  int64_t count;
+
+  Row row(int64_t i) const {
+    Row out;
+    for (int64_t e = starts[i]; e < starts[i + 1]; ++e) out.push_back({columns[e], values[e]});
+    return out;
+  }
+};
+
+Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, int64_t num_columns) {
+  check(starts.dim() == 1 && starts.numel() > 0 && starts.scalar_type() == ScalarType::Long && starts.is_contiguous() &&
+            columns.scalar_type() == ScalarType::Int && columns.is_contiguous() && values.scalar_type() == ScalarType::Int &&
+            values.is_contiguous() && columns.numel() == values.numel(),
+        "merge_views: rows must be int64 (rows + 1,) with int32 (E,)");
+  const Rows rows{data<int64_t>(starts), data<int32_t>(columns), data<int32_t>(values), starts.numel() - 1};
+  check(rows.starts[0] == 0 && rows.starts[rows.count] == columns.numel() &&
+            std::is_sorted(rows.starts, rows.starts + rows.count + 1),
+        "merge_views: starts do not fit the entries");
+  for (int64_t row = 0; row < rows.count; ++row)
+    for (int64_t e = rows.starts[row]; e < rows.starts[row + 1]; ++e)
+      check(rows.columns[e] >= 0 && rows.columns[e] < num_columns &&
+                (e == rows.starts[row] || rows.columns[e - 1] < rows.columns[e]),
+            "merge_views: a row does not ascend or is out of range");
+  return rows;
+}
+
+std::vector<Node> leaves_of(const Rows& counts, const Rows& visible, const int64_t* frame_of_mask, const int64_t* tracks,
+                            double min_points) {
+  std::vector<Node> nodes(visible.count);
+  std::shared_ptr<const Row> seen;
+  for (int64_t mask = 0; mask < counts.count; ++mask) {
+    const int64_t frame = frame_of_mask[mask], *starts = counts.starts + mask;
+    if (!mask || frame != frame_of_mask[mask - 1]) seen = std::make_shared<const Row>(visible.row(frame));
+    if (std::accumulate(counts.values + starts[0], counts.values + starts[1], int64_t{0}) < min_points) continue;
+    Group group{{static_cast<int32_t>(mask)}, counts.row(mask), seen, {}};
+    if (tracks[mask] >= 0) group.tracks.push_back(tracks[mask]);
+    nodes[frame].push_back(std::move(group));
+  }
+  return nodes;
+}
+
+}  // namespace
+
+std::tuple<Tensor, Tensor> merge_views_op(const Tensor& starts, const Tensor& superpoints, const Tensor& counts,
+                                          const Tensor& visible_starts, const Tensor& visible_superpoints,
+                                          const Tensor& visible, const Tensor& frame_of_mask, const Tensor& tracks,
+                                          int64_t num_superpoints, double min_points, double iou, double recall,
+                                          double track_iou) {
+  const Rows points = rows_of(starts, superpoints, counts, num_superpoints);
+  const Rows sights = rows_of(visible_starts, visible_superpoints, visible, num_superpoints);
+  for (const Tensor* each : {&frame_of_mask, &tracks})
+    check(each->numel() == points.count && each->scalar_type() == ScalarType::Long && each->is_contiguous(),
+          "merge_views: frame_of_mask and tracks must be int64 (M,)");
+  const int64_t* frames = data<int64_t>(frame_of_mask);
+  check(std::is_sorted(frames, frames + points.count) &&
+            (!points.count || (frames[0] >= 0 && frames[points.count - 1] < sights.count)),
+        "merge_views: frames of masks must ascend, within those that see");
+  std::vector<Node> nodes = leaves_of(points, sights, frames, data<int64_t>(tracks), min_points);
+  while (nodes.size() > 1) {
+    std::vector<Node> merged((nodes.size() + 1) / 2);
+    if (nodes.size() % 2) merged.back() = std::move(nodes.back());
+    run_tasks(static_cast<int64_t>(nodes.size()) / 2, [&] { return Scratch(num_superpoints); }, [&](Scratch& scratch, int64_t i) {
+      merged[i] = merge(nodes[2 * i], nodes[2 * i + 1], {iou, recall, track_iou}, scratch);
+    });
+    nodes = std::move(merged);
+  }
+  Tensor group = empty(starts, {points.count}, ScalarType::Long);
+  const int64_t num_groups = nodes.empty() ? 0 : static_cast<int64_t>(nodes[0].size());
+  Tensor agreement = empty(starts, {num_groups}, ScalarType::Double);
+  std::fill_n(mutable_data<int64_t>(group), points.count, -1);
+  for (int64_t g = 0; g < num_groups; ++g) {
+    for (const int32_t mask : nodes[0][g].masks) mutable_data<int64_t>(group)[mask] = g;
+    mutable_data<double>(agreement)[g] = nodes[0][g].joins ? nodes[0][g].agreement / nodes[0][g].joins : 0;
+  }
+  return {group, agreement};
+}
+
+}  // namespace pc3d
+
+STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) { m.impl("merge_views", TORCH_BOX(&pc3d::merge_views_op)); }

@@ -1,0 +1,200 @@
+"""Lifting as a careful script does it in numpy and scipy: the peer of ``pc3d bench lift``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+from scipy.sparse.csgraph import connected_components
+
+from pc3d.lift import LiftConfig
+from pc3d.lift.methods.groups import Groups
+from pc3d.lift.view import pack_camera, pack_pose
+from pc3d.lift.votes import Votes, keep, lookup
+from pc3d.structures import PointCloud
+
+if TYPE_CHECKING:
+    from pc3d.bench.lift import Data
+
+_PERCENTILES = range(95, -1, -5)
+
+
+def peer_votes(data: Data) -> Votes:
+    """The same counts as a careful numpy script takes them: every point into every frame, in float32."""
+    config, cloud = LiftConfig(), data.cloud
+    x, y, z = np.ascontiguousarray(cloud.xyz.T)
+    superpoints = superpoints_of(cloud)
+    count = int(superpoints.max()) + 1
+    camera = pack_camera(data.frames[0][0].camera)[0].numpy()
+    rows: list[tuple] = []
+    seen: list[tuple] = []
+    first = 0
+    for index, (frame, masks, depth) in enumerate(data.frames):
+        m = pack_pose(frame.T_world_camera, cloud.origin).numpy()
+        cam = [((m[i, 0] * x + m[i, 1] * y) + m[i, 2] * z) + m[i, 3] for i in range(3)]
+        ahead = np.flatnonzero(cam[2] > np.float32(config.min_depth))
+        cx, cy, cz = (axis[ahead] for axis in cam)
+        inverse = 1 / cz
+        u, v = camera[0] * (cx * inverse) + camera[2], camera[1] * (cy * inverse) + camera[3]
+        inside = np.flatnonzero((u >= 0) & (u < 640) & (v >= 0) & (v < 480))
+        pixel = v[inside].astype(np.int64) * 640 + u[inside].astype(np.int64)
+        d, deep = depth.ravel()[pixel], cz[inside]
+        limit = np.maximum(np.float32(config.depth_tolerance_rel) * deep, np.float32(config.depth_tolerance))
+        visible = (d > 0) & (np.abs(deep - d) <= limit)
+        owner = superpoints[ahead[inside[visible]]]
+        ids = masks.ids.ravel()[pixel[visible]].astype(np.int64)
+        seen.append((index, *np.unique(owner, return_counts=True)))
+        pairs, counts = np.unique(ids[ids > 0] * count + owner[ids > 0], return_counts=True)
+        rows.append((first + pairs // count - 1, pairs % count, counts))
+        first += len(masks)
+    return _as_votes(data, rows, seen, first, count)
+
+
+def superpoints_of(cloud: PointCloud) -> NDArray[np.int64]:
+    """The superpoints that ``make_data`` computed."""
+    assert cloud.superpoints is not None
+    return cloud.superpoints
+
+
+def _as_votes(data: Data, rows: list, seen: list, num_masks: int, count: int) -> Votes:
+    row, column, value = (np.concatenate(parts).astype(np.int32) for parts in zip(*rows))
+    frames = np.repeat([index for index, _, _ in seen], [len(owner) for _, owner, _ in seen])
+    visible = csr_matrix((np.concatenate([n for _, _, n in seen]).astype(np.int32),
+                          (frames, np.concatenate([owner for _, owner, _ in seen]))), shape=(len(seen), count))
+    lengths = [len(masks) for _, masks, _ in data.frames]
+    return Votes(csr_matrix((value, (row, column)), shape=(num_masks, count)), visible,
+                 np.repeat(np.arange(len(lengths)), lengths), np.ones(num_masks, np.float32), np.full(num_masks, -1),
+                 np.full(num_masks, -1), np.bincount(superpoints_of(data.cloud), minlength=count), (),
+                 tuple(frame.name for frame, _, _ in data.frames))
+
+
+@dataclass(frozen=True, eq=False)
+class Testimony:
+    """What every frame says of every mask: which of its own masks holds it whole, if one does."""
+
+    contained: csr_matrix               # (M, M) bool: row lies in column
+    observed: csr_matrix                # (M, F) bool: frames where it lies in one mask
+    spoke: NDArray[np.int64]            # (M,) frames that saw enough of it, whether they hold it whole or split it
+    undersegmented: NDArray[np.bool_]   # (M,) split too often: it holds several objects
+
+
+def peer_consensus(votes: Votes, config: LiftConfig) -> Groups:
+    """The same groups as ``pc3d.lift.methods.consensus``, by sparse products of scipy and whole arrays of numpy."""
+    heard = testimony(votes, config)
+    group_of_mask, observed = cluster(heard, config)
+    return Groups(group_of_mask, observed, agreement(group_of_mask, heard, observed.shape[0]))
+
+
+def testimony(votes: Votes, config: LiftConfig) -> Testimony:
+    """Ask every frame about every mask; a frame that splits a mask says nothing of what belongs with it.
+
+    Under-segmented masks are no evidence: they neither ask nor hold.
+    """
+    members = votes.members(config)
+    own = np.asarray(members.multiply(votes.counts).sum(axis=1)).reshape(-1)
+    seen = (members @ votes.visible.T).tocsr()           # (M, F) points of the mask's superpoints that a frame sees
+    shared = (members @ votes.counts.T).tocsr()          # (M, M) those that lie in a mask of that frame
+    row = np.repeat(np.arange(votes.num_masks), np.diff(shared.indptr))
+    frame = votes.frame_of_mask[shared.indices]
+    labelled = csr_matrix((shared.data, (row, frame)), shape=seen.shape)  # summed over the masks of a frame
+    speaks = _speaks(seen, labelled, own, config)
+    total = np.minimum(lookup(labelled.tocsr(), row, frame), lookup(seen, row, frame))   # overlapping masks label twice
+    holds = (shared.data >= config.contained_share * total) & lookup(speaks, row, frame).astype(bool)
+    contained, spoke = keep(shared, holds), np.diff(speaks.indptr)
+    whole = np.diff(_frames_of(contained, votes).indptr)
+    bad = (spoke - whole > config.undersegment_share * spoke) | (spoke == 0)
+    row = np.repeat(np.arange(votes.num_masks), np.diff(contained.indptr))
+    contained = keep(contained, ~bad[contained.indices] & ~bad[row])
+    return Testimony(contained, _frames_of(contained, votes), spoke, bad)
+
+
+def _frames_of(contained: csr_matrix, votes: Votes) -> csr_matrix:
+    """Frames (M, F) with a mask that holds each mask."""
+    count = votes.num_masks
+    frames = csr_matrix((np.ones(count, np.int32), votes.frame_of_mask, np.arange(count + 1)), shape=(count, votes.num_frames))
+    return _any(contained.astype(np.int32) @ frames)
+
+
+def _speaks(seen: csr_matrix, labelled: csr_matrix, own: NDArray[np.int64], config: LiftConfig) -> csr_matrix:
+    """Frames (M, F) that see enough of a mask, most of it labelled: an unlabelled surface says nothing."""
+    seen.sort_indices()
+    row = np.repeat(np.arange(seen.shape[0]), np.diff(seen.indptr))
+    enough = (seen.data >= config.observed_share * own[row]) & (own[row] >= config.min_mask_points)
+    known = lookup(labelled, row, seen.indices) >= 0.5 * seen.data
+    return keep(seen, enough & known)
+
+
+def cluster(heard: Testimony, config: LiftConfig) -> tuple[NDArray[np.int64], csr_matrix]:
+    """Merge masks in rounds of falling thresholds on how many frames observe both: groups (M,) and their frames (G, F)."""
+    node = np.flatnonzero(~heard.undersegmented)
+    group_of_mask = np.full(len(heard.undersegmented), -1, np.int64)
+    group_of_mask[node] = np.arange(len(node))
+    observed, contained = heard.observed[node].astype(np.int32), heard.contained[node].astype(np.int32)
+    pairs = _pairs(observed, contained)
+    for threshold in _thresholds(pairs):
+        edge = (pairs.observers >= threshold) & (pairs.supporters >= config.consensus_rate * pairs.observers)
+        if not edge.any():
+            continue
+        count = observed.shape[0]
+        graph = csr_matrix((np.ones(int(edge.sum()), bool), (pairs.first[edge], pairs.second[edge])), shape=(count, count))
+        number, part = connected_components(graph, directed=False)
+        merge = csr_matrix((np.ones(count, np.int32), (part, np.arange(count))), shape=(number, count))
+        observed, contained = _any(merge @ observed), _any(merge @ contained)
+        group_of_mask[group_of_mask >= 0] = part[group_of_mask[group_of_mask >= 0]]
+        pairs = _pairs(observed, contained)
+    return group_of_mask, observed
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """Pairs of nodes that some mask holds both of."""
+
+    first: NDArray[np.int32]
+    second: NDArray[np.int32]
+    supporters: NDArray[np.int32]   # masks that hold both
+    observers: NDArray[np.int64]    # frames that observe both
+
+
+def _pairs(observed: csr_matrix, contained: csr_matrix) -> Pairs:
+    both = (contained @ contained.T).tocoo()
+    apart = both.row < both.col
+    first, second = both.row[apart], both.col[apart]
+    words = np.packbits(np.pad(observed.toarray().astype(bool), ((0, 0), (0, -observed.shape[1] % 64))), axis=1).view(np.uint64)
+    observers = np.zeros(len(first), np.int64)
+    for word in words.T:
+        observers += _bits(word[first] & word[second])
+    return Pairs(first, second, both.data[apart], observers)
+
+
+def _bits(words: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Number of ones of each word, by halves; numpy 1 has no bitwise_count."""
+    one, two, four, last = (np.uint64(value) for value in (0x5555555555555555, 0x3333333333333333, 0x0F0F0F0F0F0F0F0F,
+                                                           0x0101010101010101))
+    words = words - (words >> np.uint64(1) & one)
+    words = (words & two) + (words >> np.uint64(2) & two)
+    return ((words + (words >> np.uint64(4)) & four) * last >> np.uint64(56)).astype(np.int64)
+
+
+def _thresholds(pairs: Pairs) -> list[float]:
+    """Percentiles 95, 90, ..., 0 of the positive numbers of common observers, not below 1."""
+    counts = pairs.observers[pairs.observers > 0]
+    if not len(counts):
+        return []
+    levels = [max(float(level), 1.0) for level in np.percentile(counts, list(_PERCENTILES))]
+    return list(dict.fromkeys(levels))
+
+
+def _any(matrix: csr_matrix) -> csr_matrix:
+    matrix = matrix.tocsr()
+    matrix.data = np.minimum(matrix.data, 1)
+    return matrix
+
+
+def agreement(group_of_mask: NDArray[np.int64], heard: Testimony, count: int) -> NDArray[np.float64]:
+    """Mean over a group's masks of the share of speaking frames that hold the mask whole (G,)."""
+    member = group_of_mask >= 0
+    share = np.diff(heard.observed.indptr)[member] / np.maximum(heard.spoke[member], 1)
+    return np.bincount(group_of_mask[member], share, count) / np.maximum(np.bincount(group_of_mask[member], minlength=count), 1)
