@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pc3d.cli.console import output_folder, print_json, seconds_line, status
-from pc3d.cli.posed import posed_frames
+from pc3d.cli.posed import Remembered, posed_frames
 from pc3d.cli.prompts import parse_prompt
 from pc3d.cli.segment import print_records
 from pc3d.progress import track
@@ -52,7 +52,7 @@ def lift(
     device: Annotated[str, typer.Option(help="Where a 2D model runs: auto, cpu, cuda or cuda:N.")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="Folder where masks of a 2D model are kept.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as json instead of a table.")] = False,
-    png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
+    png: Annotated[bool, typer.Option("--png", help="Draw frames, masks, scan and instances into instances.png too.")] = False,
 ) -> Instances:
     """Lift 2D masks of posed images onto a scan; row i of the output belongs to point i of the scan."""
     prompt = parse_prompt(click, point, box)
@@ -68,20 +68,19 @@ def lift(
         prepared = cloud if cloud.superpoints is not None else superpoints.compute_superpoints(cloud)
         chosen, skipped = posed_frames(frames, cloud, scan, layout=layout, convention=convention, alignment=alignment,
                                        every=every)
-        source = make_segmenter(segmenter, device, cache)
+        model = make_segmenter(segmenter, device, cache)
+        source = Remembered(model, chosen if png else [])
     seconds["reading"] = time.perf_counter() - start
     start = time.perf_counter()
     if prompt is None:
         instances, lifter = room.lift(prepared, track(chosen, "lifting frames"), source, method=method)
         instances = instances[instances.scores >= min_score]
     else:
-        instances, lifter = room.lift_prompt(prepared, chosen, source, prompt, views=views)
+        instances, lifter = room.lift_prompt(prepared, chosen, model, prompt, views=views)
     seconds["lifting"] = time.perf_counter() - start
     io.write_result(output, cloud, instances)
     if png:
-        from pc3d import viz
-
-        viz.write_png(output / "instances.png", viz.draw_panels(cloud, instances))
+        source.draw(output / "instances.png", cloud, instances, lifter)
     lifter.skipped.update(skipped)
     records = instances.to_records(cloud.world_xyz)
     if as_json:

@@ -1,13 +1,23 @@
-"""Posed images as the command line names them: a layout, a convention and an alignment to the scan."""
+"""Posed images as the command line names them: a layout, a convention and an alignment to the scan; and pictures of them."""
 
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pc3d.errors import FileError
+
 if TYPE_CHECKING:
-    from pc3d.structures import Frame, PointCloud
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from pc3d.lift import FrameMasks, Lifter
+    from pc3d.lift.segmenters import Segmenter
+    from pc3d.structures import Frame, Instances, PointCloud
+
+CANDIDATES = 12  # frames whose masks are kept, for a picture to choose from
 
 
 def posed_frames(path: Path, cloud: PointCloud, scan: Path, *, layout: str, convention: str, alignment: str,
@@ -22,3 +32,27 @@ def posed_frames(path: Path, cloud: PointCloud, scan: Path, *, layout: str, conv
         warnings.simplefilter("ignore", UserWarning)    # the summary says what was skipped
         found = io.read_frames(path, layout)
     return [reading.apply(frame, transform) for frame in found[::every]], found.skipped
+
+
+class Remembered:
+    """A segmenter that keeps images and masks of a few of its frames, evenly spread, to draw them."""
+
+    def __init__(self, segmenter: Segmenter, frames: list[Frame]) -> None:
+        count = min(CANDIDATES, len(frames))
+        self.segmenter = segmenter
+        self.wanted = {frames[(2 * k + 1) * len(frames) // (2 * count)].name for k in range(count)}
+        self.shots: dict[str, tuple[NDArray[np.uint8], FrameMasks]] = {}
+
+    def __call__(self, frame: Frame) -> FrameMasks:
+        """The masks of the frame."""
+        masks = self.segmenter(frame)
+        if frame.name in self.wanted:
+            with suppress(FileError):   # masks from files do not need the image
+                self.shots[frame.name] = frame.rgb, masks
+        return masks
+
+    def draw(self, path: Path, cloud: PointCloud, instances: Instances, lifter: Lifter) -> None:
+        """Draw frames, their masks, scan and instances into a png file."""
+        from pc3d import viz
+
+        viz.write_png(path, viz.draw_lifting(cloud, instances, lifter.votes(), self.shots))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pc3d.cli.console import output_folder, print_json, seconds_line, status, table
-from pc3d.cli.posed import posed_frames
+from pc3d.cli.posed import Remembered, posed_frames
 from pc3d.errors import ConfigError, explain
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
@@ -46,7 +46,7 @@ def segment(
     layout: Annotated[str, typer.Option(help="Layout of the frames: auto, or its name.")] = "auto",
     cache: Annotated[Path | None, typer.Option(help="Folder where masks of a 2D model are kept.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was found as json instead of a table.")] = False,
-    png: Annotated[bool, typer.Option("--png", help="Draw scan and instances into instances.png too.")] = False,
+    png: Annotated[bool, typer.Option("--png", help="Draw scan and instances (and images) into instances.png too.")] = False,
 ) -> Segmentation:
     """Find the object instances of a scan; row i of the output belongs to point i of the scan."""
     output_folder(output)
@@ -65,12 +65,14 @@ def segment(
         if frames is not None and segmenter is not None:
             chosen, skipped = posed_frames(frames, cloud, scan, layout=layout, convention=convention, alignment=alignment,
                                            every=every)
-            source = make_segmenter(segmenter, device, cache)
+            source = Remembered(make_segmenter(segmenter, device, cache), chosen if png else [])
         reading = time.perf_counter() - start
         found = engine.segment(cloud, output, model=model, device=device, precision=precision, min_score=min_score,
                                frames=chosen, masks=source)
         found.seconds["reading"] += reading
-        if png:  # what was kept is drawn, whatever it scored
+        if png and source is not None and found.lifter is not None:
+            source.draw(output / "instances.png", found.cloud, found.instances, found.lifter)
+        elif png:  # what was kept is drawn, whatever it scored
             viz.write_png(output / "instances.png", viz.draw_panels(found.cloud, found.instances))
     records = found.instances.to_records(found.cloud.world_xyz)
     images = {}

@@ -53,12 +53,12 @@ def draw_panels(cloud: PointCloud, instances: Instances | None = None, *, width:
     image = blank(width, head + view.height + rows * line + round(1.5 * size), BACKGROUND)
     scan = paint(surface, own_colors(cloud), normals, view=view, supersample=_SUPERSAMPLE)
     paste(image, scan, 0, head)
-    _caption(image, "Scan", f"{len(cloud):,} points", 0, panel, size)
+    caption(image, "Scan", f"{len(cloud):,} points", 0, panel, size)
     for column, layer in enumerate(layers, start=1):
         left = column * panel
         paste(image, paint(surface, layer.point_colors, normals, view=view, groups=layer.owner, supersample=_SUPERSAMPLE),
               left, head)
-        _caption(image, layer.title, f"{len(layer.names)} object{'s' * (len(layer.names) != 1)}", left, panel, size)
+        caption(image, layer.title, f"{len(layer.names)} object{'s' * (len(layer.names) != 1)}", left, panel, size)
         if tags:
             _tags(image[head:, left:left + panel], layer, surface, size)
         _legend(image, layer, left, head + view.height + line, panel, size)
@@ -126,7 +126,8 @@ def _majority(labels: NDArray[np.int64] | None, owner: NDArray[np.int64]) -> NDA
     return votes.reshape(count, width).argmax(axis=1) - 1
 
 
-def _caption(image: NDArray[np.uint8], title: str, note: str, left: int, panel: int, size: float) -> None:
+def caption(image: NDArray[np.uint8], title: str, note: str, left: int, panel: int, size: float) -> None:
+    """Write a title and a soft note beside it into the head of a panel."""
     big = 1.3 * size
     x, y = left + 1.2 * size, 2.3 * size
     draw_text(image, title, x, y, size=big, bold=True)

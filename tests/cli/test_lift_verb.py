@@ -7,9 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from pc3d import io
+from pc3d import io, viz
 from pc3d.cli import main
 from pc3d.structures import PointCloud
+from pc3d.structures.palette import distinct_colors
 
 Image = pytest.importorskip("PIL.Image")
 WIDTH, HEIGHT, FOCAL = 64, 48, 50.0
@@ -163,3 +164,24 @@ def test_frames_and_their_masks_go_together(folder, capsys):
     for half in (["--frames", str(folder / "frames")], ["--segmenter", f"masks:{folder / 'masks'}"]):
         assert main([*given, *half]) == 4
         assert "go together" in capsys.readouterr().err
+
+
+def test_the_picture_shows_the_masks_in_the_colours_of_their_objects(folder, capsys):
+    assert run(folder, "--png") == 0
+    cloud, instances = io.read_result(folder / "out")
+    picture = np.asarray(Image.open(folder / "out/instances.png").convert("RGB")).astype(int)
+    alone = viz.draw_panels(cloud, instances)
+    assert np.array_equal(picture[-len(alone):], alone)
+    tiles = picture[:-len(alone)]
+    for color in distinct_colors(len(instances)):
+        shade = 0.35 * 110 + 0.65 * color.astype(int)       # the images are black
+        assert (np.abs(tiles - shade).max(axis=2) < 3).sum() > 500
+    capsys.readouterr()
+
+
+def test_masks_are_lifted_and_drawn_without_their_images_where_those_cannot_be_read(folder, capsys):
+    for image in (folder / "frames/color").iterdir():
+        image.write_bytes(image.read_bytes()[:60])
+    assert run(folder, "--png") == 0
+    assert (folder / "out/instances.png").stat().st_size > 1000
+    capsys.readouterr()
