@@ -120,7 +120,7 @@ def test_one_object_is_one_proposal_and_a_mask_of_two_classes_stays_one(scene):
     found = fused(scene, network, lifted(scene, boxes=[1]))
     assert len(np.unique(found.bits, axis=0)) == 1
     assert {found.classes[label] for label in found.labels} >= {"chair", "table"}
-    assert found.scores.sum() <= 1
+    assert found.scores.sum() < 2 * found.scores.max()      # two doubtful classes are not two objects
 
 
 @pytest.mark.parametrize("images", [0, 5])
