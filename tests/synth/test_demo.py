@@ -20,7 +20,7 @@ def test_the_images_of_the_demo_fit_its_room() -> None:
         v, u = (axis[::97] for axis in np.nonzero(frame.depth > 0))
         rays = frame.depth_camera.rays(np.stack([u, v], axis=1)) * frame.depth[v, u][:, None]
         distance, row = tree.query(rays @ frame.T_world_camera[:3, :3].T + frame.T_world_camera[:3, 3])
-        assert np.median(distance) < 0.02
-        owners.append(room.instances[row[(masks(frame).ids[0][v, u] > 0) & (distance < 0.04)]])
+        assert np.median(distance) < 0.035      # the distance of its points
+        owners.append(room.instances[row[(masks(frame).ids[0][v, u] > 0) & (distance < 0.07)]])
         assert frame.rgb.shape == (*frame.depth.shape, 3)
     assert np.mean(np.concatenate(owners) >= 0) > 0.7       # masks are of objects, but for those that were invented
