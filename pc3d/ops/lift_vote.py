@@ -10,7 +10,6 @@ from pc3d.ops._checks import check_rows
 from pc3d.ops._library import define
 
 CAMERA_VALUES = 13   # fx fy cx+.5 cy+.5 width height x0 x1 y0 y1 r2_max p1 p2, as csrc/lift_vote.h has them
-MAX_BLOCK = 256      # points
 MAX_MASKS = 65535    # of one frame: ids are 16 bits
 
 
@@ -34,7 +33,7 @@ def lift_vote(
 ) -> tuple[Tensor, Tensor]:
     """Count the visible points of each run of blocks, and those of them in each mask of one frame.
 
-    Points lie in blocks of at most 256, rows ``starts[b]`` to ``starts[b + 1]``, inside ``spheres`` (x, y, z, radius);
+    Points lie in blocks, rows ``starts[b]`` to ``starts[b + 1]``, inside ``spheres`` (x, y, z, radius);
     neighbouring blocks of the same owner make a run. ``pose`` maps world to camera. A point is visible where the depth d > 0
     of its pixel agrees with its z > near: ``|z - d| <= max(absolute, relative z)``, metres. Ids in ``masks`` are unsigned,
     0 for none; each layer is a partition of the image. Cameras as ``pc3d.lift.view`` packs them.

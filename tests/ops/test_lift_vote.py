@@ -15,7 +15,8 @@ from pc3d.ops.lift_vote import _reference
 from pc3d.structures import Camera, Lens, PointCloud
 
 PLAIN = Camera(64, 48, 50.0, 52.0, 31.0, 22.5)
-CAMERAS = {"one camera": (PLAIN, PLAIN), "masks of another size": (PLAIN, PLAIN.resized(40, 30)),
+ODD = Camera(61, 45, 50.0, 52.0, 31.0, 22.5)
+CAMERAS = {"one camera": (PLAIN, PLAIN), "an odd size": (ODD, ODD), "masks of another size": (PLAIN, PLAIN.resized(40, 30)),
            "a bent lens": (Camera(64, 48, 50.0, 52.0, 31.0, 22.5, Lens((-0.25, 0.05), (0.01, -0.02))), PLAIN),
            "two fisheyes": (Camera(64, 48, 30.0, 30.0, 31.0, 22.5, Lens((0.02, -0.01), fisheye=True)),
                             Camera(90, 90, 40.0, 40.0, 44.0, 45.0, Lens((0.1,), fisheye=True)))}
@@ -77,6 +78,15 @@ def test_counts_are_those_of_plain_arithmetic():
     got_seen, got_votes = lift_vote(*given, **TEST)
     assert {int(s): int(n) for s, n in got_seen} == seen
     assert {(int(s), int(m)): int(n) for s, m, n in got_votes} == votes
+
+
+def test_depth_that_is_no_number_hides_its_own_pixel_only():
+    given = list(arguments((ODD, ODD)))
+    given[5] = given[5].clone()
+    given[5][::3, ::2], given[5][1::3, ::5] = torch.nan, torch.inf
+    expected = _reference(*given, *TEST.values())
+    assert expected[0][:, 1].sum() > 100
+    assert all(torch.equal(one, other) for one, other in zip(lift_vote(*given, **TEST), expected))
 
 
 def test_culling_loses_no_point():
