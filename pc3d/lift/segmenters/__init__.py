@@ -2,7 +2,7 @@
 
 A segmenter is called with a Frame and returns its FrameMasks. ``make_segmenter`` builds one from the words of the command
 line: ``masks:DIR``, ``sam2:facebook/sam2.1-hiera-tiny``, ``sam3:facebook/sam3?text=chair,dining table``,
-``mask2former:FOLDER?score=0.6&skip=wall,floor``, ...
+``mask2former:FOLDER?score=0.6&skip=wall,floor``, ``regions:felzenszwalb``, ...
 """
 
 from __future__ import annotations
@@ -18,14 +18,17 @@ from pc3d.lift.segmenters.cache import CachedSegmenter
 from pc3d.lift.segmenters.concept import ConceptOptions, ConceptSegmenter
 from pc3d.lift.segmenters.disk import MaskFolder
 from pc3d.lift.segmenters.prompted import AutomaticOptions, PromptedSegmenter
+from pc3d.lift.segmenters.regions import RegionOptions, RegionSegmenter
 from pc3d.lift.segmenters.universal import UniversalOptions, UniversalSegmenter
 from pc3d.lift.segmenters.video import VideoOptions, VideoSegmenter
 
 __all__ = ["AutomaticOptions", "CachedSegmenter", "ConceptOptions", "ConceptSegmenter", "GivenMasks", "MaskFolder",
-           "PromptedSegmenter", "Segmenter", "UniversalOptions", "UniversalSegmenter", "VideoOptions", "VideoSegmenter",
-           "make_segmenter"]
+           "PromptedSegmenter", "RegionOptions", "RegionSegmenter", "Segmenter", "UniversalOptions", "UniversalSegmenter",
+           "VideoOptions", "VideoSegmenter", "make_segmenter"]
 
-Options = TypeVar("Options", AutomaticOptions, ConceptOptions, UniversalOptions, VideoOptions)
+REGIONS = "regions:felzenszwalb"     # no model at all
+
+Options = TypeVar("Options", AutomaticOptions, ConceptOptions, RegionOptions, UniversalOptions, VideoOptions)
 
 
 def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) -> Segmenter:
@@ -36,10 +39,11 @@ def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) ->
     kind, _, rest = text.partition(":")
     source, _, query = rest.partition("?")
     given = dict(part.partition("=")[::2] for part in query.split("&") if part)
+    if text.split("?")[0] == REGIONS:
+        return RegionSegmenter(_options(RegionOptions(), given))
     if not source or kind not in ("masks", *prompted.FAMILIES, *universal.FAMILIES):
-        raise ConfigError(explain("unknown source of masks", got=repr(text),
-                                  expected=", ".join(f"{name}:..." for name in ("masks", *prompted.FAMILIES,
-                                                                                *universal.FAMILIES))))
+        known = (f"{name}:..." for name in ("masks", *prompted.FAMILIES, *universal.FAMILIES))
+        raise ConfigError(explain("unknown source of masks", got=repr(text), expected=", ".join((REGIONS, *known))))
     if kind == "masks":
         if given:
             raise ConfigError(explain("masks:PATH takes no options", got=", ".join(given)))

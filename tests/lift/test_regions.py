@@ -1,0 +1,58 @@
+"""Masks without a model: even colour and unbroken surface."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from pc3d.errors import ConfigError
+from pc3d.lift.segmenters import make_segmenter
+from pc3d.structures import Camera, Frame
+
+CAMERA = Camera(80, 60, 60.0, 60.0, 39.5, 29.5)
+
+
+def segmented(rgb, depth, options="") -> np.ndarray:
+    """The label map (60, 80) of one frame."""
+    frame = Frame("0", CAMERA, CAMERA, np.eye(4), lambda: rgb, None if depth is None else lambda: depth)
+    masks = make_segmenter(f"regions:felzenszwalb?smallest=20{options}")(frame)
+    assert masks.ids.shape == (1, 60, 80)
+    return masks.ids[0]
+
+
+def floor_and_box() -> np.ndarray:
+    """A floor that runs away from the camera, and a box in front of it."""
+    slanted = np.broadcast_to(1.5 / (0.2 + np.linspace(0, 1, 60)[:, None]), (60, 80)).astype(np.float32).copy()
+    slanted[20:40, 30:50] = 0.8
+    return slanted
+
+
+def test_colours_part_an_image_without_depth() -> None:
+    rgb = np.full((60, 80, 3), 40, np.uint8)
+    rgb[:, 40:] = 220
+    ids = segmented(rgb, None, "&blur=0")
+    assert len(np.unique(ids)) == 2
+    assert ids[30, 5] != ids[30, 75]
+
+
+def test_depth_parts_what_is_of_one_colour_and_a_slanted_floor_stays_whole() -> None:
+    rgb = np.full((60, 80, 3), 128, np.uint8)
+    ids = segmented(rgb, floor_and_box())
+    assert len(np.unique(ids)) == 2
+    assert len(np.unique(ids[22:38, 32:48])) == 1
+    assert ids[30, 40] != ids[50, 10] == ids[5, 70]
+
+
+def test_missing_depth_parts_nothing() -> None:
+    depth = np.full((60, 80), 2.0, np.float32)
+    depth[25:35] = 0
+    assert len(np.unique(segmented(np.full((60, 80, 3), 128, np.uint8), depth))) == 1
+
+
+def test_options_are_named_and_other_algorithms_are_not_known() -> None:
+    with pytest.raises(ConfigError, match="unknown option"):
+        make_segmenter("regions:felzenszwalb?size=3")
+    with pytest.raises(ConfigError, match="above 0"):
+        make_segmenter("regions:felzenszwalb?jump=0")
+    with pytest.raises(ConfigError, match="regions:felzenszwalb"):
+        make_segmenter("regions:watershed")
