@@ -37,7 +37,8 @@ def lift(
     output: Annotated[Path, typer.Option("-o", "--output", help="Folder for instances.ply, .json and .npz.")],
     *,
     segmenter: Annotated[str, typer.Option(help="masks:DIR, or MODEL:ID (a folder or hub id), MODEL one of sam, samhq, sam2, "
-                                                "sam3, mask2former, maskformer, oneformer, eomt; options: docs/lifting.md.")],
+                                                "sam3, mask2former, maskformer, oneformer, eomt; or regions:felzenszwalb. "
+                                                "Options: docs/lifting.md.")],
     method: Annotated[str, typer.Option(help="hierarchical, consensus, region, or sequential (naive).")] = "hierarchical",
     every: Annotated[int, typer.Option(min=1, help="Use every n-th frame.")] = 1,
     convention: Annotated[str, typer.Option(help="How to read poses and depth: w2c, opengl, depth=NUMBER.")] = "",

@@ -47,7 +47,7 @@ class Statement:
 
     agreement: Floats               # (P,) mean over frames of the best IoU with a mask there, weighted by what they see
     views: NDArray[np.int64]        # (P,) frames with a say
-    frames: NDArray[np.int64]       # (P,) of those, frames with a mask that speaks for it
+    frames: NDArray[np.int64]       # (P,) frames with a mask that speaks for it
     masks: NDArray[np.int64]        # (P,) masks that speak for it
     hits: Floats                    # (P, S) sightings of a superpoint's points inside masks that speak for it
     sightings: Floats               # (P, S) all sightings in their frames
