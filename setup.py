@@ -131,6 +131,7 @@ def build_library(target: Path, work: Path, home: Path | None) -> None:
     compiled.path.write_text(key)
     made_from = f"{target}\n{shlex.join(link)}\n{key}"
     if linked.holds(made_from) and not stale(target, objects):
+        target.touch()  # newer than every source: pc3d.ops takes a library that is not for an old one
         return
     target.parent.mkdir(parents=True, exist_ok=True)
     fresh = target.with_suffix(".new")

@@ -28,11 +28,19 @@ def native_error() -> str | None:
         return "switched off by PC3D_NATIVE=0"
     if not LIBRARY_PATH.exists():
         return f"{LIBRARY_PATH.name} was not built"
+    if newer := newer_source(LIBRARY_PATH, LIBRARY_PATH.parent.parent / "csrc"):
+        return f"{LIBRARY_PATH.name} is older than csrc/{newer}"
     try:
         torch.ops.load_library(str(LIBRARY_PATH))
     except OSError as error:
         return f"{LIBRARY_PATH.name} does not load: {error}"
     return None
+
+
+def newer_source(library: Path, sources: Path) -> str | None:
+    """In a checkout, a source changed since the library was built: what it was built from may mean other things by an op."""
+    built = library.stat().st_mtime
+    return next((path.name for path in sorted(sources.glob("*.*")) if path.stat().st_mtime > built), None)
 
 
 @cache

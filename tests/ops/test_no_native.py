@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pc3d.ops._library import native_error
+from pc3d.ops._library import native_error, newer_source
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -68,3 +68,15 @@ def test_the_references_give_the_results_of_the_kernels(without: dict, tmp_path:
     assert (native["cloud"] == without["cloud"]).float().mean() > 0.95  # estimated normals differ in the last bit
     for name in ("pool", "softmax", "normals"):
         torch.testing.assert_close(native[name], without[name], rtol=1e-5, atol=1e-5)
+
+
+def test_a_library_older_than_its_sources_is_known(tmp_path: Path) -> None:
+    library, source = tmp_path / "_C.abi3.so", tmp_path / "csrc" / "knn.cpp"
+    source.parent.mkdir()
+    for path, when in ((library, 100), (source, 50)):
+        path.touch()
+        os.utime(path, (when, when))
+    assert newer_source(library, source.parent) is None
+    os.utime(source, (150, 150))
+    assert newer_source(library, source.parent) == "knn.cpp"
+    assert newer_source(library, tmp_path / "installed without sources") is None
