@@ -16,6 +16,7 @@ from scipy.sparse import csr_matrix
 from pc3d.errors import DataError, explain
 from pc3d.lift.votes import Votes
 from pc3d.structures import Instances
+from pc3d.structures.suppression import suppress
 
 SOURCES = ("network", "images", "both")     # values of evidence["source"]
 UNNAMED = "object"                          # class of what masks without labels found and the network has no name for
@@ -72,14 +73,16 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     own, groups = refine(own, votes, config), lifted.segment_masks
     masks = np.concatenate([own, groups])
     said = listen(masks, votes, config)
-    by_network, by_lift = overlap(masks, own, votes.sizes) ** 2, overlap(masks, groups, votes.sizes) ** 2
+    iou = overlap(masks, votes.sizes)
+    by_network, by_lift = iou[:, :len(own)] ** 2, iou[:, len(own):] ** 2
     network_score = _best(by_network, np.minimum(opinion.sum(axis=1), 1))
     lift_score = _best(by_lift, lifted.scores)
     heard = 1 - np.exp(-said.views / config.view_scale)
     word = network_score * (1 - config.overruled * heard)
     score = (1 - (1 - word) * (1 - lift_score)) * (1 - heard * (1 - said.agreement))
     classes, share = name(np.stack([_best(by_network, one) for one in opinion.T], axis=1), network.classes, said, votes, config)
-    kept = suppress(masks, score, votes.sizes, config.nms_iou)
+    order = np.argsort(-score, kind="stable")
+    kept = suppress(iou > config.nms_iou, order[iou.diagonal()[order] > 0])
     row, label = np.nonzero(score[kept, None] * share[kept] >= config.min_score)
     row = kept[row]
     pair = score[row] * share[row, label]
@@ -161,23 +164,11 @@ def _shares(weight: Floats) -> Floats:
     return weight / np.maximum(np.sqrt(weight.sum(axis=1, keepdims=True) * weight.max(axis=1, keepdims=True)), 1e-9)
 
 
-def overlap(masks: NDArray[np.bool_], others: NDArray[np.bool_], sizes: NDArray[np.int64]) -> Floats:
-    """IoU (P, K) over points of masks (P, S) and (K, S)."""
-    common = (masks * sizes.astype(np.float32)) @ others.T.astype(np.float32)
-    return common / np.maximum((masks @ sizes)[:, None] + (others @ sizes)[None] - common, 1)
-
-
-def suppress(masks: NDArray[np.bool_], scores: NDArray[np.floating], sizes: NDArray[np.int64],
-             max_iou: float) -> NDArray[np.int64]:
-    """Rows of masks that are not empty and overlap no better one by more than ``max_iou``, best first."""
-    order = np.argsort(-scores, kind="stable")
-    order = order[masks[order] @ sizes > 0]
-    iou = overlap(masks[order], masks[order], sizes)
-    kept: list[int] = []
-    for row in range(len(order)):
-        if (iou[row, kept] <= max_iou).all():
-            kept.append(row)
-    return order[kept]
+def overlap(masks: NDArray[np.bool_], sizes: NDArray[np.int64]) -> Floats:
+    """IoU over points of every pair (P, P) of masks (P, S); of an empty one with itself, 0."""
+    common = (masks * sizes.astype(np.float32)) @ masks.T.astype(np.float32)
+    area = masks @ sizes
+    return common / np.maximum(area[:, None] + area[None] - common, 1)
 
 
 def _best(match: Floats, scores: Floats) -> Floats:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pc3d.config import InferenceConfig, ModelConfig
 from pc3d.structures import Instances, PointBatch, Relation3DOutput
+from pc3d.structures.suppression import suppress
 
 
 @torch.no_grad()
@@ -46,17 +47,12 @@ def to_instances(output: Relation3DOutput, batch: PointBatch, scan_index: int, c
 
 def nms(masks: Tensor, scores: Tensor, weights: Tensor, max_iou: float) -> Tensor:
     """Greedy suppression of masks (K, S) by IoU, segments counted by weight (S,); returns the kept rows, best first."""
-    order = scores.argsort(descending=True, stable=True)
-    rows = masks[order].to(_exact(weights))
+    rows = masks.to(_exact(weights))
     intersection = ((rows * weights) @ rows.T).double()
     area = intersection.diagonal()
     iou = intersection / (area[:, None] + area[None] - intersection + 1e-6)
-    overlaps = _numpy(iou > max_iou)
-    alive = np.ones(len(overlaps), dtype=bool)
-    for row in range(len(overlaps)):
-        if alive[row]:
-            alive[row + 1:] &= ~overlaps[row, row + 1:]
-    return order[torch.from_numpy(alive).to(order.device)]
+    kept = suppress(_numpy(iou > max_iou), _numpy(scores.argsort(descending=True, stable=True)))
+    return torch.from_numpy(kept).to(scores.device)
 
 
 def _exact(weights: Tensor) -> torch.dtype:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pc3d.lift.masks import FrameMasks
 from pc3d.lift.segmenters.checkpoint import Checkpoint, load, prepare
-from pc3d.structures import Frame
+from pc3d.structures import Frame, suppression
 
 _IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
@@ -182,9 +182,6 @@ def mask_iou(masks: Tensor) -> Tensor:
 
 def suppress(iou: Tensor, scores: Tensor, limit: float) -> Tensor:
     """Rows (K,) to keep, best first: of pairs whose ``iou`` (P, P) is above ``limit`` the better; what is empty goes."""
-    gone, kept = iou.diagonal() <= 0, []
-    for row in torch.argsort(-scores, stable=True).tolist():
-        if not gone[row]:
-            kept.append(row)
-            gone = gone | (iou[row] > limit)
-    return torch.tensor(kept, dtype=torch.int64)
+    order = torch.argsort(-scores, stable=True)
+    there = order[iou.diagonal()[order] > 0]
+    return torch.from_numpy(suppression.suppress((iou > limit).numpy(), there.numpy()))
