@@ -4,4 +4,5 @@ import sys
 
 from pc3d.cli import main
 
-sys.exit(main(["bench", *sys.argv[1:]]))
+if __name__ == "__main__":  # a benchmark of memory starts processes, which import this file anew
+    sys.exit(main(["bench", *sys.argv[1:]]))
