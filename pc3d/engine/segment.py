@@ -37,10 +37,13 @@ class Segmenter:
     """A loaded network that segments scans; load once, call many times."""
 
     def __init__(self, model: Relation3D, device: str = "auto", precision: str | None = None) -> None:
-        """``precision`` fp32 or bf16; None is what the network's own config says. Raises ConfigError for another."""
+        """``precision`` fp32 or bf16; None is what the network's own config says. Raises ConfigError for another.
+
+        bf16 is float32 on a CPU without bfloat16 units; ``dtype`` says what it came to.
+        """
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        self.dtype = type_of(model.config.inference.precision if precision is None else precision)
+        self.dtype = type_of(model.config.inference.precision if precision is None else precision, self.device)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = DEFAULT_MODEL, device: str = "auto",

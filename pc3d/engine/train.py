@@ -24,7 +24,7 @@ from pc3d.engine.evaluate import score_scans
 from pc3d.engine.guard import Guard
 from pc3d.engine.logging import Logger, StepLine, require_services
 from pc3d.engine.optimizer import averaged, follow, make_optimizer, set_rate
-from pc3d.engine.precision import TYPES, forward_in
+from pc3d.engine.precision import forward_in, type_of
 from pc3d.engine.run import open_data, open_run
 from pc3d.engine.schedule import learning_rate
 from pc3d.engine.state import newest_state, random_state, save_state, set_random_state
@@ -69,7 +69,7 @@ class Trainer:
         use_deterministic(config.train.deterministic)
         torch.manual_seed(config.train.seed)
         self.model = build(config.model).to(group.device)
-        self.network = spread(TrainedNetwork(self.model, TYPES[config.train.precision]), group)
+        self.network = spread(TrainedNetwork(self.model, type_of(config.train.precision, group.device)), group)
         torch.manual_seed(config.train.seed + group.rank)  # processes start with the same weights, then drop out differently
         self.average = averaged(self.model) if config.train.ema > 0 else None
         self.optimizer = make_optimizer(self.model, config.train)

@@ -6,6 +6,7 @@ import torch
 
 from pc3d.data import collate, make_sample
 from pc3d.engine import Segmenter, confident, segment
+from pc3d.engine import precision as precisions
 from pc3d.engine.device import choose_device
 from pc3d.engine.precision import forward_in
 from pc3d.errors import BackendError, ConfigError, DataError, FileError
@@ -52,7 +53,8 @@ def test_tiny_scans_give_instances_on_their_rows(segmenter, points, spread):
     assert segmenter(cloud).instances.point_masks.shape[1] == points
 
 
-def test_bf16_finds_about_the_same_and_says_it_in_float32(segmenter):
+def test_bf16_finds_about_the_same_and_says_it_in_float32(segmenter, monkeypatch):
+    monkeypatch.setattr(precisions, "multiplies_bfloat16", lambda: True)
     cloud, model = compute_superpoints(make_scan(3)), segmenter.model
     half = Segmenter(model, "cpu", "bf16")
     batch = collate([make_sample(cloud, model.config)], model.config.backbone)
@@ -65,12 +67,26 @@ def test_bf16_finds_about_the_same_and_says_it_in_float32(segmenter):
     assert half(cloud).instances.point_masks.shape[1] == len(cloud)
 
 
-def test_precision_comes_from_the_config_or_from_the_caller_and_must_be_known(config):
+def test_precision_comes_from_the_config_or_from_the_caller_and_must_be_known(config, monkeypatch):
+    monkeypatch.setattr(precisions, "multiplies_bfloat16", lambda: True)
     model = build(config.model.with_overrides(["inference.precision=bf16"]))
     assert Segmenter(model, "cpu").dtype == torch.bfloat16
     assert Segmenter(model, "cpu", "fp32").dtype == torch.float32
     with pytest.raises(ConfigError, match="unknown precision; got 'int3'"):
         Segmenter(model, "cpu", "int3")
+
+
+def test_bf16_on_a_processor_that_would_emulate_it_is_float32_to_the_bit_and_says_so_once(segmenter, monkeypatch):
+    monkeypatch.setattr(precisions, "multiplies_bfloat16", lambda: False)
+    precisions.warn_of_float32.cache_clear()
+    with pytest.warns(RuntimeWarning, match="no bfloat16 units.*runs in float32") as warned:
+        half, again = (Segmenter(segmenter.model, "cpu", "bf16") for _ in range(2))
+    assert len(warned) == 1
+    assert half.dtype == again.dtype == torch.float32
+    cloud = compute_superpoints(make_scan(3))
+    assert np.array_equal(half(cloud).instances.scores, segmenter(cloud).instances.scores)
+    assert precisions.type_of("bf16", torch.device("cuda")) == torch.bfloat16
+    assert precisions.type_of("fp16", torch.device("cpu")) == torch.float16
 
 
 def test_an_empty_scan_is_refused(segmenter):
