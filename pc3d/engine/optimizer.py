@@ -18,7 +18,8 @@ Network = TypeVar("Network", bound=nn.Module)
 def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW whose groups carry ``factor``, what the learning rate of a step is multiplied by for them.
 
-    Raises ConfigError for a prefix that no parameter has.
+    Parameters with factor 0 are frozen: no gradient of theirs is computed either. Raises ConfigError for a prefix that no
+    parameter has, and where nothing is left to train.
     """
     _check_prefixes(model, [group.prefix for group in config.groups])
     members: dict[tuple[float, float], list[nn.Parameter]] = {}
@@ -27,7 +28,12 @@ def make_optimizer(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
         decay = config.weight_decay if group is None or group.weight_decay is None else group.weight_decay
         if config.decay == "matrices" and parameter.dim() < 2:
             decay = 0.0
+        if group is not None and group.lr == 0:
+            parameter.requires_grad_(False)
+            continue
         members.setdefault((1.0 if group is None else group.lr, decay), []).append(parameter)
+    if not members:
+        raise ConfigError(explain("nothing is left to train", where="train.groups", got="lr: 0 for every parameter"))
     return torch.optim.AdamW([{"params": parameters, "factor": factor, "weight_decay": decay}
                               for (factor, decay), parameters in members.items()], lr=config.lr)
 
