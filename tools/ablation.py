@@ -1,9 +1,9 @@
 """What each part of Relation3D is worth: equal training of every variant on frozen features, several seeds, AP with its spread.
 
-``python tools/ablation.py RUN`` writes RUN/results.jsonl, a line for each run, goes on where it stopped, and prints the table of
-docs/results.md. Training everything from nothing takes an hour of two cores a run. So here the backbone of the weights that ship,
-which has seen all parts at work, makes the features of every scan once, and what reads them (pooling, decoder, heads) begins
-from random weights; it sees each scan in one augmented form.
+``python tools/ablation.py RUN`` writes a line for each run to RUN/results.jsonl, goes on where it stopped, and prints the
+table of docs/results.md. Training everything from nothing takes hours a run on two cores. So here the backbone of the weights
+that ship, which has seen all parts at work, makes the features of every scan once; what reads them (pooling, a small decoder,
+heads) begins from random weights and sees each scan in one augmented form.
 """
 
 from __future__ import annotations
@@ -49,6 +49,9 @@ VARIANTS: dict[str, tuple[str, ...]] = {
 #: Quirks that only prediction feels, tried on the networks of "all".
 PREDICTION = {"nms_area=superpoints": ("inference.nms_area=superpoints",), "score_decimals=1": ("inference.score_decimals=1",)}
 
+SETTINGS = ("model.decoder.num_queries=50", "model.decoder.d_model=64", "model.decoder.d_ffn=128", "train.schedule=cosine",
+            "train.lr=1e-3", "train.ema=0.99", "train.groups=[{prefix: backbone., lr: 0}]")
+
 
 @dataclass
 class Scans:
@@ -88,7 +91,7 @@ def fit(config: ExperimentConfig, model: Relation3D, scans: Scans) -> Relation3D
     return average
 
 
-def run_once(config: ExperimentConfig, scans: Scans, backbone: Relation3D, validation: ScanDataset) -> Relation3D:
+def run_once(config: ExperimentConfig, scans: Scans, backbone: Relation3D) -> Relation3D:
     """A network of this config with the backbone's weights, trained."""
     torch.manual_seed(config.train.seed)
     model = build(config.model)
@@ -120,7 +123,7 @@ def ablate(run: Path, config: ExperimentConfig, variants: Sequence[str], seeds: 
             if kind not in data:
                 data = {kind: Scans.of(own, scans, backbone)}
             start = time.perf_counter()
-            model = run_once(own, data[kind], backbone, validation)
+            model = run_once(own, data[kind], backbone)
             seconds = round(time.perf_counter() - start)
             extra = PREDICTION if name == "all" else {}
             with results.open("a") as file:
@@ -146,14 +149,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split(":")[0])
     parser.add_argument("run", type=Path)
     parser.add_argument("--data", default="data/synth", help="synthetic rooms, train and val")
-    parser.add_argument("--epochs", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=VARIANTS)
     parser.add_argument("--set", nargs="*", default=[], metavar="KEY=VALUE", help="overrides of the config")
     options = parser.parse_args()
     config = load_config(Path(__file__).parents[1] / "configs/relation3d_synth.yaml", [
-        f"data.root={options.data}", f"train.epochs={options.epochs}", "train.schedule=cosine", "train.lr=1e-3", "train.ema=0.99",
-        "train.groups=[{prefix: backbone., lr: 0}]", *options.set])
+        f"data.root={options.data}", f"train.epochs={options.epochs}", *SETTINGS, *options.set])
     ablate(options.run, config, options.variants, range(1, options.seeds + 1))
     print("\n".join(table(read_rows(options.run / "results.jsonl"))))
 

@@ -36,8 +36,9 @@ def synth(
     models: Annotated[
         str, typer.Option(help="Real furniture models besides the parametric ones: auto (where Debian's "
                                "sweethome3d-furniture is installed), none, or a folder of .sh3f catalogues.")] = "none",
-    layout: Annotated[str, typer.Option(help="scans (*.ply), raw: scannet, scannet-frames, scannetpp, s3dis, or as others "
-                                            "prepare ScanNetV2: pointcept, inst_nostuff.")] = "scans",
+    layout: Annotated[str, typer.Option(help="scans (*.ply), frames (posed RGB-D folders, masks, scan), raw: scannet, "
+                                            "scannet-frames, scannetpp, s3dis, or as others prepare ScanNetV2: pointcept, "
+                                            "inst_nostuff.")] = "scans",
     stats: Annotated[bool, typer.Option("--stats", help="Make nothing; measure the scans of OUTPUT/SPLIT (points per m², "
                                                         "neighbours of a voxel, superpoints, objects by class).")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --stats: print json.")] = False,

@@ -16,6 +16,7 @@ from pc3d.errors import ConfigError, explain
 from pc3d.structures import PointCloud
 from pc3d.synth import export_scannetpp as scannetpp
 from pc3d.synth.classes import SCANNET_CLASSES
+from pc3d.synth.export_folder import export_folder
 from pc3d.synth.export_prepared import export_nostuff, export_pointcept
 from pc3d.synth.export_s3dis import export_s3dis, room_folder
 from pc3d.synth.export_scannet import export_scannet, finish_scannet, scene_folder, scene_name
@@ -35,9 +36,9 @@ class Layout(NamedTuple):
     """How a data set lies on disk."""
 
     place: Callable[[Path, int, str], Path]             # (root, seed, split) -> what appears when the scene is done
-    write: Callable[[PointCloud, Path, str], None]      # (cloud, place, split)
+    write: Callable[[PointCloud, list[View], Path, str], None]  # (cloud, its views, place, split)
     finish: Callable[[Path, str, list[Path]], None]     # (root, split, places): what belongs to the set as a whole
-    write_views: Callable[[PointCloud, list[View], Path, str], None] | None = None  # instead of ``write``, frames and all
+    views: bool = False                                 # whether there are any to write
 
 
 def make_scene(
@@ -133,11 +134,12 @@ def _write_scene(
 ) -> Path:
     place = LAYOUTS[layout].place(root, seed, split)
     if not place.exists():
-        library = _library(models) if models else None
-        if write_views := LAYOUTS[layout].write_views:
-            write_views(*make_views(seed, split=split, config=config, models=library), place, split)
+        library, views = _library(models) if models else None, list[View]()
+        if LAYOUTS[layout].views:
+            cloud, views = make_views(seed, split=split, config=config, models=library)
         else:
-            LAYOUTS[layout].write(make_scene(seed, split=split, config=config, models=library), place, split)
+            cloud = make_scene(seed, split=split, config=config, models=library)
+        LAYOUTS[layout].write(cloud, views, place, split)
     return place
 
 
@@ -147,7 +149,7 @@ def _library(folder: Path) -> ModelLibrary:
     return ModelLibrary(folder)
 
 
-def _write_ply(cloud: PointCloud, path: Path, split: str) -> None:
+def _write_ply(cloud: PointCloud, views: list[View], path: Path, split: str) -> None:
     from pc3d import io
 
     io.write(cloud, path)
@@ -157,11 +159,7 @@ def _write_classes(root: Path, split: str, paths: list[Path]) -> None:
     (root / "classes.json").write_text(json.dumps(SCANNET_CLASSES, indent=1) + "\n")
 
 
-def _write_scannet(cloud: PointCloud, place: Path, split: str) -> None:
-    export_scannet(cloud, place, annotated=split != "test")
-
-
-def _write_scannet_views(cloud: PointCloud, views: list[View], place: Path, split: str) -> None:
+def _write_scannet(cloud: PointCloud, views: list[View], place: Path, split: str) -> None:
     export_scannet(cloud, place, annotated=split != "test", views=views)
 
 
@@ -171,25 +169,31 @@ _SCANNET = Layout(scene_folder, _write_scannet,
 LAYOUTS = {
     "scans": Layout(lambda root, seed, split: root / split / f"room{seed:06d}.ply", _write_ply, _write_classes),
     "scannet": _SCANNET,
-    "scannet-frames": _SCANNET._replace(write_views=_write_scannet_views),
+    "scannet-frames": _SCANNET._replace(views=True),
+    "frames": Layout(
+        lambda root, seed, split: root / split / f"room{seed:06d}",
+        lambda cloud, views, place, split: export_folder(cloud, views, place),
+        lambda root, split, places: None,
+        views=True,
+    ),
     "scannetpp": Layout(
         scannetpp.scene_folder,
-        lambda cloud, place, split: scannetpp.export_scannetpp(cloud, place, annotated=split != "test"),
+        lambda cloud, views, place, split: scannetpp.export_scannetpp(cloud, place, annotated=split != "test"),
         lambda root, split, places: scannetpp.finish_scannetpp(root, split, [place.name for place in places]),
     ),
     "s3dis": Layout(
         lambda root, seed, split: room_folder(root, seed, split, KINDS[seed % len(KINDS)]),
-        lambda cloud, place, split: export_s3dis(cloud, place),
+        lambda cloud, views, place, split: export_s3dis(cloud, place),
         lambda root, split, places: None,
     ),
     "pointcept": Layout(
         lambda root, seed, split: root / split / scene_name(seed, split),
-        lambda cloud, place, split: export_pointcept(cloud, place, annotated=split != "test"),
+        lambda cloud, views, place, split: export_pointcept(cloud, place, annotated=split != "test"),
         _write_classes,
     ),
     "inst_nostuff": Layout(
         lambda root, seed, split: root / split / f"{scene_name(seed, split)}{SUFFIX}",
-        lambda cloud, place, split: export_nostuff(cloud, place, annotated=split != "test"),
+        lambda cloud, views, place, split: export_nostuff(cloud, place, annotated=split != "test"),
         lambda root, split, places: None,
     ),
 }

@@ -47,6 +47,15 @@ def test_a_group_has_its_own_rate_and_decay_and_the_first_that_fits_counts():
     assert {found[id(p)] for p in model["decoder"].parameters()} == {(2.0, 0.05)}
 
 
+def test_a_group_of_rate_0_is_frozen_and_costs_no_gradient():
+    model = network()
+    optimizer = make_optimizer(model, TrainConfig(groups=[{"prefix": "backbone.", "lr": 0}]))
+    assert not any(p.requires_grad for p in model["backbone"].parameters())
+    assert [p.shape for group in optimizer.param_groups for p in group["params"]] == [p.shape for p in model["decoder"].parameters()]
+    with pytest.raises(ConfigError, match="nothing is left to train"):
+        make_optimizer(network(), TrainConfig(groups=[{"prefix": "backbone.", "lr": 0}, {"prefix": "decoder.", "lr": 0}]))
+
+
 def test_decay_of_matrices_leaves_biases_and_norms_alone():
     model = network()
     optimizer = make_optimizer(model, config("decay=matrices"))

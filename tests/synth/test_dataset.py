@@ -50,7 +50,7 @@ def test_raw_layouts_hold_the_same_room_and_resume(tmp_path):
     before = scannet[0].stat().st_mtime_ns
     write_dataset(tmp_path, 1, seed=4, split="val", config=TINY, layout="scannet")
     assert scannet[0].stat().st_mtime_ns == before
-    with pytest.raises(ConfigError, match="scans, scannet, scannet-frames, scannetpp, s3dis, pointcept, inst_nostuff"):
+    with pytest.raises(ConfigError, match="scans, scannet, scannet-frames, frames, scannetpp, s3dis, pointcept, inst_nostuff"):
         write_dataset(tmp_path, 1, layout="kitti")
 
 
