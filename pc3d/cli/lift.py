@@ -81,7 +81,8 @@ def lift(
     seconds["lifting"] = time.perf_counter() - start
     io.write_result(output, cloud, instances)
     if png:
-        source.draw(output / "instances.png", cloud, instances, lifter)
+        # the masks' names are not those that the scan's own labels number: its true objects are drawn without
+        source.draw(output / "instances.png", cloud.replace(labels=None), instances, lifter)
     lifter.skipped.update(skipped)
     records = instances.to_records(cloud.world_xyz)
     if as_json:

@@ -11,6 +11,7 @@ from pc3d import io, viz
 from pc3d.cli import main
 from pc3d.structures import PointCloud
 from pc3d.structures.palette import distinct_colors
+from pc3d.viz import panels
 
 Image = pytest.importorskip("PIL.Image")
 WIDTH, HEIGHT, FOCAL = 64, 48, 50.0
@@ -170,12 +171,26 @@ def test_the_picture_shows_the_masks_in_the_colours_of_their_objects(folder, cap
     assert run(folder, "--png") == 0
     cloud, instances = io.read_result(folder / "out")
     picture = np.asarray(Image.open(folder / "out/instances.png").convert("RGB")).astype(int)
-    alone = viz.draw_panels(cloud, instances)
+    alone = viz.draw_panels(cloud.replace(labels=None), instances)
     assert np.array_equal(picture[-len(alone):], alone)
     tiles = picture[:-len(alone)]
     for color in distinct_colors(len(instances)):
         shade = 0.35 * 110 + 0.65 * color.astype(int)       # the images are black
         assert (np.abs(tiles - shade).max(axis=2) < 3).sum() > 500
+    capsys.readouterr()
+
+
+def test_true_objects_are_not_named_by_the_classes_of_the_masks(folder, capsys, monkeypatch):
+    drawn = []
+    monkeypatch.setattr("pc3d.viz.panels.make_layers", lambda *args, make=panels.make_layers, **more: drawn.append(
+        make(*args, **more)) or drawn[-1])
+    scan = io.read(folder / "scan.ply")
+    own = np.zeros(len(scan), dtype=np.int64)               # class 0 of the scan, whatever its name
+    io.write(scan.replace(labels=own, instances=own), folder / "scan.ply")
+    assert run(folder, "--png") == 0
+    truth = next(layer for layer in drawn[0] if layer.title == "Truth")
+    assert set(truth.names) == {"object"}
+    assert io.read_result(folder / "out")[0].labels is not None    # and are kept
     capsys.readouterr()
 
 
