@@ -101,6 +101,7 @@ class InferenceConfig(Config):
     min_points: int = Field(100, ge=0)
     nms_iou: float = Field(0.75, ge=0, le=1)
     nms_area: Literal["points", "superpoints"] = "points"
+    nms_order: Literal["score", "class"] = "score"       # which of two masks stays. Paper: that of the surer class
     score_head: bool = False                             # multiply by the predicted mask IoU, as MAFT. Paper: no
     score_decimals: int | None = None                    # paper: 1
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the network's products; fp16 is for GPUs
@@ -129,7 +130,7 @@ class ModelConfig(Config):
 PAPER_SETTINGS = (
     "setting=paper", "backbone.spatial_shape=batch", "decoder.min_box_size=0.0", "loss.final_dice=sum",
     "loss.contrastive_states=all", "loss.relation_labels=floor_mean", "loss.unlabelled=one_instance",
-    "inference.nms_area=superpoints", "inference.score_decimals=1",
+    "inference.nms_area=superpoints", "inference.nms_order=class", "inference.score_decimals=1",
 )
 
 

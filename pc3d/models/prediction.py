@@ -15,8 +15,8 @@ from pc3d.structures.suppression import suppress
 def to_instances(output: Relation3DOutput, batch: PointBatch, scan_index: int, config: ModelConfig) -> Instances:
     """Read the instances of one scan off the last layer, best score first, as masks over its superpoints.
 
-    Class-agnostic NMS over the queries, then the best (query, class) pairs, each scored by class probability times
-    mean mask probability inside the mask. A mask may appear under several classes.
+    Class-agnostic NMS over the queries, best first, then the best (query, class) pairs, each scored by class probability
+    times mean mask probability inside the mask. A mask may appear under several classes.
     """
     layer, options = output.layers[-1], config.inference
     points = slice(int(batch.offsets[scan_index]), int(batch.offsets[scan_index + 1]))
@@ -27,13 +27,14 @@ def to_instances(output: Relation3DOutput, batch: PointBatch, scan_index: int, c
     inside = masks.to(_exact(sizes))
     num_points, num_superpoints = inside @ sizes.to(inside.dtype), inside.sum(dim=1)
     probability = layer.class_logits[scan_index].softmax(dim=1)[:, :-1]
+    mask_score = (logits.sigmoid() * inside).sum(dim=1) / (num_superpoints + 1e-6)
     confidence = probability.amax(dim=1) * (num_superpoints > 0)
+    best = confidence * mask_score if options.nms_order == "score" else confidence
     weights = sizes if options.nms_area == "points" else torch.ones_like(sizes)
-    kept = nms(inside, confidence, weights, options.nms_iou)
+    kept = nms(inside, best, weights, options.nms_iou)
     class_score, pairs = probability[kept].flatten().topk(min(options.topk, len(kept) * probability.shape[1]))
     query, labels = kept[pairs // probability.shape[1]], pairs % probability.shape[1]
-    mask_score = ((logits.sigmoid() * inside).sum(dim=1) / (num_superpoints + 1e-6))[query]
-    score = class_score * mask_score
+    score = class_score * mask_score[query]
     if options.score_head:
         score = score * layer.scores[scan_index, query].clamp(0, 1)
     rows = _worth_showing(score, num_points[query], options)
@@ -42,7 +43,7 @@ def to_instances(output: Relation3DOutput, batch: PointBatch, scan_index: int, c
     return Instances(
         bits[_numpy(query[rows])], masks.shape[1], _numpy(labels[rows]), _numpy(shown.float()), config.classes,
         _numpy(point_to_superpoint),
-        evidence={"mask_score": _numpy(mask_score[rows]), "class_score": _numpy(class_score[rows])})
+        evidence={"mask_score": _numpy(mask_score[query[rows]]), "class_score": _numpy(class_score[rows])})
 
 
 def nms(masks: Tensor, scores: Tensor, weights: Tensor, max_iou: float) -> Tensor:

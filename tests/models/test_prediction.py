@@ -51,6 +51,14 @@ def test_overlap_counts_points_or_superpoints_as_asked() -> None:
     assert len(read(masks, classes, "inference.nms_iou=0.5", "inference.nms_area=points", "inference.score_threshold=0.1")) == 1
 
 
+def test_of_two_masks_that_overlap_the_better_one_stays() -> None:
+    masks, classes = [[0.05, 0.05, 0.05, -1.0], [5.0, 5.0, 5.0, -1.0]], [[0.9, 0.0], [0.8, 0.0]]
+    by_score, by_class = (read(masks, classes, f"inference.nms_order={order}", "inference.topk=1")
+                          for order in ("score", "class"))
+    assert by_score.evidence["class_score"].tolist() == pytest.approx([0.8])
+    assert by_class.evidence["class_score"].tolist() == pytest.approx([0.9])
+
+
 def test_topk_takes_the_best_pairs_and_leaves_the_config_alone() -> None:
     masks, classes = [[1.0, 1, -1, -1], [-1.0, -1, 1, 1]], [[0.5, 0.3], [0.1, 0.6]]
     before = CONFIG.model_dump()

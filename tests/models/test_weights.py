@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pc3d.config import BackboneConfig, DecoderConfig, ModelConfig
+from pc3d.config import BackboneConfig, DecoderConfig, ModelConfig, load_config
 from pc3d.models import build, load_model, save_model
 from pc3d.models.registry import find_weights
 from pc3d.synth.classes import SCANNET_CLASSES
@@ -39,11 +39,14 @@ def test_shipping_halves_the_matrices_of_a_network(tmp_path: Path, monkeypatch: 
                               decoder=DecoderConfig(num_queries=3, d_model=32, num_heads=2, d_ffn=16, num_layers=1)))
     save_model(model, tmp_path / "run" / "best")
     monkeypatch.setattr("pc3d.weights.WEIGHTS", tmp_path)
-    monkeypatch.setattr("sys.argv", ["ship_weights.py", str(tmp_path / "run" / "best.safetensors"), DEFAULT_MODEL])
+    monkeypatch.setattr("sys.argv", ["ship_weights.py", str(tmp_path / "run" / "best.safetensors"), DEFAULT_MODEL,
+                                     str(ROOT / "configs" / "relation3d_synth.yaml")])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(ROOT / "tools" / "ship_weights.py"), run_name="__main__")
     assert ended.value.code == 0
     shipped = tmp_path / MODELS[DEFAULT_MODEL]
     assert f"wrote {shipped}: " in capsys.readouterr().out
     assert shipped.stat().st_size < 0.6 * (tmp_path / "run" / "best.safetensors").stat().st_size
-    torch.testing.assert_close(load_model(shipped).state_dict(), model.state_dict(), rtol=1e-3, atol=1e-4)
+    network = load_model(shipped)
+    torch.testing.assert_close(network.state_dict(), model.state_dict(), rtol=1e-3, atol=1e-4)
+    assert network.config.inference == load_config(ROOT / "configs" / "relation3d_synth.yaml").model.inference
