@@ -31,14 +31,15 @@ class LiftConfig:
     region_mask_share: float = 0.5  # of a mask's points that a region holds, for the mask to speak for it
 
     # hierarchical merging (Open3DIS, CVPR 2024; co-visible overlap: "Details Matter", ICCV 2025)
-    merge_iou: float = 0.5
+    merge_iou: float = 0.45
     merge_recall: float = 0.9
     track_iou: float = 0.2          # enough where both groups hold masks of one track of a video model
 
     # from groups of masks to instances
     min_masks: int = 2              # that an instance rests on
     detection_share: float = 0.4    # of a superpoint's sightings in frames of the group that lie in its masks
-    link_distance: float = 0.1      # superpoints nearer than this hang together
+    link_distance: float = 0.1      # superpoints nearer than this touch: regions grow over it
+    gap_distance: float = 0.5       # parts of a group nearer than this are one object: something stood before its middle
     min_points: int = 50            # of an instance
     contained_object: float = 0.8   # of an instance that another holds, for it to go
     view_scale: float = 5.0         # frames after which more of them hardly raise the score

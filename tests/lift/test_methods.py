@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -129,6 +131,18 @@ def test_a_group_whose_parts_do_not_touch_is_split(scene):
         seen[seen == 3] = 0
     found = lifted(scene, join).instances()
     assert ious(scene, found)[[0, 3]].min() > 0.5
+
+
+@pytest.mark.parametrize("method", ["consensus", "hierarchical"])
+def test_an_object_whose_middle_is_missing_from_the_scan_stays_one(scene, method):
+    """Something stood before 30 cm of box 1: no point there, but every mask spans both of its ends."""
+    x = scene.cloud.xyz[:, 0]
+    cloud = scene.cloud[np.flatnonzero((scene.cloud.instances != 1) | (np.abs(x - 3.0) > 0.15))]
+    cloud = replace(cloud, superpoints=np.unique(cloud.superpoints, return_inverse=True)[1].reshape(-1))
+    seen_through = replace(scene, cloud=cloud)
+    assert ious(seen_through, lifted(seen_through).instances(method))[1] > 0.9
+    apart = lifted(seen_through, config=LiftConfig(gap_distance=0.1)).instances(method)
+    assert ious(seen_through, apart)[1] < 0.7
 
 
 def test_one_lonely_mask_is_no_object_unless_it_may_be(scene):

@@ -31,7 +31,7 @@ def finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig) -> 
     """Refine, split, score and label groups of masks: instances over the scan's superpoints by falling score."""
     belongs = membership(groups.group_of_mask, votes)
     extent = detected(groups, belongs, votes, config) if groups.extent is None else groups.extent
-    group, masks = split_by_links(extent, scan.links(config.link_distance))
+    group, masks = split_by_links(extent, scan.links(config.gap_distance))
     kept = np.flatnonzero(masks @ votes.sizes >= config.min_points)
     return _instances(groups, group[kept], masks[kept], votes, scan, config)
 
