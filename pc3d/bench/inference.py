@@ -134,11 +134,12 @@ def usual_instances(output: Relation3DOutput, batch: PointBatch) -> list[dict[st
     options, layer = CONFIG.inference, output.layers[-1]
     probability, logits = layer.class_logits[0].softmax(dim=1)[:, :-1], layer.masks[0]
     masks, sizes = logits > 0, torch.bincount(batch.point_to_superpoint)
-    kept = _suppress(masks, probability.amax(dim=1) * masks.any(dim=1), sizes, options.nms_iou)
+    inside = masks.float()
+    quality = (logits.sigmoid() * inside).sum(1) / (inside.sum(1) + 1e-6)
+    kept = _suppress(masks, probability.amax(dim=1) * quality, sizes, options.nms_iou)
     score, pair = probability[kept].flatten().topk(min(options.topk, len(kept) * probability.shape[1]))
     query, label = kept[pair // probability.shape[1]], pair % probability.shape[1]
-    inside = masks.float()
-    score = score * ((logits.sigmoid() * inside).sum(1) / (inside.sum(1) + 1e-6))[query]
+    score = score * quality[query]
     order = score.argsort(descending=True, stable=True)
     on_points = masks[query[order]][:, batch.point_to_superpoint].int()
     passed = (score[order] > options.score_threshold) & (on_points.sum(dim=1) > options.min_points)
