@@ -40,6 +40,7 @@ class Remembered:
     def __init__(self, segmenter: Segmenter, frames: list[Frame]) -> None:
         count = min(CANDIDATES, len(frames))
         self.segmenter = segmenter
+        self.ahead = getattr(segmenter, "ahead", None)
         self.wanted = {frames[(2 * k + 1) * len(frames) // (2 * count)].name for k in range(count)}
         self.shots: dict[str, tuple[NDArray[np.uint8], FrameMasks]] = {}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterable
+from contextlib import closing
+from dataclasses import replace
+from functools import partial
 from itertools import islice
 from typing import TYPE_CHECKING
 
@@ -12,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from pc3d import ops
-from pc3d.errors import ConfigError, DataError, FileError, Pc3dError, explain
+from pc3d.errors import ConfigError, DataError, FileError, explain
+from pc3d.lift.ahead import held, read_ahead
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.masks import FrameMasks
 from pc3d.lift.methods import GROUPERS, associate
@@ -24,7 +27,6 @@ from pc3d.structures import Camera, Frame, Instances, PointCloud
 if TYPE_CHECKING:
     from pc3d.lift.segmenters import Segmenter
 
-_AHEAD = 4  # frames that are read while one is counted
 _RENDERED_TOLERANCE = 2.5  # point spacings: of a surface at a slant, a pixel as wide as the spacing holds the nearest point
 
 
@@ -133,47 +135,45 @@ def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, me
          config: LiftConfig | None = None) -> tuple[Instances, Lifter]:
     """Lift the masks that a segmenter finds in frames onto a scan with superpoints.
 
-    Depth of the next frames is read while one is segmented and counted. Frames that cannot be used are listed in
-    ``Lifter.skipped``. Raises DataError when no frame sees the scan.
+    Files of the next frames are read, decoded and, by what the segmenter's ``ahead`` says, segmented in background threads
+    while one is counted. Frames that cannot be used are listed in ``Lifter.skipped``. Raises DataError when no frame sees
+    the scan.
     """
     lifter = Lifter(cloud, config)
-    for frame, depth in read_ahead(frames):
-        if isinstance(depth, Pc3dError):
-            lifter.skipped[frame.name] = "unreadable depth"
-            continue
-        try:
-            masks = segmenter(frame)
-        except FileError as error:
-            lifter.skipped[frame.name] = f"no masks: {_reason(error)}"
-            continue
-        lifter.add(frame, masks, depth)
+    with closing(read_ahead(frames, partial(_prepare, segmenter))) as prepared:
+        for frame, masks_of in prepared:
+            try:
+                depth = frame.depth if frame.has_depth else None
+            except FileError:
+                lifter.skipped[frame.name] = "unreadable depth"
+                continue
+            try:
+                masks = masks_of()
+            except FileError as error:
+                lifter.skipped[frame.name] = f"no masks: {_reason(error)}"
+                continue
+            lifter.add(frame, masks, depth)
     if not lifter._frames:
         raise DataError(explain("no frame sees the scan", got=dict(islice(lifter.skipped.items(), 3)) or "no frames",
                                 do="`pc3d frames check FRAMES SCAN` tries the usual conventions of poses and depth."))
     return lifter.instances(method), lifter
 
 
+def _prepare(segmenter: Segmenter, frame: Frame) -> tuple[Frame, Callable[[], FrameMasks]]:
+    """The frame with what can be read of it in the background in memory, and what gives its masks."""
+    ahead = getattr(segmenter, "ahead", None)
+    frame = with_images(frame, color=ahead == "image")
+    masks = partial(segmenter, frame)
+    return frame, held(masks) if ahead == "masks" else masks
+
+
+def with_images(frame: Frame, *, color: bool) -> Frame:
+    """A frame whose depth, and ``color`` if wanted, are read now; an error of it stays to be raised where it is used."""
+    return replace(frame, read_depth=frame.read_depth and held(frame.read_depth),
+                   read_rgb=held(frame.read_rgb) if color else frame.read_rgb)
+
+
 def _reason(error: Exception) -> str:
     """What was wrong, without the place: frames with the same fault are counted together."""
     text = str(error).split(": ", 1)
     return (text[1] if len(text) > 1 else text[0]).split(";")[0].split(". ")[0]
-
-
-def read_ahead(frames: Iterable[Frame], workers: int = 2) -> Iterator[tuple[Frame, NDArray[np.float32] | Pc3dError | None]]:
-    """Yield frames with their depth (None: there is none; or the error of reading it), a few of them read in advance."""
-    waiting: list[tuple[Frame, Future]] = []
-    with ThreadPoolExecutor(workers) as pool:
-        for frame in frames:
-            waiting.append((frame, pool.submit(_read_depth, frame)))
-            if len(waiting) > _AHEAD:
-                first, future = waiting.pop(0)
-                yield first, future.result()
-        for first, future in waiting:
-            yield first, future.result()
-
-
-def _read_depth(frame: Frame) -> NDArray[np.float32] | Pc3dError | None:
-    try:
-        return frame.depth if frame.has_depth else None
-    except FileError as error:
-        return error

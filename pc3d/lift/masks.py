@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pc3d.errors import DataError, explain
 
 MAX_MASKS = 65535
+_TABLE = 2**20  # least to largest number of a label map, for them to be looked up instead of sorted
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,13 +54,9 @@ class FrameMasks:
         """One mask of each number in an image (h, w) but ``none``; scores and labels in the order of the numbers."""
         if label_map.ndim != 2:
             raise DataError(explain("a label map is one plane of numbers", got=f"{label_map.dtype} {label_map.shape}"))
-        numbers, inverse = np.unique(label_map, return_inverse=True)
-        kept = numbers != none
-        count = int(kept.sum())
-        _check_count(count)
-        new_id = np.where(kept, np.cumsum(kept), 0).astype(np.uint16)
-        ids = new_id[inverse.reshape(-1)].reshape(1, *label_map.shape)
-        return cls(ids, np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+        ids, numbers = ids_of(label_map, none)
+        count = len(numbers)
+        return cls(ids[None], np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
                    np.full(count, -1) if labels is None else np.asarray(labels, np.int64), tuple(classes))
 
     @classmethod
@@ -97,6 +94,24 @@ class FrameMasks:
     def areas(self) -> NDArray[np.int64]:
         """Pixels of each mask (K,)."""
         return np.bincount(self.ids.reshape(-1), minlength=len(self) + 1)[1:]
+
+
+def ids_of(label_map: NDArray[np.integer], none: int = 0) -> tuple[NDArray[np.uint16], NDArray[np.integer]]:
+    """Ids 1..K (h, w) of the numbers in an image, in their order, 0 for ``none``; and the numbers (K,), ascending.
+
+    Raises DataError for more than 65,535 of them.
+    """
+    low, high = (int(label_map.min()), int(label_map.max())) if label_map.size else (0, 0)
+    if label_map.dtype.kind not in "iu" or high - low >= _TABLE:
+        numbers, place = np.unique(label_map, return_inverse=True)
+        place, there = place.reshape(label_map.shape), np.ones(len(numbers), bool)
+    else:                           # looked up: sorting all pixels takes many times as long
+        place = label_map.astype(np.int64) - low if low else label_map
+        numbers, there = np.arange(low, high + 1), np.zeros(high - low + 1, bool)
+        there[place] = True
+    kept = there & (numbers != none)
+    _check_count(int(kept.sum()))
+    return np.where(kept, np.cumsum(kept), 0).astype(np.uint16)[place], numbers[kept]
 
 
 def _check_count(count: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -11,9 +12,10 @@ from numpy.typing import NDArray
 from scipy.ndimage import distance_transform_edt
 from scipy.sparse import csr_matrix
 
-from pc3d.errors import ConfigError, DataError, FileError, Pc3dError, explain
+from pc3d.errors import ConfigError, DataError, FileError, explain
+from pc3d.lift.ahead import read_ahead
 from pc3d.lift.config import LiftConfig
-from pc3d.lift.lifter import Lifter, read_ahead
+from pc3d.lift.lifter import Lifter, with_images
 from pc3d.lift.masks import FrameMasks
 from pc3d.lift.methods.groups import Groups, detected, finish, membership
 from pc3d.structures import Camera, Frame, Instances, PointCloud
@@ -85,7 +87,8 @@ def lift_prompt(cloud: PointCloud, frames: Sequence[Frame], segmenter: Prompted 
     if not rows:
         raise ConfigError(explain("nothing says which object is meant", expected="a click, a point or a box"))
     others = [frame for frame in frames if frame.name not in named]
-    for view in _choose(lifter, others, cloud.world_xyz[rows], views):
+    chosen = _choose(lifter, others, cloud.world_xyz[rows], views)
+    for view in read_ahead(chosen, lambda view: replace(view, frame=with_images(view.frame, color=True))):
         try:
             lifter.add(view.frame, view.ask(segmenter))
         except FileError:
@@ -156,15 +159,18 @@ def _rows_below(lifter: Lifter, view: View, masks: FrameMasks) -> list[int]:
 def _choose(lifter: Lifter, frames: Sequence[Frame], places: NDArray[np.float64], count: int) -> list[View]:
     """The best view of places (K, 3) in each of ``count`` stretches of the frames that see one."""
     near = [frame for frame in frames if np.isfinite(_pixels(frame, places)).any()]
+    by_name = {frame.name: frame for frame in near}     # of those that are chosen the images are read again
     seen = []
-    for frame, depth in read_ahead(near):
-        if isinstance(depth, Pc3dError):
+    for frame in read_ahead(near, partial(with_images, color=False)):
+        try:
+            sees = lifter.sees(frame, places)
+        except FileError:
             lifter.skipped[frame.name] = "unreadable depth"
             continue
-        pixels = np.where(lifter.sees(frame, places, depth)[:, None], _pixels(frame, places), np.nan)
+        pixels = np.where(sees[:, None], _pixels(frame, places), np.nan)
         shown = np.isfinite(pixels).all(axis=1)
         if shown.any():
-            seen.append(View(frame, pixels[shown], worth=_worth(frame, places[shown], pixels[shown])))
+            seen.append(View(by_name[frame.name], pixels[shown], worth=_worth(frame, places[shown], pixels[shown])))
     stretches = np.array_split(np.arange(len(seen)), min(count, len(seen))) if seen else []
     return [max((seen[i] for i in stretch), key=lambda view: view.worth) for stretch in stretches]
 

@@ -41,6 +41,19 @@ def test_numbers_of_a_label_map_become_ids_in_order():
     assert len(FrameMasks.from_masks(np.zeros((0, 4, 5), bool))) == 0
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.int8, np.int32, np.int64, np.uint64])
+@pytest.mark.parametrize("none", [0, 3, 7])
+def test_ids_of_any_numbers_are_their_ranks(dtype, none):
+    rng = np.random.default_rng(0)
+    for low, high in ((0, 9), (3, 100), (-5, 5), (-128, 127), (0, 2**40)):
+        if low < np.iinfo(dtype).min or high > np.iinfo(dtype).max:
+            continue
+        numbers = rng.integers(low, high, (6, 7), endpoint=True).astype(dtype)
+        found = FrameMasks.from_label_map(numbers, none=none).ids[0]
+        kept = [value for value in np.unique(numbers).tolist() if value != none]
+        assert found.tolist() == [[kept.index(value) + 1 if value != none else 0 for value in row] for row in numbers.tolist()]
+
+
 def test_more_masks_than_16_bits_can_name_are_refused():
     numbers = np.arange(256 * 257).reshape(256, 257)
     with pytest.raises(DataError, match="too many masks in one image; got 65791; expected up to 65535"):

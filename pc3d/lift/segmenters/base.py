@@ -11,7 +11,11 @@ from pc3d.structures import Frame
 
 
 class Segmenter(Protocol):
-    """Anything that finds the masks of a frame; raises FileError for a frame it has none for."""
+    """Anything that finds the masks of a frame; raises FileError for a frame it has none for.
+
+    One may have an attribute ``ahead`` that says what is done of the next frames in background threads: "masks", it is
+    asked there itself, several frames at a time; "image", the colour image that it will want is read there.
+    """
 
     def __call__(self, frame: Frame) -> FrameMasks:
         """Masks of one frame."""

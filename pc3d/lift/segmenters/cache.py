@@ -18,6 +18,8 @@ from pc3d.structures import Frame
 class CachedSegmenter:
     """A segmenter that remembers: by the pixels of the image, the model and its options."""
 
+    ahead = "image"
+
     def __init__(self, segmenter: Segmenter, folder: Path, key: str) -> None:
         self.segmenter, self.folder, self.key = segmenter, folder, key
         folder.mkdir(parents=True, exist_ok=True)

@@ -30,6 +30,8 @@ class ConceptOptions:
 class ConceptSegmenter:
     """SAM 3's detector, run once for each phrase over one encoded image. Masks cover the image, as its logits do."""
 
+    ahead = "image"
+
     def __init__(self, source: str, device: str = "cpu", options: ConceptOptions | None = None) -> None:
         self.options = options or ConceptOptions()
         self.classes = tuple(phrase.strip() for phrase in self.options.text.split(","))

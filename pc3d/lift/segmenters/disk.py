@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import FileError, FormatError, explain, require_package
-from pc3d.lift.masks import FrameMasks
+from pc3d.lift.masks import FrameMasks, ids_of
 from pc3d.structures import Frame
 
 SUFFIXES = (".json", ".npz", ".png")
@@ -29,6 +29,8 @@ class MaskFolder:
 
     ``classes.json`` names the classes; without it labels in json are names themselves, of all files together.
     """
+
+    ahead = "masks"
 
     def __init__(self, path: Path) -> None:
         if not path.exists():
@@ -85,11 +87,10 @@ class MaskFolder:
 
     def _from_label_map(self, name: str, records: Sequence[dict[str, Any]]) -> FrameMasks:
         numbers = _read_png(self._bytes(name), f"{self.path}:{name}")
-        found = np.unique(numbers[numbers != 0])
+        ids, found = ids_of(numbers)
         by_id = {record.get("id"): record for record in records}
-        rows = [by_id.get(int(number), {}) for number in found]
-        plain = FrameMasks.from_label_map(numbers)
-        return FrameMasks(plain.ids, *self._known(rows), self.classes, self._tracks(rows))
+        rows = [by_id.get(number, {}) for number in found.tolist()]
+        return FrameMasks(ids[None], *self._known(rows), self.classes, self._tracks(rows))
 
     def _from_records(self, name: str, records: Sequence[dict[str, Any]]) -> FrameMasks:
         where = f"{self.path}:{name}"
@@ -138,7 +139,7 @@ def _read_png(content: bytes, where: str) -> NDArray[np.integer]:
     if numbers.ndim != 2:
         raise FormatError(explain("a label map has one channel of numbers", where=where,
                                   got=f"{numbers.dtype} {numbers.shape}"))
-    return numbers.astype(np.int64)
+    return numbers
 
 
 def decode_rle(segmentation: Any, where: str = "mask") -> NDArray[np.bool_]:

@@ -55,6 +55,8 @@ class PromptedSegmenter:
     where points fall. No torchvision: resizing, filtering and suppression are here.
     """
 
+    ahead = "image"
+
     def __init__(self, family: str, source: str, device: str = "cpu", options: AutomaticOptions | None = None) -> None:
         self.family, self.options = FAMILIES[family], options or AutomaticOptions()
         self.checkpoint: Checkpoint = load(source, self.family.architecture, self.family.types, device)

@@ -31,6 +31,8 @@ class RegionOptions:
 class RegionSegmenter:
     """Graph segmentation (Felzenszwalb and Huttenlocher, IJCV 2004) of an image by colour and depth."""
 
+    ahead = "masks"
+
     def __init__(self, options: RegionOptions | None = None) -> None:
         self.options = options or RegionOptions()
         if min(self.options.width, self.options.jump, self.options.smallest) <= 0 or self.options.blur < 0:

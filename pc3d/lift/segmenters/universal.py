@@ -51,6 +51,8 @@ class UniversalOptions:
 class UniversalSegmenter:
     """One labelled 2D model; masks at the resolution of its logits, without the padding, and void where nothing is sure."""
 
+    ahead = "image"
+
     def __init__(self, family: str, source: str, device: str = "cpu", options: UniversalOptions | None = None) -> None:
         self.family, self.options = FAMILIES[family], options or UniversalOptions()
         self.checkpoint: Checkpoint = load(source, self.family.architecture, self.family.types, device)

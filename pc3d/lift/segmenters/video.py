@@ -77,6 +77,8 @@ class VideoSegmenter:
     (7 frames, pointers to 16), whatever the length of the sequence.
     """
 
+    ahead = "image"
+
     def __init__(self, family: str, source: str, finder: Finder, device: str = "cpu",
                  options: VideoOptions | None = None) -> None:
         self.options, self.finder, (architecture, session, types) = options or VideoOptions(), finder, TRACKERS[family]
