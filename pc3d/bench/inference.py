@@ -29,7 +29,7 @@ from pc3d.data import collate, make_sample
 from pc3d.engine import Segmenter
 from pc3d.engine.precision import multiplies_bfloat16
 from pc3d.errors import DataError, explain
-from pc3d.models import Relation3D, build, to_instances
+from pc3d.models import Proposals, Relation3D, build, to_instances
 from pc3d.nn.asam import ASAM
 from pc3d.structures import Instances, LayerOutput, PointBatch, PointCloud, Relation3DOutput
 from pc3d.superpoints import complete
@@ -174,7 +174,8 @@ def check(own: Own, peer: Peer) -> None:
         output, other = own.model(batch), peer.network(batch)
     for name in ("class_logits", "masks"):
         about(getattr(output.layers[-1], name)[0], getattr(other.layers[-1], name)[0])
-    instances, usual = to_instances(peer.output, batch, 0, CONFIG), usual_instances(peer.output, batch)
+    proposals = Proposals.of(peer.output, 0, CONFIG.inference)
+    instances, usual = to_instances([proposals], batch.point_to_superpoint, CONFIG), usual_instances(peer.output, batch)
     runs = [_run_lengths(instances[row].point_masks[0].astype(np.int32)) for row in range(len(instances))]
     if [entry["runs"] for entry in usual] != runs or [entry["label"] for entry in usual] != instances.labels.tolist():
         raise DataError(explain("the two sides read other instances off one output", got=f"{len(instances)} instances",

@@ -22,7 +22,7 @@ pc3d segment room.ply -o out
 pc3d segment office.laz -o out --model runs/mine/best.safetensors
 pc3d segment room.ply -o out --json | jq '.instances[].label'
 pc3d segment room.ply -o out --png && xdg-open out/instances.png
-pc3d segment room.ply -o out --min-score 0.5
+pc3d segment room.ply -o out --min-score 0.5 --views 1
 pc3d segment room.ply -o out --frames frames/ --segmenter masks:masks/
 pc3d segment room.ply -o out --frames room.sens --every 10 --segmenter sam2:facebook/sam2.1-hiera-tiny --cache masks_cache
 """
@@ -37,6 +37,8 @@ def segment(
     model: Annotated[str, typer.Option(help="Name of a packaged network, or a .safetensors file.")] = DEFAULT_MODEL,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; not given: what the network's config says.")] = None,
+    views: Annotated[int | None, typer.Option(min=1, max=4, help="Sides to look from: 1 is fastest, 4 finds most; not given: "
+                                                                 "what the network's config says.")] = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = MIN_SCORE,
     frames: Annotated[Path | None, typer.Option(help="Posed images whose masks refine what is found and add to it.")] = None,
     segmenter: Annotated[str | None, typer.Option(help="Where masks of the frames come from, as in pc3d lift.")] = None,
@@ -67,8 +69,8 @@ def segment(
                                            every=every)
             source = Remembered(make_segmenter(segmenter, device, cache), chosen if png else [])
         reading = time.perf_counter() - start
-        found = engine.segment(cloud, output, model=model, device=device, precision=precision, min_score=min_score,
-                               frames=chosen, masks=source)
+        found = engine.segment(cloud, output, model=model, device=device, precision=precision, views=views,
+                               min_score=min_score, frames=chosen, masks=source)
         found.seconds["reading"] += reading
         if png and source is not None and found.lifter is not None:
             source.draw(output / "instances.png", found.cloud, found.instances, found.lifter)

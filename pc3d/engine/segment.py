@@ -17,9 +17,10 @@ from pc3d.engine.stopwatch import Stopwatch
 from pc3d.errors import ConfigError, explain
 from pc3d.io import read, write_result
 from pc3d.lift.segmenters import Segmenter as MaskSource
-from pc3d.models import Relation3D, load_model, to_instances
+from pc3d.models import Proposals, Relation3D, load_model, to_instances
 from pc3d.structures import Frame, Instances, PointCloud
 from pc3d.superpoints import complete
+from pc3d.transforms import view
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
 
@@ -36,20 +37,22 @@ class Segmentation:
 class Segmenter:
     """A loaded network that segments scans; load once, call many times."""
 
-    def __init__(self, model: Relation3D, device: str = "auto", precision: str | None = None) -> None:
-        """``precision`` fp32 or bf16; None is what the network's own config says. Raises ConfigError for another.
+    def __init__(self, model: Relation3D, device: str = "auto", precision: str | None = None,
+                 views: int | None = None) -> None:
+        """``precision`` fp32 or bf16, ``views`` 1 to 4 sides to look from; None is what the network's own config says.
 
-        bf16 is float32 on a CPU without bfloat16 units; ``dtype`` says what it came to.
+        bf16 is float32 on a CPU without bfloat16 units; ``dtype`` says what it came to. Raises ConfigError for others.
         """
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
+        self.config = model.config if views is None else model.config.with_overrides([f"inference.views={views}"])
         self.dtype = type_of(model.config.inference.precision if precision is None else precision, self.device)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = DEFAULT_MODEL, device: str = "auto",
-                        precision: str | None = None) -> Segmenter:
+                        precision: str | None = None, views: int | None = None) -> Segmenter:
         """Load a network that ships with pc3d by name, or one of your own by path."""
-        return cls(load_model(name_or_path), device, precision)
+        return cls(load_model(name_or_path), device, precision, views)
 
     @torch.inference_mode()
     def __call__(self, cloud: PointCloud) -> Segmentation:
@@ -62,13 +65,14 @@ class Segmenter:
         cloud.validate(source=cloud.metadata.get("file", "point cloud"))
         with watch.stage("superpoints"):
             prepared = complete(cloud)
-        with watch.stage("voxels"):
-            sample = make_sample(prepared.replace(labels=None, instances=None), self.model.config)
-            batch = collate([sample], self.model.config.backbone).to(self.device)
-        with watch.stage("network"):
-            output = forward_in(self.model, batch, self.dtype)
+        config, views, bare = self.config, [], prepared.replace(labels=None, instances=None)
+        for index in range(config.inference.views):
+            with watch.stage("voxels"):
+                batch = collate([make_sample(view(bare, index), config)], config.backbone).to(self.device)
+            with watch.stage("network"):
+                views.append(Proposals.of(forward_in(self.model, batch, self.dtype), 0, config.inference))
         with watch.stage("instances"):
-            instances = to_instances(output, batch, 0, self.model.config)
+            instances = to_instances(views, batch.point_to_superpoint, config)
         return Segmentation(prepared, instances, watch.seconds)
 
 
@@ -102,7 +106,7 @@ def add_images(found: Segmentation, frames: Iterable[Frame], masks: MaskSource, 
 
 
 def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, model: str | Path = DEFAULT_MODEL,
-            device: str = "auto", precision: str | None = None, min_score: float = MIN_SCORE,
+            device: str = "auto", precision: str | None = None, views: int | None = None, min_score: float = MIN_SCORE,
             frames: Iterable[Frame] | None = None, masks: MaskSource | None = None) -> Segmentation:
     """Find the confident instances of a scan file (or cloud); with ``output``, write them as .ply, .json and .npz there.
 
@@ -116,7 +120,7 @@ def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, 
     with watch.stage("reading"):
         cloud = scan if isinstance(scan, PointCloud) else read(scan)
     with watch.stage("loading"):
-        segmenter = Segmenter.from_pretrained(model, device, precision)
+        segmenter = Segmenter.from_pretrained(model, device, precision, views)
     found = segmenter(cloud)
     if frames is not None and masks is not None:
         found = add_images(found, frames, masks)

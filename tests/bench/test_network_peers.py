@@ -10,7 +10,7 @@ from pc3d.bench.decoder import EagerDecoder, about, floor_flop
 from pc3d.bench.inference import CONFIG, _run_lengths, blobs, eager_asam, usual_instances
 from pc3d.config import DecoderConfig
 from pc3d.errors import DataError
-from pc3d.models import to_instances
+from pc3d.models import Proposals, to_instances
 from pc3d.nn.asam import ASAM
 from pc3d.nn.decoder import Decoder
 from pc3d.structures import PointBatch
@@ -44,7 +44,7 @@ def test_the_usual_way_reads_the_same_instances() -> None:
     batch = PointBatch(xyz, torch.zeros(count, 9), torch.tensor([0, count]), torch.zeros(1, 4, dtype=torch.int32),
                        torch.zeros(count, dtype=torch.int64), (1, 1, 1), ids, torch.tensor([0, segments]))
     output = blobs(batch)
-    own, usual = to_instances(output, batch, 0, CONFIG), usual_instances(output, batch)
+    own, usual = to_instances([Proposals.of(output, 0, CONFIG.inference)], ids, CONFIG), usual_instances(output, batch)
     assert len(own) > 10
     assert [entry["label"] for entry in usual] == own.labels.tolist()
     assert [entry["runs"] for entry in usual] == [_run_lengths(mask.astype(np.int32)) for mask in own.point_masks]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +17,9 @@ from pc3d.cli import demo, doctor, main, op_checks
 from pc3d.config import ModelConfig, build
 from pc3d.engine import Segmenter, confident
 from pc3d.io.ply import read_ply
+from pc3d.models import Proposals, save_model
 from pc3d.models import build as build_model
-from pc3d.models import save_model
-from pc3d.structures import Instances, PointBatch, PointCloud, Relation3DOutput
+from pc3d.structures import Instances, PointCloud
 from pc3d.viz import panels
 
 CLASSES = ("box", "ball")
@@ -73,11 +74,11 @@ def test_segment_prints_json_and_nothing_else_on_stdout(scan: Path, model: Path,
     assert all({"id", "label", "score", "num_points", "box"} <= record.keys() for record in report["instances"])
 
 
-def noisy_instances(output: Relation3DOutput, batch: PointBatch, scan_index: int, config: ModelConfig) -> Instances:
+def noisy_instances(views: Sequence[Proposals], point_to_superpoint: torch.Tensor, config: ModelConfig) -> Instances:
     """What a network typically lists: one mask under two classes, one it is unsure of, one it does not believe in."""
-    masks = np.eye(batch.num_superpoints, dtype=bool)[[0, 0, 1, 2]]
+    masks = np.eye(views[0].masks.shape[1], dtype=bool)[[0, 0, 1, 2]]
     return Instances.from_masks(masks, [0, 1, 1, 0], [0.3, 0.9, 0.15, 0.02], config.classes,
-                                batch.point_to_superpoint.numpy())
+                                point_to_superpoint.numpy())
 
 
 @pytest.mark.parametrize("verb", ["segment", "demo"])

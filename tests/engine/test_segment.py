@@ -152,3 +152,18 @@ def test_confident_keeps_each_mask_once_under_its_best_class():
 def test_unknown_devices_are_refused(name):
     with pytest.raises(BackendError, match=name):
         choose_device(name)
+
+
+def test_views_come_from_the_config_or_from_the_caller_and_are_quarter_turns(config, monkeypatch):
+    model = build(config.model.with_overrides(["inference.views=3"]))
+    seen = []
+    monkeypatch.setattr(model, "forward", lambda batch, forward=model.forward: seen.append(batch.xyz) or forward(batch))
+    cloud = compute_superpoints(make_scan(3))
+    Segmenter(model, "cpu")(cloud)
+    assert len(seen) == 3
+    torch.testing.assert_close(seen[1][:, :2], -seen[0][:, :2], rtol=0, atol=1e-5)
+    torch.testing.assert_close(seen[2][:, :2], seen[0][:, [1, 0]] * torch.tensor([-1, 1]), rtol=0, atol=1e-5)
+    Segmenter(model, "cpu", views=1)(cloud)
+    assert len(seen) == 4
+    with pytest.raises(ConfigError, match="views"):
+        Segmenter(model, "cpu", views=5)

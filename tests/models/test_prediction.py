@@ -4,19 +4,15 @@ import torch
 from torch import Tensor
 
 from pc3d.config import ModelConfig
-from pc3d.models import to_instances
-from pc3d.models.prediction import nms
-from pc3d.structures import Instances, LayerOutput, PointBatch, Relation3DOutput
+from pc3d.models import Proposals, to_instances
+from pc3d.models.proposals import agreed, best_of, overlaps
+from pc3d.structures import Instances, LayerOutput, Relation3DOutput
 
 CONFIG = ModelConfig(classes=("chair", "table")).with_overrides(["inference.min_points=0"])
 SIZES = (5, 1, 1, 3)
 
 
-def make_batch() -> PointBatch:
-    """A decoy scan of 2 points, then one of 10 whose superpoints have 5, 1, 1 and 3 of them."""
-    superpoints = torch.cat([torch.zeros(2, dtype=torch.int64), 1 + torch.arange(4).repeat_interleave(torch.tensor(SIZES))])
-    return PointBatch(torch.zeros(12, 3), torch.zeros(12, 9), torch.tensor([0, 2, 12]), torch.zeros(1, 4, dtype=torch.int32),
-                      torch.zeros(12, dtype=torch.int64), (1, 1, 1), superpoints, torch.tensor([0, 1, 5]))
+IDS = torch.arange(4).repeat_interleave(torch.tensor(SIZES))    # superpoints of 10 points
 
 
 def read(masks: list[list[float]], classes: list[list[float]], *overrides: str, scores: list[float] | None = None) -> Instances:
@@ -25,7 +21,8 @@ def read(masks: list[list[float]], classes: list[list[float]], *overrides: str, 
     score = torch.tensor(scores or [0.0] * len(masks))
     layer = LayerOutput(torch.stack([probability, probability]), torch.stack([score, score]), torch.zeros(2, len(masks), 3),
                         [torch.zeros(len(masks), 1), torch.tensor(masks)])
-    return to_instances(Relation3DOutput([layer], []), make_batch(), 1, CONFIG.with_overrides(overrides))
+    config = CONFIG.with_overrides(overrides)
+    return to_instances([Proposals.of(Relation3DOutput([layer], []), 1, config.inference)], IDS, config)
 
 
 def test_score_is_class_probability_times_mean_probability_inside_the_mask() -> None:
@@ -101,4 +98,43 @@ def test_nms_keeps_what_the_greedy_loop_keeps(seed: int) -> None:
     masks, scores = torch.rand(30, 6, generator=g) < 0.6, torch.rand(30, generator=g)
     masks[:, 0] = True
     weights = torch.randint(1, 50, (6,), generator=g)
-    assert nms(masks, scores, weights, 0.6).tolist() == greedy(masks, scores, weights, 0.6)
+    assert best_of(overlaps(masks, weights), scores, 0.6).tolist() == greedy(masks, scores, weights, 0.6)
+
+
+MANY = CONFIG.with_overrides(["inference.nms_iou=0.4"])
+
+
+def propose(masks: list[list[float]], classes: list[list[float]], quality: list[float] | None = None) -> Proposals:
+    """Proposals of one view, from mask probabilities (K, 4)."""
+    return Proposals(torch.tensor(masks).logit(), torch.tensor(classes), torch.tensor(quality or [1.0] * len(masks)))
+
+
+def test_views_that_say_the_same_say_it_once() -> None:
+    view = propose([[0.9, 0.8, 0.1, 0.1], [0.1, 0.2, 0.9, 0.9]], [[0.7, 0.2], [0.1, 0.6]])
+    one, three = to_instances([view], IDS, MANY), to_instances([view] * 3, IDS, MANY)
+    np.testing.assert_array_equal(three.segment_masks, one.segment_masks)
+    np.testing.assert_array_equal(three.labels, one.labels)
+    np.testing.assert_allclose(three.scores, one.scores, rtol=1e-5)
+
+
+def test_views_agree_on_the_mean_weighted_by_worth() -> None:
+    """Worth is class times mask times quality: 0.8 x 0.9 x 1 and 0.4 x 0.9 x 0.5, four to one."""
+    first, second = propose([[0.9, 0.9, 0.1, 0.1]], [[0.8, 0.0]]), propose([[0.9, 0.9, 0.4, 0.1]], [[0.0, 0.4]], [0.5])
+    [mask], [classes], [quality] = agreed([first, second], torch.tensor(SIZES), MANY.inference)
+    torch.testing.assert_close(mask.sigmoid(), torch.tensor([0.9, 0.9, 0.8 * 0.1 + 0.2 * 0.4, 0.1]))
+    torch.testing.assert_close(classes, torch.tensor([0.64, 0.08]))
+    assert float(quality) == pytest.approx(0.9)
+
+
+def test_what_one_view_alone_sees_counts_for_its_share() -> None:
+    seen, nothing = propose([[0.9, 0.9, 0.1, 0.1]], [[0.8, 0.0]]), propose([[0.1, 0.1, 0.1, 0.9]], [[0.0, 0.5]])
+    masks, classes, _ = agreed([seen, nothing, nothing, nothing], torch.tensor(SIZES), MANY.inference)
+    assert (masks > 0).tolist() == [[False, False, False, True], [True, True, False, False]] or \
+        (masks > 0).tolist() == [[True, True, False, False], [False, False, False, True]]
+    shares = {int(row.argmax()): float(row.amax()) for row in classes}
+    assert shares == pytest.approx({0: 0.8 / 4, 1: 0.5 * 3 / 4})
+
+
+def test_views_of_nothing_give_nothing() -> None:
+    empty = propose([[0.1] * 4] * 3, [[0.5, 0.4]] * 3)
+    assert len(to_instances([empty, empty], IDS, MANY)) == 0
