@@ -17,6 +17,7 @@ struct Simd {
   static constexpr float infinity = __builtin_inff();
   // Register tiles: of 16 registers one takes key_rows * query_vectors, or 4 * column_vectors, for sums.
   static constexpr int query_vectors = 2, key_rows = 4, column_vectors = 2;
+  static constexpr int relation_heads = 4;  // times 3 vectors of sums
 
   PC3D_INLINE __m256i mask(int lanes) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

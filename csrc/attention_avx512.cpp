@@ -17,6 +17,7 @@ struct Simd {
   static constexpr float infinity = __builtin_inff();
   // Register tiles: of 32 registers one takes key_rows * query_vectors, or 4 * column_vectors, for sums.
   static constexpr int query_vectors = 2, key_rows = 8, column_vectors = 3;
+  static constexpr int relation_heads = 8;  // times 3 vectors of sums
 
   PC3D_INLINE __mmask16 mask(int lanes) { return static_cast<__mmask16>((1u << lanes) - 1); }
   PC3D_INLINE Vector set(float x) { return _mm512_set1_ps(x); }

@@ -85,7 +85,7 @@ void vector_bias(const RelationKernels& kernel, const Relation<float>& r, const 
     float offset[8] = {};
     std::copy_n(bias + first, heads, offset);
     torch::stable::parallel_for(0, r.count, 8, [&](int64_t begin, int64_t end) {
-      std::vector<float> logs(3 * boxes.columns);
+      std::vector<float> logs(3 * boxes.columns + 2 * kPairs * r.waves);
       for (int64_t i = begin; i < end; ++i)
         kernel.row(boxes, r, i, wave.data(), offset, heads, logs.data(), out + (first * r.count + i) * r.count,
                    r.count * r.count);

@@ -23,11 +23,13 @@ struct BoxColumns {
   int64_t boxes, columns;
 };
 
+constexpr int kPairs = 48;  // of a row whose waves are made before they are multiplied: a few kilobytes
+
 // The same two loops for an instruction set with vectors of floats, 8 heads at once.
 struct RelationKernels {
   int width;
   // out[h * out_stride + j] for heads h < heads <= 8 and all j of row i; wave (F, 16) holds the weights of 8 heads for sin,
-  // then for cos; `logs` is space for 3 rows of columns.
+  // then for cos; `logs` is space for 3 rows of columns and, for `row`, the waves (F, 2) of kPairs pairs.
   void (*row)(const BoxColumns& boxes, const relation::Relation<float>& r, int64_t i, const float* wave, const float* bias,
               int64_t heads, float* logs, float* out, int64_t out_stride);
   // sums (F, 16) += over j of row i: g[h][j] sin, g[h][j] cos; g is (8, columns) and zero where there is no pair.

@@ -24,29 +24,92 @@ PC3D_INLINE Vector turns(const BoxColumns& boxes, const relation::Relation<float
   return u;
 }
 
-PC3D_TARGET void relation_row(const BoxColumns& boxes, const relation::Relation<float>& r, int64_t i, const float* weights,
-                              const float* bias, int64_t heads, float* logs, float* out, int64_t out_stride) {
-  relate_row(boxes, r, i, logs);
-  for (int64_t j = 0; j < boxes.columns; j += Simd::width) {
-    Vector sum[8];
-    for (int h = 0; h < 8; ++h) sum[h] = Simd::set(bias[h]);
-    for (int64_t f = 0; f < r.waves; ++f) {
-      const float *shape = boxes.shape + f * boxes.columns, *w = weights + 16 * f;
-      Vector sine, cosine;
-      sine_cosine(turns(boxes, r, logs, shape, shape[i], f, j), &sine, &cosine);
+// waves (F, 2, kPairs) of V vectors of pairs from j on: sin, then cos.
+template <int V>
+PC3D_TARGET inline void waves_of(const BoxColumns& boxes, const relation::Relation<float>& r, const float* logs, int64_t i,
+                                 int64_t j, float* waves) {
+  for (int64_t f = 0; f < r.waves; ++f, waves += 2 * kPairs) {
+    const float* shape = boxes.shape + f * boxes.columns;
 #pragma GCC unroll 8
-      for (int h = 0; h < 8; ++h) {
-        sum[h] = Simd::multiply_add(sine, Simd::set(w[h]), sum[h]);
-        sum[h] = Simd::multiply_add(cosine, Simd::set(w[8 + h]), sum[h]);
-      }
-    }
-    const int64_t lanes = boxes.boxes - j < Simd::width ? boxes.boxes - j : Simd::width;
-    for (int64_t h = 0; h < heads; ++h) {
-      const Vector value = Simd::max(Simd::set(0), sum[h]);
-      if (lanes == Simd::width) Simd::store(out + h * out_stride + j, value);
-      else Simd::store_part(out + h * out_stride + j, value, static_cast<int>(lanes));
+    for (int v = 0; v < V; ++v) {
+      Vector sine, cosine;
+      sine_cosine(turns(boxes, r, logs, shape, shape[i], f, j + v * Simd::width), &sine, &cosine);
+      Simd::store(waves + v * Simd::width, sine);
+      Simd::store(waves + kPairs + v * Simd::width, cosine);
     }
   }
+}
+
+// out = max(0, bias + weights . waves) of H heads and V vectors of pairs, all in registers; the last vector stores `lanes`.
+template <int H, int V>
+PC3D_TARGET inline void heads_of(int64_t count, const float* waves, const float* weights, const float* bias, int64_t heads,
+                                 int lanes, float* out, int64_t out_stride) {
+  Vector sum[H][V];
+#pragma GCC unroll 8
+  for (int h = 0; h < H; ++h)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) sum[h][v] = Simd::set(bias[h]);
+  for (int64_t wave = 0; wave < 2 * count; ++wave, waves += kPairs, weights += 8) {
+    Vector x[V];
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) x[v] = Simd::load(waves + v * Simd::width);
+#pragma GCC unroll 8
+    for (int h = 0; h < H; ++h)
+#pragma GCC unroll 8
+      for (int v = 0; v < V; ++v) sum[h][v] = Simd::multiply_add(x[v], Simd::set(weights[h]), sum[h][v]);
+  }
+#pragma GCC unroll 8
+  for (int h = 0; h < H; ++h) {
+    if (h >= heads) return;
+#pragma GCC unroll 8
+    for (int v = 0; v < V; ++v) {
+      const Vector value = Simd::max(Simd::set(0), sum[h][v]);
+      float* to = out + h * out_stride + v * Simd::width;
+      if (v + 1 < V || lanes == Simd::width) Simd::store(to, value);
+      else Simd::store_part(to, value, lanes);
+    }
+  }
+}
+
+// The pairs of row i from j on, V vectors of them: waves first, which then are multiplied tile by tile.
+template <int V>
+PC3D_TARGET inline void relation_block(const BoxColumns& boxes, const relation::Relation<float>& r, int64_t i, int64_t j,
+                                       const float* weights, const float* bias, int64_t heads, float* logs, float* out,
+                                       int64_t out_stride) {
+  constexpr int H = Simd::relation_heads;
+  float* waves = logs + 3 * boxes.columns;
+  waves_of<V>(boxes, r, logs, i, j, waves);
+  for (int h = 0; h < heads; h += H)
+#pragma GCC unroll 8
+    for (int v = 0; v < V; v += 3) {
+      const int64_t left = boxes.boxes - j - (v < V - 3 ? v + 2 : V - 1) * Simd::width;
+      const int lanes = left < Simd::width ? static_cast<int>(left) : Simd::width;
+      const float* own = waves + v * Simd::width;
+      float* to = out + h * out_stride + j + v * Simd::width;
+      if (v + 3 <= V) heads_of<H, 3>(r.waves, own, weights + h, bias + h, heads - h, lanes, to, out_stride);
+      else heads_of<H, V % 3 ? V % 3 : 1>(r.waves, own, weights + h, bias + h, heads - h, lanes, to, out_stride);
+    }
+}
+
+// As relation_block for the last pairs of a row, fewer than V vectors of them.
+template <int V>
+PC3D_TARGET inline void relation_rest(int64_t vectors, const BoxColumns& boxes, const relation::Relation<float>& r, int64_t i,
+                                      int64_t j, const float* weights, const float* bias, int64_t heads, float* logs, float* out,
+                                      int64_t out_stride) {
+  if constexpr (V > 1) {
+    if (vectors < V - 1) relation_rest<V - 1>(vectors, boxes, r, i, j, weights, bias, heads, logs, out, out_stride);
+    else if (vectors == V - 1) relation_block<V - 1>(boxes, r, i, j, weights, bias, heads, logs, out, out_stride);
+  }
+}
+
+PC3D_TARGET void relation_row(const BoxColumns& boxes, const relation::Relation<float>& r, int64_t i, const float* weights,
+                              const float* bias, int64_t heads, float* logs, float* out, int64_t out_stride) {
+  constexpr int V = kPairs / Simd::width;
+  relate_row(boxes, r, i, logs);
+  int64_t j = 0;
+  for (; j + kPairs <= boxes.columns; j += kPairs)
+    relation_block<V>(boxes, r, i, j, weights, bias, heads, logs, out, out_stride);
+  relation_rest<V>((boxes.columns - j) / Simd::width, boxes, r, i, j, weights, bias, heads, logs, out, out_stride);
 }
 
 PC3D_TARGET void relation_row_grad(const BoxColumns& boxes, const relation::Relation<float>& r, int64_t i, const float* g,
