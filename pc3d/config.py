@@ -104,6 +104,7 @@ class InferenceConfig(Config):
     nms_order: Literal["score", "class"] = "score"       # which of two masks stays. Paper: that of the surer class
     score_head: bool = False                             # multiply by the predicted mask IoU, as MAFT. Paper: no
     score_decimals: int | None = None                    # paper: 1
+    split_gap: float | None = Field(None, gt=0)          # metres; masks whose parts lie farther apart are cut. Paper: no
     views: int = Field(1, ge=1, le=4)                    # sides that a scan is looked at from, see models/proposals.py
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the network's products; fp16 is for GPUs
 

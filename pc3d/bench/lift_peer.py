@@ -13,8 +13,9 @@ from scipy.sparse.csgraph import connected_components
 from pc3d.lift import LiftConfig
 from pc3d.lift.methods.groups import Groups
 from pc3d.lift.view import pack_camera, pack_pose
-from pc3d.lift.votes import Votes, keep, lookup
+from pc3d.lift.votes import Votes
 from pc3d.structures import PointCloud
+from pc3d.structures.sparse import keep, lookup
 
 if TYPE_CHECKING:
     from pc3d.bench.lift import Data

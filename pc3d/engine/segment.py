@@ -17,7 +17,7 @@ from pc3d.engine.stopwatch import Stopwatch
 from pc3d.errors import ConfigError, explain
 from pc3d.io import read, write_result
 from pc3d.lift.segmenters import Segmenter as MaskSource
-from pc3d.models import Proposals, Relation3D, load_model, to_instances
+from pc3d.models import Proposals, Relation3D, load_model, split_at_gaps, to_instances
 from pc3d.structures import Frame, Instances, PointCloud
 from pc3d.superpoints import complete
 from pc3d.transforms import view
@@ -73,6 +73,8 @@ class Segmenter:
                 views.append(Proposals.of(forward_in(self.model, batch, self.dtype), 0, config.inference))
         with watch.stage("instances"):
             instances = to_instances(views, batch.point_to_superpoint, config)
+            if config.inference.split_gap is not None:
+                instances = split_at_gaps(instances, prepared.xyz, config.inference)
         return Segmentation(prepared, instances, watch.seconds)
 
 

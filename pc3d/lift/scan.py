@@ -14,6 +14,7 @@ from torch import Tensor
 from pc3d.errors import DataError, explain
 from pc3d.lift.view import pack_pose
 from pc3d.structures import Camera, PointCloud
+from pc3d.superpoints.links import superpoint_links
 
 _BLOCK = 128  # points; smaller blocks are culled better, larger ones keep vector units full
 _Z_WIDTH, _Z_LEVELS = 320, 6
@@ -60,7 +61,7 @@ class LiftScan:
     def links(self, distance: float) -> csr_matrix:
         """Superpoints (S, S) that come near each other: surely within ``distance / 2``, never beyond 1.8 ``distance``."""
         if distance not in self._links:
-            self._links[distance] = _link(self.xyz.numpy(), self.owner_of_point, len(self.sizes), distance / 2)
+            self._links[distance] = superpoint_links(self.xyz.numpy().T, self.owner_of_point, distance)
         return self._links[distance]
 
     @property
@@ -102,26 +103,6 @@ def _splat(pixel: NDArray[np.int64], z: NDArray[np.float64], level: NDArray[np.i
         fine = coarse.reshape(rows, columns).repeat(side, axis=0).repeat(side, axis=1)[:height, :width]
         np.minimum(nearest, fine, out=nearest)
     return np.where(np.isfinite(nearest), nearest, np.float32(0))
-
-
-def _link(xyz: NDArray[np.float32], owner: NDArray[np.int64], count: int, side: float) -> csr_matrix:
-    """Pairs of superpoints with points in the same or touching cells of a grid."""
-    cell = np.floor((xyz.T - xyz.min(axis=1)) / side).astype(np.int64) + 1
-    height = int(cell[:, 2].max()) + 2
-    width = int(cell[:, 1].max()) + 2
-    keys, row = np.unique((cell[:, 0] * width + cell[:, 1]) * height + cell[:, 2], return_inverse=True)
-    pattern = np.unique(row.reshape(-1) * count + owner)
-    holds = csr_matrix((np.ones(len(pattern), np.int32), (pattern // count, pattern % count)), shape=(len(keys), count))
-    links = holds.T @ holds
-    for step in ((dx * width + dy) * height + dz for dx in (0, 1) for dy in (-1, 0, 1) for dz in (-1, 0, 1)):
-        if step <= 0:
-            continue                                # its opposite is taken
-        place = np.minimum(np.searchsorted(keys, keys + step), len(keys) - 1)
-        meets = keys[place] == keys + step
-        links = links + holds[meets].T @ holds[place[meets]]
-    links = (links + links.T).tocsr()
-    links.sort_indices()
-    return links
 
 
 def _morton(xyz: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -13,6 +13,7 @@ from scipy.sparse import csr_matrix
 
 from pc3d.lift.config import LiftConfig
 from pc3d.ops import SparseRows
+from pc3d.structures.sparse import keep, lookup, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,34 +55,6 @@ class Votes:
         counts, seen = self.counts, self.visible_to_mask
         held = (counts.data >= config.member_share * seen) & (seen >= config.member_visible * self.sizes[counts.indices])
         return keep(counts, held, dtype=np.int32)
-
-
-def rows_of(matrix: csr_matrix) -> NDArray[np.int64]:
-    """Row of each entry of a sparse matrix."""
-    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
-
-
-def find(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.int64]:
-    """Places of entries in the data of a sparse matrix with sorted, unique columns, -1 where there is none."""
-    width = matrix.shape[1]
-    keys = rows_of(matrix) * width + matrix.indices
-    wanted = np.asarray(rows, dtype=np.int64) * width + columns
-    if not len(keys):
-        return np.full(len(wanted), -1)
-    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, place, -1)
-
-
-def lookup(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
-    """Entries of a sparse matrix with sorted, unique columns, 0 where there is none."""
-    place = find(matrix, rows, columns)
-    return np.where(place >= 0, np.append(matrix.data, matrix.dtype.type(0))[place], 0)
-
-
-def keep(matrix: csr_matrix, entries: NDArray[np.bool_], *, dtype: Any = bool) -> csr_matrix:
-    """The pattern of the chosen entries of a sparse matrix, as ones."""
-    chosen = np.concatenate([[0], np.cumsum(entries)])
-    return csr_matrix((np.ones(int(chosen[-1]), dtype), matrix.indices[entries], chosen[matrix.indptr]), shape=matrix.shape)
 
 
 def from_entries(row: NDArray[Any], column: NDArray[Any], count: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:

@@ -6,11 +6,14 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from pc3d.config import InferenceConfig, ModelConfig
 from pc3d.models.proposals import Proposals, agreed, best_of, exact_type, overlaps
 from pc3d.structures import Instances
+from pc3d.superpoints.links import split_by_links, superpoint_links
 
 
 @torch.no_grad()
@@ -40,6 +43,25 @@ def to_instances(views: Sequence[Proposals], point_to_superpoint: Tensor, config
         bits[_numpy(row[shown])], num_superpoints, _numpy(labels[shown]), _numpy(scores.float()), config.classes,
         _numpy(point_to_superpoint),
         evidence={"mask_score": _numpy(mask_score[shown]), "class_score": _numpy(class_score[shown])})
+
+
+def split_at_gaps(instances: Instances, xyz: NDArray[np.float32], options: InferenceConfig) -> Instances:
+    """Instances over superpoints of points (N, 3), each cut where ``split_gap`` metres or more part its superpoints.
+
+    Every part that is large enough is an instance; the share that it has of the points multiplies the score. (Mask3D cuts
+    its masks so, by DBSCAN.) Gaps are told by superpoint_links: for sure from 1.8 times as wide.
+    """
+    assert instances.point_to_superpoint is not None
+    assert options.split_gap is not None
+    whole, parts = split_by_links(csr_matrix(instances.segment_masks.astype(np.int32)),
+                                  superpoint_links(xyz, instances.point_to_superpoint, options.split_gap))
+    num_points = parts @ instances.segment_sizes
+    scores = instances.scores[whole] * num_points / instances.num_points[whole]
+    kept = np.flatnonzero(num_points > options.min_points)
+    kept = kept[np.argsort(-scores[kept], kind="stable")]
+    whole = whole[kept]
+    return Instances.from_masks(parts[kept].toarray() > 0, instances.labels[whole], scores[kept], instances.classes,
+                                instances.point_to_superpoint, {name: rows[whole] for name, rows in instances.evidence.items()})
 
 
 def _worth_showing(score: Tensor, num_points: Tensor, options: InferenceConfig) -> Tensor:

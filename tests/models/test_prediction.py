@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from pc3d.config import ModelConfig
-from pc3d.models import Proposals, to_instances
+from pc3d.models import Proposals, split_at_gaps, to_instances
 from pc3d.models.proposals import agreed, best_of, overlaps
 from pc3d.structures import Instances, LayerOutput, Relation3DOutput
 
@@ -138,3 +138,16 @@ def test_what_one_view_alone_sees_counts_for_its_share() -> None:
 def test_views_of_nothing_give_nothing() -> None:
     empty = propose([[0.1] * 4] * 3, [[0.5, 0.4]] * 3)
     assert len(to_instances([empty, empty], IDS, MANY)) == 0
+
+
+def test_a_mask_whose_parts_lie_apart_is_cut_and_its_score_shared_out() -> None:
+    """Superpoints of 5, 1, 1 and 3 points at x = 0, 0.1, 0.2 and 5."""
+    xyz = np.zeros((10, 3), np.float32)
+    xyz[:, 0] = np.array([0, 0.1, 0.2, 5])[IDS]
+    found = read([[2.0, 2.0, 2.0, 2.0], [2.0, 2.0, -2.0, -2.0]], [[0.9, 0.0], [0.0, 0.5]], "inference.score_threshold=0.1")
+    cut = split_at_gaps(found, xyz, CONFIG.inference.model_copy(update={"split_gap": 1.0, "min_points": 2}))
+    assert cut.segment_masks.astype(int).tolist() == [[1, 1, 1, 0], [1, 1, 0, 0], [0, 0, 0, 1]]
+    assert cut.labels.tolist() == [0, 1, 0]
+    np.testing.assert_allclose(cut.scores, found.scores[[0, 1, 0]] * [0.7, 1, 0.3], rtol=1e-6)
+    np.testing.assert_allclose(cut.evidence["class_score"], [0.9, 0.5, 0.9], rtol=1e-6)
+    assert len(split_at_gaps(found[:0], xyz, CONFIG.inference.model_copy(update={"split_gap": 1.0}))) == 0

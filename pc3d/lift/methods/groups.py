@@ -7,12 +7,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.scan import LiftScan
-from pc3d.lift.votes import Votes, find, keep, lookup, rows_of
+from pc3d.lift.votes import Votes
 from pc3d.structures import Instances
+from pc3d.structures.sparse import find, keep, lookup, rows_of
+from pc3d.superpoints.links import split_by_links
 
 BEST_FRAMES = 5  # kept as evidence
 
@@ -53,22 +54,6 @@ def detected(groups: Groups, belongs: csr_matrix, votes: Votes, config: LiftConf
     seen.sort_indices()
     total = lookup(seen, rows_of(hits), hits.indices)
     return keep(hits, hits.data >= config.detection_share * np.maximum(total, 1))
-
-
-def split_by_links(extent: csr_matrix, links: csr_matrix) -> tuple[NDArray[np.int64], csr_matrix]:
-    """Cut each group where its superpoints do not hang together: group (P,) and superpoints (P, S), as ones, of every part."""
-    extent.sort_indices()
-    group, entry = rows_of(extent), np.arange(extent.nnz)
-    fan = np.diff(links.indptr)[extent.indices]                     # of each entry, its superpoint's neighbours in its group
-    first, place = np.repeat(entry, fan), np.arange(fan.sum()) - np.repeat(np.cumsum(fan) - fan, fan)
-    neighbor = links.indices[links.indptr[extent.indices][first] + place]
-    first, neighbor = (values[neighbor > extent.indices[first]] for values in (first, neighbor))
-    second = find(extent, group[first], neighbor)
-    graph = csr_matrix((np.ones((second >= 0).sum(), bool), (first[second >= 0], second[second >= 0])), shape=(len(entry),) * 2)
-    number, part = connected_components(graph, directed=False)
-    group_of_part = np.zeros(number, np.int64)
-    group_of_part[part] = group
-    return group_of_part, csr_matrix((np.ones(len(entry), np.int32), (part, extent.indices)), shape=(number, extent.shape[1]))
 
 
 def _instances(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes, scan: LiftScan,

@@ -11,7 +11,8 @@ from scipy.sparse import csr_matrix, diags_array, vstack
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.methods.groups import Groups
 from pc3d.lift.scan import LiftScan
-from pc3d.lift.votes import Votes, lookup
+from pc3d.lift.votes import Votes
+from pc3d.structures.sparse import lookup
 
 
 def region(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:

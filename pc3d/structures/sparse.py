@@ -1,0 +1,37 @@
+"""Entries of sparse matrices in compressed rows, whose columns are sorted and unique in each row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
+
+
+def rows_of(matrix: csr_matrix) -> NDArray[np.int64]:
+    """Row of each entry of a sparse matrix."""
+    return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
+
+
+def find(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.int64]:
+    """Places of entries in the data of a sparse matrix with sorted, unique columns, -1 where there is none."""
+    width = matrix.shape[1]
+    keys = rows_of(matrix) * width + matrix.indices
+    wanted = np.asarray(rows, dtype=np.int64) * width + columns
+    if not len(keys):
+        return np.full(len(wanted), -1)
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, place, -1)
+
+
+def lookup(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
+    """Entries of a sparse matrix with sorted, unique columns, 0 where there is none."""
+    place = find(matrix, rows, columns)
+    return np.where(place >= 0, np.append(matrix.data, matrix.dtype.type(0))[place], 0)
+
+
+def keep(matrix: csr_matrix, entries: NDArray[np.bool_], *, dtype: Any = bool) -> csr_matrix:
+    """The pattern of the chosen entries of a sparse matrix, as ones."""
+    chosen = np.concatenate([[0], np.cumsum(entries)])
+    return csr_matrix((np.ones(int(chosen[-1]), dtype), matrix.indices[entries], chosen[matrix.indptr]), shape=matrix.shape)
