@@ -68,7 +68,8 @@ class Segmenter:
         config, views, bare = self.config, [], prepared.replace(labels=None, instances=None)
         for index in range(config.inference.views):
             with watch.stage("voxels"):
-                batch = collate([make_sample(view(bare, index), config)], config.backbone).to(self.device)
+                sample = make_sample(view(bare, index, grey=config.inference.grey_views), config)
+                batch = collate([sample], config.backbone).to(self.device)
             with watch.stage("network"):
                 views.append(Proposals.of(forward_in(self.model, batch, self.dtype), 0, config.inference))
         with watch.stage("instances"):

@@ -29,3 +29,9 @@ def test_views_are_quarter_turns_about_z_to_the_bit(cloud, index, degrees):
 
 def test_a_cloud_without_normals_turns(cloud):
     assert view(cloud.replace(normals=None), 2).normals is None
+
+
+def test_every_second_view_is_without_colours_where_asked(cloud):
+    cloud = cloud.replace(rgb=np.full((9, 3), 7, np.uint8))
+    assert [view(cloud, index, grey=True).rgb is None for index in range(4)] == [False, True, False, True]
+    assert all(view(cloud, index).rgb is not None for index in range(4))
