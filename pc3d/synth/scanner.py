@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
+from itertools import product
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 
 from pc3d.errors import require_package
 from pc3d.reconstruct import fuse
@@ -111,9 +113,9 @@ class Caster:
     def openness(
         self, points: NDArray[Any], normals: NDArray[Any], directions: NDArray[Any], rng: np.random.Generator
     ) -> NDArray[np.float32]:
-        """How far (H, W), as a share of half a metre, a ray leaves each point in some direction before it hits something.
+        """How far (H, W), as a share of half a metre, rays leave each point before they hit something.
 
-        One ray for four by four pixels, cast by chance about the normal; the fusion of many frames makes a soft shade of it.
+        One ray for four by four pixels, cast by chance about the normal; neighbours on the same surface share theirs.
         """
         coarse = np.s_[1::4, 1::4]
         toward = normals[coarse] * -np.sign(np.sum(normals[coarse] * directions[coarse], axis=-1, keepdims=True))
@@ -122,7 +124,8 @@ class Caster:
         starts = points[coarse].reshape(-1, 3) + 0.01 * toward
         hits = self.scene.cast_rays(self.tensor(np.concatenate([starts, _unit(toward)], axis=1, dtype=np.float32)))
         open_share = np.minimum(hits["t_hit"].numpy() / np.float32(0.5), 1).reshape(shape)
-        return open_share.repeat(4, axis=0).repeat(4, axis=1)[: points.shape[0], : points.shape[1]]
+        smooth = _shared(open_share, points[coarse], normals[coarse])
+        return uniform_filter(smooth.repeat(4, axis=0).repeat(4, axis=1), 4)[: points.shape[0], : points.shape[1]]
 
     def labels_at(self, points: NDArray[np.float32], max_distance: float) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Class and instance of the closest triangle, -1 where it is farther than ``max_distance`` metres."""
@@ -131,6 +134,22 @@ class Caster:
         near = np.linalg.norm(found["points"].numpy() - points, axis=1) <= max_distance
         labels, instances = self.room.face_labels[face], self.room.face_instances[face]
         return np.where(near, labels, -1).astype(np.int64), np.where(near, instances, -1).astype(np.int64)
+
+
+def _shared(values: NDArray[np.float32], points: NDArray[np.float32], normals: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The mean (H, W) of values up to 4 pixels away, of points that are near, within 5 cm of the plane, and face as it does."""
+    rows, columns = values.shape
+    total, count = np.zeros_like(values), np.zeros_like(values)
+    for down, right in product(range(-4, 5), repeat=2):
+        here = np.s_[max(-down, 0) : rows - max(down, 0), max(-right, 0) : columns - max(right, 0)]
+        there = np.s_[max(down, 0) : rows - max(-down, 0), max(right, 0) : columns - max(-right, 0)]
+        away = points[there] - points[here]
+        off_plane, apart = np.einsum("ijk,ijk->ij", away, normals[here]), np.einsum("ijk,ijk->ij", away, away)
+        alike = np.einsum("ijk,ijk->ij", normals[there], normals[here]) > 0.8
+        same = alike & (np.abs(off_plane) < 0.05) & (apart < 0.4**2)
+        total[here] += values[there] * same
+        count[here] += same
+    return np.where(count > 0, total / np.maximum(count, 1), values)
 
 
 def _unit(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

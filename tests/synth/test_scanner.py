@@ -154,8 +154,9 @@ def test_corners_are_darker_than_open_floor():
     up, down = np.zeros_like(points) + [0, 0, 1], np.zeros_like(points) - [0, 0, 1]
     openness = caster.openness(points, up.astype(np.float32), down.astype(np.float32), rng)
     assert openness.shape == (64, 64)
-    assert openness[:, :32].min() == 1
-    assert openness[:, 32:].mean() < 0.8
+    assert openness[:, :28].min() == 1
+    assert openness[:, 36:].max() < 0.8
+    assert openness[:, 36:].std() < 0.08     # neighbours share their rays: a shade, not specks
 
 
 def test_motion_blur_smears_an_edge_and_keeps_brightness():
