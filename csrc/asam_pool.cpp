@@ -218,42 +218,6 @@ Gradients run_backward(const Arguments& a, const Tensor& grad_in, const Outputs&
 
 }  // namespace
 
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor> asam_entries(const Tensor& point_to_row_in, const Tensor& index_in,
-                                                                        int64_t num_rows, int64_t num_segments) {
-  const Tensor point_to_row = torch::stable::contiguous(point_to_row_in), index = torch::stable::contiguous(index_in);
-  check(point_to_row.scalar_type() == ScalarType::Long && index.scalar_type() == ScalarType::Long &&
-            point_to_row.numel() == index.numel(),
-        "asam_entries: point_to_row and index must be int64 (N,)");
-  const int64_t count = index.numel();
-  const Tensor row = empty(index, {count}, ScalarType::Long), points = zeros(index, {count}, ScalarType::Long),
-               segment = zeros(index, {count}, ScalarType::Long);
-  const Tensor offsets = zeros(index, {num_segments + 1}, ScalarType::Long), tiles = zeros(index, {num_segments + 1}, ScalarType::Long),
-               sizes = zeros(index, {num_segments}, ScalarType::Long);
-  const int64_t *row_of = data<int64_t>(point_to_row), *segment_of = data<int64_t>(index);
-  auto *size = mutable_data<int64_t>(sizes), *entry_row = mutable_data<int64_t>(row), *entry_points = mutable_data<int64_t>(points);
-  auto *entry_segment = mutable_data<int64_t>(segment), *offset = mutable_data<int64_t>(offsets), *tile = mutable_data<int64_t>(tiles);
-  for (int64_t n = 0; n < count; ++n) ++size[segment_of[n]];
-  std::vector<int64_t> next(num_segments + 1), order(count), entry_of(num_rows, -1);
-  for (int64_t s = 0; s < num_segments; ++s) next[s + 1] = next[s] + size[s];
-  for (int64_t n = 0; n < count; ++n) order[next[segment_of[n]]++] = n;
-  int64_t at = 0, entries = 0;
-  for (int64_t s = 0; s < num_segments; ++s) {
-    for (const int64_t last = at + size[s]; at < last; ++at) {
-      int64_t& entry = entry_of[row_of[order[at]]];
-      if (entry < offset[s]) {  // its last entry, if any, is of an earlier segment
-        entry = entries++;
-        entry_row[entry] = row_of[order[at]];
-        entry_segment[entry] = s;
-      }
-      ++entry_points[entry];
-    }
-    offset[s + 1] = entries;
-    tile[s + 1] = tile[s] + (entries - offset[s] + asam::tile_rows - 1) / asam::tile_rows;
-  }
-  std::fill(entry_row + entries, entry_row + count, num_rows);
-  return {row, points, segment, offsets, tiles, sizes};
-}
-
 #define PC3D_ASAM_ARGUMENTS                                                                                                  \
   const Tensor &x, const Tensor &row, const Tensor &count, const Tensor &segment, const Tensor &offsets, const Tensor &tiles, \
       const Tensor &sizes, const Tensor &weights, const Tensor &norms, const Tensor &last, const Tensor &stats
@@ -309,7 +273,6 @@ Gradients asam_pool_grad_cuda(const Tensor& grad, PC3D_ASAM_ARGUMENTS, const Ten
 }  // namespace pc3d
 
 STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) {
-  m.impl("asam_entries", TORCH_BOX(&pc3d::asam_entries));
   m.impl("asam_pool", TORCH_BOX(&pc3d::asam_pool));
   m.impl("asam_pool_grad", TORCH_BOX(&pc3d::asam_pool_grad));
 }

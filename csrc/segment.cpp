@@ -4,6 +4,7 @@
 #include <cstring>
 #include <vector>
 
+#include "by_segment.h"
 #include "cuda_call.h"
 #include "segment_kernels.h"
 
@@ -111,13 +112,8 @@ std::tuple<Tensor, Tensor, Tensor> segment_group(const Tensor& index_in, int64_t
   Tensor tiles = zeros(index, {num_segments + 1}, ScalarType::Long);
   const int64_t* segment_of = data<int64_t>(index);
   int64_t *start = mutable_data<int64_t>(offsets), *tile = mutable_data<int64_t>(tiles), *row = mutable_data<int64_t>(order);
-  for (int64_t n = 0; n < count; ++n) ++start[segment_of[n] + 1];
-  for (int64_t s = 0; s < num_segments; ++s) {
-    tile[s + 1] = tile[s] + (start[s + 1] + tile_rows - 1) / tile_rows;
-    start[s + 1] += start[s];
-  }
-  std::vector<int64_t> next(start, start + num_segments);
-  for (int64_t n = 0; n < count; ++n) row[next[segment_of[n]]++] = n;
+  sort_by_segment(segment_of, count, num_segments, [](int64_t n) { return n; }, start, row);
+  for (int64_t s = 0; s < num_segments; ++s) tile[s + 1] = tile[s] + (start[s + 1] - start[s] + tile_rows - 1) / tile_rows;
   return {order, offsets, tiles};
 }
 
