@@ -25,7 +25,7 @@ pc3d lift scan.ply frames/ -o out --segmenter sam2:facebook/sam2.1-hiera-tiny --
 pc3d lift scan.ply frames/ -o out --segmenter "sam2:facebook/sam2.1-hiera-tiny?video=1" --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter "sam3:facebook/sam3?text=chair,dining table" --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter sam2:facebook/sam2.1-hiera-tiny --click 1.20,0.45,0.80
-pc3d lift scan.ply frames/ -o out --segmenter sam:facebook/sam-vit-base --point 000120:310,255 --point 000120:340,260
+pc3d lift scan.ply frames/ -o out --segmenter sam:facebook/sam-vit-base --point 000120:310,255 --not-point 000120:340,260
 pc3d lift scan.ply frames/ -o out --segmenter "eomt:tue-mps/coco_panoptic_eomt_large_640?skip=wall,floor" --png
 pc3d frames check frames/ scan.ply && pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
 """
@@ -48,6 +48,9 @@ def lift(
                                                          "(may be given again).")] = None,
     point: Annotated[list[str] | None, typer.Option(help="Only the object at FRAME:u,v (may be given again).")] = None,
     box: Annotated[str | None, typer.Option(help="Only the object in FRAME:u0,v0,u1,v1.")] = None,
+    not_click: Annotated[list[str] | None, typer.Option(help="A place of the scan, as --click has it, that is not of the "
+                                                             "object (may be given again).")] = None,
+    not_point: Annotated[list[str] | None, typer.Option(help="FRAME:u,v that is not of it (may be given again).")] = None,
     views: Annotated[int, typer.Option(min=1, help="Frames in which the object of a click is asked for.")] = 8,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = 0.05,
     device: Annotated[str, typer.Option(help="Where a 2D model runs: auto, cpu, cuda or cuda:N.")] = "auto",
@@ -56,7 +59,7 @@ def lift(
     png: Annotated[bool, typer.Option("--png", help="Draw frames, masks, scan and instances into instances.png too.")] = False,
 ) -> Instances:
     """Lift 2D masks of posed images onto a scan; row i of the output belongs to point i of the scan."""
-    prompt = parse_prompt(click, point, box)
+    prompt = parse_prompt(click, point, box, not_click, not_point)
     output_folder(output)
     seconds: dict[str, float] = {}
     start = time.perf_counter()
@@ -81,8 +84,7 @@ def lift(
     seconds["lifting"] = time.perf_counter() - start
     io.write_result(output, cloud, instances)
     if png:
-        # the masks' names are not those that the scan's own labels number: its true objects are drawn without
-        source.draw(output / "instances.png", cloud.replace(labels=None), instances, lifter)
+        source.draw(output / "instances.png", cloud, instances, lifter)
     lifter.skipped.update(skipped)
     records = instances.to_records(cloud.world_xyz)
     if as_json:

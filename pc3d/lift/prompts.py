@@ -18,6 +18,7 @@ from pc3d.lift.config import LiftConfig
 from pc3d.lift.lifter import Lifter, with_images
 from pc3d.lift.masks import FrameMasks
 from pc3d.lift.methods.groups import Groups, detected, finish, membership
+from pc3d.lift.votes import keep
 from pc3d.structures import Camera, Frame, Instances, PointCloud
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class Prompted(Protocol):
 
     def prompt(self, frame: Frame, points: NDArray[np.floating] | None = None, labels: NDArray[np.integer] | None = None,
                box: NDArray[np.floating] | None = None) -> FrameMasks:
-        """The object at points (P, 2), or in a box (4,), pixels of the colour image."""
+        """The object at points (P, 2), or in a box (4,), pixels of the colour image; points of label 0 are not of it."""
 
 
 class Pixels(NamedTuple):
@@ -44,11 +45,13 @@ class Pixels(NamedTuple):
 
 @dataclass(frozen=True)
 class Prompt:
-    """What is meant; everything given must lie on one object."""
+    """What is meant: clicks, points and box must lie on one object, ``not_clicks`` and ``not_points`` beside it."""
 
     clicks: tuple[int | tuple[float, ...], ...] = ()    # points of the scan: their rows, or x, y, z as in its file
     points: tuple[Pixels, ...] = ()
     box: Pixels | None = None
+    not_clicks: tuple[int | tuple[float, ...], ...] = ()
+    not_points: tuple[Pixels, ...] = ()
 
 
 @dataclass(eq=False)
@@ -59,10 +62,13 @@ class View:
     points: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))
     box: NDArray[np.float64] | None = None
     worth: float = 0.0
+    beside: NDArray[np.float64] = field(default_factory=lambda: np.zeros((0, 2)))   # pixels that are not of the object
 
     def ask(self, segmenter: Prompted) -> FrameMasks:
         """The mask of the object here."""
-        return segmenter.prompt(self.frame, self.points if len(self.points) else None, None, self.box)
+        points = np.concatenate([self.points, self.beside])
+        labels = np.repeat([1, 0], [len(self.points), len(self.beside)]) if len(self.beside) else None
+        return segmenter.prompt(self.frame, points if len(points) else None, labels, self.box)
 
 
 def lift_prompt(cloud: PointCloud, frames: Sequence[Frame], segmenter: Prompted | Segmenter, prompt: Prompt, *,
@@ -71,32 +77,40 @@ def lift_prompt(cloud: PointCloud, frames: Sequence[Frame], segmenter: Prompted 
 
     What is given on frames becomes points of the scan. Of the frames that see one (depth-tested), the best of each of
     ``views`` stretches of the sequence is asked for the object there, beside the frames of the prompt; their masks vote on
-    superpoints. Frames must be in the scan's coordinates. Raises DataError for a click off the scan, or that no frame
-    sees; ConfigError for a segmenter that cannot be asked.
+    superpoints. What is said not to be of the object is shown to the model wherever a frame sees it (label 0), and its
+    superpoint left out. Frames must be in the scan's coordinates. Raises DataError for a click off the scan, or that no
+    frame sees; ConfigError for a segmenter that cannot be asked.
     """
     if not isinstance(segmenter, Prompted):
         raise ConfigError(explain("this source of masks cannot be asked for one object", got=type(segmenter).__name__,
                                   expected="sam, samhq, sam2 or sam3, without text, video or cache"))
     lifter = Lifter(cloud, config)
-    rows = [_row(cloud, click) for click in prompt.clicks]
-    named = _named(frames, prompt)
-    for view in named.values():
-        masks = view.ask(segmenter)
-        rows += _rows_below(lifter, view, masks)
-        lifter.add(view.frame, masks)
-    if not rows:
+    rows, beside = ([_row(cloud, click) for click in clicks] for clicks in (prompt.clicks, prompt.not_clicks))
+    named = _named(frames, (*prompt.points, *([prompt.box] if prompt.box else [])))
+    if not rows and not named:
         raise ConfigError(explain("nothing says which object is meant", expected="a click, a point or a box"))
+    for view in _named(frames, prompt.not_points).values():
+        beside += _rows_below(lifter, view.frame, view.points)
+        if view.frame.name in named:
+            named[view.frame.name].beside = view.points
+    for view in named.values():
+        if not len(view.beside):
+            view.beside = _shown(lifter, view.frame, cloud.world_xyz[beside])
+        masks = view.ask(segmenter)
+        rows += _rows_below(lifter, view.frame, view.points if len(view.points) else _middle(view.frame, masks))
+        lifter.add(view.frame, masks)
     others = [frame for frame in frames if frame.name not in named]
     chosen = _choose(lifter, others, cloud.world_xyz[rows], views)
     for view in read_ahead(chosen, lambda view: replace(view, frame=with_images(view.frame, color=True))):
         try:
+            view.beside = _shown(lifter, view.frame, cloud.world_xyz[beside])
             lifter.add(view.frame, view.ask(segmenter))
         except FileError:
             lifter.skipped[view.frame.name] = "unreadable image"
     if not lifter.votes().num_frames:
         raise DataError(explain("no frame sees what was clicked on", got=f"{len(frames)} frames",
                                 do="Click on what the images show; `pc3d frames check FRAMES SCAN` tries their conventions."))
-    return _vote(lifter, rows), lifter
+    return _vote(lifter, rows, beside), lifter
 
 
 def _row(cloud: PointCloud, click: int | tuple[float, ...]) -> int:
@@ -115,11 +129,11 @@ def _row(cloud: PointCloud, click: int | tuple[float, ...]) -> int:
     return row
 
 
-def _named(frames: Sequence[Frame], prompt: Prompt) -> dict[str, View]:
-    """A view of each frame that the prompt names, with what it says there."""
+def _named(frames: Sequence[Frame], given: Sequence[Pixels]) -> dict[str, View]:
+    """A view of each frame that points and boxes name, with what they say there."""
     by_name = {frame.name: frame for frame in frames}
     found: dict[str, View] = {}
-    for name, values in (*prompt.points, *([prompt.box] if prompt.box else [])):
+    for name, values in given:
         if name not in by_name:
             raise DataError(explain("there is no such frame", got=name, expected=f"one of {', '.join(list(by_name)[:5])}, ..."))
         camera = by_name[name].camera
@@ -135,16 +149,18 @@ def _named(frames: Sequence[Frame], prompt: Prompt) -> dict[str, View]:
     return found
 
 
-def _rows_below(lifter: Lifter, view: View, masks: FrameMasks) -> list[int]:
-    """Points of the scan at the pixels that a frame was asked with; of a box, at the pixel deepest inside the mask."""
-    frame, pixels = view.frame, view.points
-    if not len(pixels):
-        inside = np.pad(masks.ids[0] > 0, 1)
-        if not inside.any():
-            raise DataError(explain("there is no object in the box", where=f"frame {frame.name}"))
-        v, u = np.unravel_index(distance_transform_edt(inside).argmax(), inside.shape)
-        height, width = masks.ids.shape[1:]
-        pixels = (np.array([[u, v]]) - 0.5) * [frame.camera.width / width, frame.camera.height / height] - 0.5
+def _middle(frame: Frame, masks: FrameMasks) -> NDArray[np.float64]:
+    """The pixel (1, 2) of the colour image deepest inside a mask."""
+    inside = np.pad(masks.ids[0] > 0, 1)
+    if not inside.any():
+        raise DataError(explain("there is no object in the box", where=f"frame {frame.name}"))
+    v, u = np.unravel_index(distance_transform_edt(inside).argmax(), inside.shape)
+    height, width = masks.ids.shape[1:]
+    return (np.array([[u, v]]) - 0.5) * [frame.camera.width / width, frame.camera.height / height] - 0.5
+
+
+def _rows_below(lifter: Lifter, frame: Frame, pixels: NDArray[np.float64]) -> list[int]:
+    """Points of the scan at pixels (K, 2) of a colour image."""
     camera, depth, _ = lifter.depth_of(frame)
     rays = frame.camera.rays(pixels)
     at = np.rint(camera.project(rays)).astype(int).clip(0, [camera.width - 1, camera.height - 1])
@@ -163,16 +179,23 @@ def _choose(lifter: Lifter, frames: Sequence[Frame], places: NDArray[np.float64]
     seen = []
     for frame in read_ahead(near, partial(with_images, color=False)):
         try:
-            sees = lifter.sees(frame, places)
+            pixels = np.where(lifter.sees(frame, places)[:, None], _pixels(frame, places), np.nan)
         except FileError:
             lifter.skipped[frame.name] = "unreadable depth"
             continue
-        pixels = np.where(sees[:, None], _pixels(frame, places), np.nan)
         shown = np.isfinite(pixels).all(axis=1)
         if shown.any():
             seen.append(View(by_name[frame.name], pixels[shown], worth=_worth(frame, places[shown], pixels[shown])))
     stretches = np.array_split(np.arange(len(seen)), min(count, len(seen))) if seen else []
     return [max((seen[i] for i in stretch), key=lambda view: view.worth) for stretch in stretches]
+
+
+def _shown(lifter: Lifter, frame: Frame, places: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Pixels (P, 2) of the places (K, 3) that a frame shows."""
+    if not len(places):
+        return np.zeros((0, 2))
+    pixels = _pixels(frame, places)
+    return pixels[lifter.sees(frame, places) & np.isfinite(pixels).all(axis=1)]
 
 
 def _pixels(frame: Frame, places: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -196,12 +219,17 @@ def _worth(frame: Frame, places: NDArray[np.float64], pixels: NDArray[np.float64
     return float(((1.2 - aside) / away).sum())
 
 
-def _vote(lifter: Lifter, rows: list[int]) -> Instances:
-    """All masks are one group: of what most of them hold, the part that was meant. A view without a mask has no say."""
+def _vote(lifter: Lifter, rows: list[int], beside: list[int]) -> Instances:
+    """All masks are one group: of what most of them hold, the part that was meant. A view without a mask has no say.
+
+    A superpoint that holds a point of ``beside``, and none of ``rows``, is not of the object.
+    """
     votes, config = lifter.votes(), replace(lifter.config, min_masks=1)
     heard = np.isin(np.arange(votes.num_frames), votes.frame_of_mask[votes.counts.getnnz(axis=1) > 0])
     groups = Groups(np.zeros(votes.num_masks, np.int64), csr_matrix(heard[None]), np.ones(1))
     extent = detected(groups, membership(groups.group_of_mask, votes), votes, config)
+    owner = lifter.scan.point_to_superpoint
+    extent = keep(extent, ~np.isin(extent.indices, np.setdiff1d(owner[beside], owner[rows])), dtype=np.int32)
     inside, seen = (float(one[:, extent.indices].sum()) for one in (votes.counts, votes.visible[heard]))
     found = finish(replace(groups, extent=extent, agreement=np.array([inside / max(seen, 1)])), votes, lifter.scan, config)
     if not len(found):

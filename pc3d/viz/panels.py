@@ -66,7 +66,10 @@ def draw_panels(cloud: PointCloud, instances: Instances | None = None, *, width:
 
 
 def make_layers(cloud: PointCloud, instances: Instances | None, *, color_by: ColorBy = "instances") -> list[Layer]:
-    """Return the layers there are, truth before prediction, in colours that agree between them."""
+    """Return the layers there are, truth before prediction, in colours that agree between them.
+
+    True objects are named by the classes of the prediction, unless masks of images gave it their own: then they are objects.
+    """
     classes = instances.classes if instances is not None else ()
     truth = np.full(len(cloud), -1, dtype=np.int64)
     if cloud.instances is not None and (cloud.instances >= 0).any():
@@ -80,10 +83,15 @@ def make_layers(cloud: PointCloud, instances: Instances | None, *, color_by: Col
         rows = np.arange(len(instances))
         layers.append(_layer("Prediction", found, instances.labels, classes, rows, color_by, instances.scores.tolist()))
     if (truth >= 0).any():
-        labels = _majority(cloud.labels, truth)
+        labels = _majority(None if instances is not None and _named_by_masks(instances) else cloud.labels, truth)
         numbers = match_colors(found, truth, len(labels), first_new=0 if instances is None else len(instances))
         layers.insert(0, _layer("Truth", truth, labels, classes, numbers, color_by, None))
     return layers
+
+
+def _named_by_masks(instances: Instances) -> bool:
+    """Whether the classes are those of masks that were lifted, which a scan's own labels do not number."""
+    return "label_votes" in instances.evidence and "source" not in instances.evidence    # what ``fuse`` found has a source
 
 
 def match_colors(known: NDArray[np.int64], owner: NDArray[np.int64], count: int, *, first_new: int) -> NDArray[np.int64]:

@@ -123,6 +123,31 @@ def test_one_object_is_lifted_where_it_is_pointed_at(folder, meant, monkeypatch,
     assert record["label"] == "object"
 
 
+def test_what_is_not_of_the_object_reaches_the_model(folder, monkeypatch, capsys):
+    asked = []
+
+    class Asked(Plates):
+        def prompt(self, frame, points=None, labels=None, box=None):
+            asked.append((frame.name, labels))
+            return super().prompt(frame, points, labels, box)
+
+    monkeypatch.setattr("pc3d.lift.segmenters.make_segmenter", lambda *_: Asked())
+    scan = io.read(folder / "scan.ply")
+    away = int(np.argmin(np.abs(scan.xyz[:, :2] - 0.1).sum(axis=1)))
+    for beside in (("--not-click", ",".join(map(str, scan.xyz[away]))), ("--not-click", str(away))):
+        asked.clear()
+        assert run(folder, "--click", "0.6,0.1,1.8", *beside, "--views", "20") == 0
+        assert any(labels is not None and labels.tolist() == [1, 0] for _, labels in asked)
+    asked.clear()
+    assert run(folder, "--point", "3:46,24", "--not-point", "3:20,24") == 0
+    assert asked[0][0] == "3"
+    assert asked[0][1].tolist() == [1, 0]
+    assert run(folder, "--not-point", "3:20,24") == 4
+    assert "nothing says which object is meant" in capsys.readouterr().err
+    assert run(folder, "--click", "0.6,0.1,1.8", "--not-point", "3:20") == 4
+    assert run(folder, "--click", "0.6,0.1,1.8", "--not-click", "0.6,0.1,-1.8") == 3
+
+
 def test_places_that_are_none_are_said(folder, monkeypatch, capsys):
     assert run(folder, "--click", "0.6,0.1") == 4
     assert "this is no place; got '0.6,0.1'; expected x,y,z, or the row of a point" in capsys.readouterr().err
@@ -171,7 +196,7 @@ def test_the_picture_shows_the_masks_in_the_colours_of_their_objects(folder, cap
     assert run(folder, "--png") == 0
     cloud, instances = io.read_result(folder / "out")
     picture = np.asarray(Image.open(folder / "out/instances.png").convert("RGB")).astype(int)
-    alone = viz.draw_panels(cloud.replace(labels=None), instances)
+    alone = viz.draw_panels(cloud, instances)
     assert np.array_equal(picture[-len(alone):], alone)
     tiles = picture[:-len(alone)]
     for color in distinct_colors(len(instances)):

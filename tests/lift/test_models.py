@@ -111,6 +111,16 @@ def test_points_and_boxes_prompt_one_object(name, checkpoints):
     assert len(segmenter.prompt(frame, box=np.array([10, 10, 40, 30]))) == 1
 
 
+@pytest.mark.parametrize("name", prompted.FAMILIES)
+def test_a_point_beside_the_object_is_not_a_point_on_it(name, checkpoints):
+    segmenter = PromptedSegmenter(name, str(checkpoints / name), options=ALL)
+    image, points = segmenter.embed(noise()), np.array([[[0.3, 0.4], [0.6, 0.5]]])
+    on, beside, alone = (segmenter._decode(image, some, np.array(labels))[0] for some, labels in (
+        (points, [1, 1]), (points, [1, 0]), (points[:, :1], [1])))
+    assert not torch.allclose(on, beside)
+    assert not torch.allclose(alone, beside)
+
+
 def test_filters_of_automatic_masks_are_honoured(checkpoints):
     source = str(checkpoints / "sam2")
     everything = PromptedSegmenter("sam2", source, options=ALL)(frame_of(noise()))

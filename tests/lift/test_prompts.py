@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pc3d.errors import ConfigError, DataError, FileError
-from pc3d.lift import FrameMasks, Pixels, Prompt, lift_prompt
+from pc3d.lift import FrameMasks, LiftConfig, Pixels, Prompt, lift_prompt
 from pc3d.lift.segmenters import GivenMasks, make_segmenter
 from tests.lift.conftest import BOXES
 
@@ -119,6 +119,72 @@ def test_several_clicks_are_asked_together(scene):
     assert max(len(shown) for _, shown in segmenter.asked) == 2
 
 
+class Unsure(Truth):
+    """Takes the box that is pointed at and box 4 for one thing, until it is told that box 4 is not of it."""
+
+    def prompt(self, frame, points=None, labels=None, box=None) -> FrameMasks:
+        labels = np.ones(len(points), int) if labels is None else labels
+        seen, (u, v) = self.seen[frame.name], np.rint(points).astype(int).T
+        inside, outside = (set(seen[v[labels == label], u[labels == label]].tolist()) for label in (1, 0))
+        self.asked.append((frame.name, sorted(outside)))
+        return FrameMasks.from_masks(np.isin(seen, list((inside | {4}) - outside))[None], np.array([0.9]))
+
+
+def test_what_is_said_not_to_be_of_the_object_is_shown_to_the_model_and_left_out(scene):
+    """Boxes 3 and 4 as near as one thing: a gap of up to 1.2 m does not part them."""
+    row, other, config = top_of(scene, 3), top_of(scene, 4), LiftConfig(gap_distance=1.2)
+    both, _ = lift_prompt(scene.cloud, scene.frames, Unsure(scene), Prompt((row,)), config=config)
+    assert both.point_masks[0, scene.cloud.instances == 4].all()
+    for prompt in (Prompt((row,), not_clicks=(other,)), Prompt((row,), not_clicks=(tuple(scene.cloud.world_xyz[other]),)),
+                   Prompt((row,), not_points=(pixel_of(scene, other, 4),))):
+        segmenter = Unsure(scene)
+        found, _ = lift_prompt(scene.cloud, scene.frames, segmenter, prompt, config=config)
+        assert not found.point_masks[0, scene.cloud.instances == 4].any()
+        assert iou(found, scene, 3) > 0.8 > iou(both, scene, 3)
+        told = [outside for _, outside in segmenter.asked]
+        assert {number for outside in told for number in outside} == {4}    # never what hides it
+        assert sum(map(len, told)) >= 2
+
+
+def pixel_of(scene, row: int, box: int) -> Pixels:
+    """Where the first frame that sees a point of a box shows it."""
+    for frame, seen in zip(scene.frames, scene.seen):
+        pose = frame.T_world_camera
+        ((u, v),) = np.rint(frame.camera.project((scene.cloud.xyz[[row]] - pose[:3, 3]) @ pose[:3, :3]))
+        if 0 <= u < 80 and 0 <= v < 60 and seen[int(v), int(u)] == box:
+            return Pixels(frame.name, (float(u), float(v)))
+    raise AssertionError
+
+
+def test_a_point_beside_the_object_is_asked_in_its_own_frame_with_the_point_on_it(scene):
+    frame, seen = next((frame, seen) for frame, seen in zip(scene.frames, scene.seen)
+                       if min((seen == 3).sum(), (seen == 4).sum()) > 20)
+    def pixel(box):
+        v, u = np.nonzero(seen == box)
+        middle = np.argmin(np.hypot(v - v.mean(), u - u.mean()))
+        return Pixels(frame.name, (float(u[middle]), float(v[middle])))
+    segmenter = Unsure(scene)
+    lift_prompt(scene.cloud, scene.frames, segmenter, Prompt(points=(pixel(3),), not_points=(pixel(4),)))
+    assert segmenter.asked[0] == (frame.name, [4])
+
+
+def test_a_superpoint_said_not_to_be_of_the_object_is_left_out_whatever_the_masks_say(scene):
+    row = top_of(scene, 0)
+    whole, _ = lift_prompt(scene.cloud, scene.frames, Truth(scene), Prompt((row,)))
+    owner = scene.cloud.superpoints
+    side = next(int(point) for point in np.flatnonzero(whole.point_masks[0]) if owner[point] != owner[row])
+
+    class Deaf(Truth):
+        def prompt(self, frame, points=None, labels=None, box=None) -> FrameMasks:
+            return super().prompt(frame, points if labels is None else points[labels == 1], None, box)
+
+    found, _ = lift_prompt(scene.cloud, scene.frames, Deaf(scene), Prompt((row,), not_clicks=(side,)))
+    assert found.point_masks[0, row]
+    assert not found.point_masks[0, owner == owner[side]].any()
+    same, _ = lift_prompt(scene.cloud, scene.frames, Deaf(scene), Prompt((row,), not_clicks=(row,)))
+    assert same.point_masks[0, row]             # its own superpoint is as fine as it goes
+
+
 def test_views_in_which_nothing_is_found_have_no_say(scene):
     row, everywhere = top_of(scene, 0), Truth(scene)
     lift_prompt(scene.cloud, scene.frames, everywhere, Prompt(clicks=(row,)))
@@ -180,6 +246,8 @@ def test_prompts_that_mean_nothing_are_said(scene):
         ask(Prompt(points=(Pixels("0003", (80.0, 5.0)),)))
     with pytest.raises(ConfigError, match="nothing says which object"):
         ask(Prompt())
+    with pytest.raises(ConfigError, match="nothing says which object"):
+        ask(Prompt(not_clicks=(0,)))
     with pytest.raises(ConfigError, match=r"cannot be asked for one object; got GivenMasks"):
         ask(Prompt(clicks=(0,)), GivenMasks({}))
     blind = scene.look("up", (2.0, 1.7, 1.0), (2.0, 1.71, 2.4))

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pc3d.errors import BackendError, DataError, FileError
-from pc3d.io import write, write_result
+from pc3d.io import read_result, write, write_result
 from pc3d.io.ply import read_ply
 from pc3d.structures import Instances, PointCloud
 from pc3d.viz import class_colors, distinct_colors, draw_curves, draw_panels, draw_run, encode_png, show, view, write_png
@@ -133,6 +133,23 @@ def test_a_result_folder_is_drawn_without_a_display(tmp_path, monkeypatch):
     assert Image.open(io.BytesIO(view(tmp_path / "scan.ply", png=tmp_path / "b.png").read_bytes())).width == 1500
     with pytest.raises(BackendError, match="--png"):
         show(cloud, found)
+
+
+@pytest.mark.parametrize(("evidence", "named"), [
+    ({}, True), ({"label_votes": 3}, False), ({"label_votes": 3, "source": 0}, True)])
+def test_true_objects_bear_the_names_of_a_network_but_not_of_lifted_masks(evidence, named, tmp_path, monkeypatch):
+    """What was lifted says so by its votes; what network and masks found together is named by the network."""
+    cloud, found = small_result()
+    assert cloud.labels is not None
+    extra = {name: np.zeros((len(found), width) if width else len(found), np.float32) for name, width in evidence.items()}
+    write_result(tmp_path / "out", cloud, replace(found, evidence=extra))
+    drawn = []
+    monkeypatch.setattr("pc3d.viz.panels.make_layers", lambda *args, make=make_layers, **more: drawn.append(
+        make(*args, **more)) or drawn[-1])
+    view(tmp_path / "out", png=tmp_path / "a.png")
+    truth = next(layer for layer in drawn[0] if layer.title == "Truth")
+    assert (set(truth.names) == {"object"}) != named
+    assert np.array_equal(read_result(tmp_path / "out")[0].labels, cloud.labels)    # and stay in the file
 
 
 def test_each_key_of_the_viewer_has_colours():
