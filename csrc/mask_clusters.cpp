@@ -82,17 +82,23 @@ std::vector<std::vector<Pair>> find_pairs(const Nodes& nodes, int64_t num_holder
 }
 
 // Percentiles of the positive numbers of observers, linear between two of them, at least 1, each once.
-std::vector<double> levels_of(const std::vector<std::vector<Pair>>& pairs, const int64_t* percentiles, int64_t count) {
-  std::vector<int32_t> observers;
+std::vector<double> levels_of(const std::vector<std::vector<Pair>>& pairs, int64_t num_frames, const int64_t* percentiles,
+                              int64_t count) {
+  std::vector<int64_t> up_to(num_frames + 1);  // pairs with that many observers; then, with at most that many
   for (const auto& part : pairs)
-    for (const Pair& pair : part)
-      if (pair.observers > 0) observers.push_back(pair.observers);
-  std::sort(observers.begin(), observers.end());
+    for (const Pair& pair : part) ++up_to[pair.observers];
+  up_to[0] = 0;
+  std::partial_sum(up_to.begin(), up_to.end(), up_to.begin());
+  const auto ordered = [&](int64_t place) {
+    return static_cast<double>(std::upper_bound(up_to.begin(), up_to.end(), place) - up_to.begin());
+  };
   std::vector<double> levels;
-  for (int64_t k = 0; k < count && !observers.empty(); ++k) {
-    const double place = static_cast<double>(percentiles[k] * (static_cast<int64_t>(observers.size()) - 1)) / 100;
-    const size_t low = static_cast<size_t>(place), high = std::min(low + 1, observers.size() - 1);
-    const double level = observers[low] + (observers[high] - observers[low]) * (place - static_cast<double>(low));
+  const int64_t last = up_to.back() - 1;
+  for (int64_t k = 0; k < count && last >= 0; ++k) {
+    const double place = static_cast<double>(percentiles[k] * last) / 100;
+    const int64_t low = static_cast<int64_t>(place);
+    const double below = ordered(low), above = ordered(std::min(low + 1, last));
+    const double level = below + (above - below) * (place - static_cast<double>(low));
     if (levels.empty() || std::max(level, 1.0) != levels.back()) levels.push_back(std::max(level, 1.0));
   }
   return levels;
@@ -174,7 +180,7 @@ Tensor mask_clusters_op(const Tensor& starts, const Tensor& holders, const Tenso
   int64_t* group = mutable_data<int64_t>(out);
   std::iota(group, group + count, 0);
   auto pairs = find_pairs(nodes, num_holders);
-  for (const double level : levels_of(pairs, data<int64_t>(percentiles), percentiles.numel())) {
+  for (const double level : levels_of(pairs, num_frames, data<int64_t>(percentiles), percentiles.numel())) {
     const std::vector<int32_t> joined = join(pairs, nodes.count(), level, rate);
     if (joined.empty()) continue;
     nodes = merge(nodes, joined);

@@ -3,6 +3,7 @@
 #include "tasks.h"
 
 #include <algorithm>
+#include <limits>
 #include <tuple>
 #include <utility>
 
@@ -12,6 +13,7 @@ namespace {
 using namespace mask_testimony;
 
 constexpr int64_t kRows = 64;  // masks of a task
+constexpr double kNever = std::numeric_limits<double>::infinity();
 
 Columns by_column(const Rows& rows, int64_t num_columns) {
   Columns out{std::vector<int64_t>(num_columns + 1), std::vector<Entry>(rows.starts[rows.count])};
@@ -30,11 +32,11 @@ class Sums {
  public:
   explicit Sums(int64_t size) : sums_(size) {}
 
-  void add(int32_t at, int64_t value) {
+  void add(int32_t at, int32_t value) {
     if (!sums_[at]) touched_.push_back(at);
     sums_[at] += value;
   }
-  int64_t operator[](int32_t at) const { return sums_[at]; }
+  int32_t operator[](int32_t at) const { return sums_[at]; }
   const std::vector<int32_t>& touched() const { return touched_; }
   void clear() {
     for (const int32_t at : touched_) sums_[at] = 0;
@@ -42,8 +44,7 @@ class Sums {
   }
 
  private:
-  std::vector<int64_t> sums_;
-  std::vector<int32_t> touched_;
+  std::vector<int32_t> sums_, touched_;  // points of a scan, of which there are less than 2^31
 };
 
 struct Shares {
@@ -59,6 +60,7 @@ struct Heard {
 
 struct Scratch {
   Sums shared, seen, labelled;
+  std::vector<double> enough;  // points of a frame's mask, for it to hold the mask in question whole; kNever: it says nothing
 };
 
 class Testimony {
@@ -69,7 +71,9 @@ class Testimony {
         frames_(by_column(visible, num_superpoints)), num_frames_(visible.count), frame_of_mask_(frame_of_mask),
         shares_(shares) {}
 
-  Scratch scratch() const { return {Sums(counts_.count), Sums(num_frames_), Sums(num_frames_)}; }
+  Scratch scratch() const {
+    return {Sums(counts_.count), Sums(num_frames_), Sums(num_frames_), std::vector<double>(num_frames_)};
+  }
 
   void ask(int32_t mask, Scratch& s, Heard& out) const {
     const int64_t own = own_points(mask);
@@ -78,9 +82,13 @@ class Testimony {
       add(frames_, members_.columns[e], s.seen);
     }
     for (const int32_t other : s.shared.touched()) s.labelled.add(frame_of(other), s.shared[other]);
-    for (const int32_t frame : s.seen.touched()) out.spoke += speaks(frame, own, s);
+    for (const int32_t frame : s.seen.touched()) {
+      const bool speaking = speaks(frame, own, s);
+      out.spoke += speaking;
+      s.enough[frame] = speaking ? shares_.contained * std::min(s.labelled[frame], s.seen[frame]) : kNever;
+    }
     for (const int32_t other : s.shared.touched())
-      if (speaks(frame_of(other), own, s) && holds(other, s)) out.contained.push_back(other);
+      if (s.seen[frame_of(other)] && s.shared[other] >= s.enough[frame_of(other)]) out.contained.push_back(other);
     std::sort(out.contained.begin(), out.contained.end());
     int64_t whole = 0;
     for (size_t i = 0; i < out.contained.size(); ++i)
@@ -108,11 +116,6 @@ class Testimony {
   bool speaks(int32_t frame, int64_t own, const Scratch& s) const {
     const double seen = static_cast<double>(s.seen[frame]);
     return own >= shares_.min_points && seen > 0 && seen >= shares_.observed * own && s.labelled[frame] >= 0.5 * seen;
-  }
-
-  bool holds(int32_t other, const Scratch& s) const {
-    const int32_t frame = frame_of(other);
-    return s.shared[other] >= shares_.contained * std::min(s.labelled[frame], s.seen[frame]);
   }
 
   Rows members_, counts_;

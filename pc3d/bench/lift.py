@@ -10,11 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.bench.compare import Row, compare, measure
-from pc3d.bench.lift_peer import peer_consensus, peer_votes
+from pc3d.bench.lift_peer import peer_consensus, peer_finish, peer_votes
 from pc3d.bench.scene import ROOM, make_scene, scene_surfaces
 from pc3d.errors import DataError, explain
 from pc3d.lift import FrameMasks, Lifter
-from pc3d.lift.methods import finish
 from pc3d.lift.votes import Votes
 from pc3d.structures import Camera, Frame, Instances, PointCloud
 from pc3d.superpoints import compute_superpoints
@@ -127,9 +126,9 @@ def _same_votes(ours: Votes, theirs: Votes) -> None:
 
 
 def _peer_instances(data: Data, lifter: Lifter) -> Instances:
-    """The peer's votes and groups; making instances of the groups is the same code on both sides."""
+    """The peer's votes, groups and parts; scores and labels are the same code on both sides."""
     votes = peer_votes(data)
-    return finish(peer_consensus(votes, lifter.config), votes, lifter.scan, lifter.config)
+    return peer_finish(peer_consensus(votes, lifter.config), votes, lifter.scan, lifter.config)
 
 
 def _same_instances(ours: Instances, theirs: Instances) -> None:

@@ -11,11 +11,12 @@ from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pc3d.lift import LiftConfig
-from pc3d.lift.methods.groups import Groups
+from pc3d.lift.methods.groups import Groups, instances_of_parts, membership
+from pc3d.lift.scan import LiftScan
 from pc3d.lift.view import pack_camera, pack_pose
 from pc3d.lift.votes import Votes
-from pc3d.structures import PointCloud
-from pc3d.structures.sparse import keep, lookup
+from pc3d.structures import Instances, PointCloud
+from pc3d.structures.sparse import keep, rows_of
 
 if TYPE_CHECKING:
     from pc3d.bench.lift import Data
@@ -94,7 +95,7 @@ def testimony(votes: Votes, config: LiftConfig) -> Testimony:
 
     Under-segmented masks are no evidence: they neither ask nor hold.
     """
-    members = votes.members(config)
+    members = _members(votes, config)
     own = np.asarray(members.multiply(votes.counts).sum(axis=1)).reshape(-1)
     seen = (members @ votes.visible.T).tocsr()           # (M, F) points of the mask's superpoints that a frame sees
     shared = (members @ votes.counts.T).tocsr()          # (M, M) those that lie in a mask of that frame
@@ -199,3 +200,75 @@ def agreement(group_of_mask: NDArray[np.int64], heard: Testimony, count: int) ->
     member = group_of_mask >= 0
     share = np.diff(heard.observed.indptr)[member] / np.maximum(heard.spoke[member], 1)
     return np.bincount(group_of_mask[member], share, count) / np.maximum(np.bincount(group_of_mask[member], minlength=count), 1)
+
+
+# ------------------------------------------------------------------------------------------------- instances of the groups
+
+
+def peer_finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig) -> Instances:
+    """What groups hold often enough, cut where it hangs together by no link; scores and labels are the same code."""
+    hits = (membership(groups.group_of_mask, votes) @ votes.counts).tocsr()
+    seen = (groups.observed.astype(np.int32) @ votes.visible).tocsr()
+    seen.sort_indices()
+    total = lookup(seen, rows_of(hits), hits.indices)
+    extent = keep(hits, hits.data >= config.detection_share * np.maximum(total, 1))
+    links = _links(scan.xyz.numpy(), scan.owner_of_point, len(scan.sizes), config.gap_distance / 2)
+    return instances_of_parts(groups, *_split(extent, links), votes, scan, config)
+
+
+def _links(xyz: NDArray[np.float32], owner: NDArray[np.int64], count: int, side: float) -> csr_matrix:
+    """Pairs of superpoints with points in the same or touching cells of a grid."""
+    cell = np.floor((xyz.T - xyz.min(axis=1)) / side).astype(np.int64) + 1
+    height, width = int(cell[:, 2].max()) + 2, int(cell[:, 1].max()) + 2
+    keys, row = np.unique((cell[:, 0] * width + cell[:, 1]) * height + cell[:, 2], return_inverse=True)
+    pattern = np.unique(row.reshape(-1) * count + owner)
+    holds = csr_matrix((np.ones(len(pattern), np.int32), (pattern // count, pattern % count)), shape=(len(keys), count))
+    links = holds.T @ holds
+    for step in ((dx * width + dy) * height + dz for dx in (0, 1) for dy in (-1, 0, 1) for dz in (-1, 0, 1)):
+        if step > 0:                                    # its opposite is taken
+            place = np.minimum(np.searchsorted(keys, keys + step), len(keys) - 1)
+            meets = keys[place] == keys + step
+            links = links + holds[meets].T @ holds[place[meets]]
+    links = (links + links.T).tocsr()
+    links.sort_indices()
+    return links
+
+
+def _split(extent: csr_matrix, links: csr_matrix) -> tuple[NDArray[np.int64], csr_matrix]:
+    """Group (P,) and superpoints (P, S) of every part."""
+    extent.sort_indices()
+    group, entry = rows_of(extent), np.arange(extent.nnz)
+    fan = np.diff(links.indptr)[extent.indices]
+    first, place = np.repeat(entry, fan), np.arange(fan.sum()) - np.repeat(np.cumsum(fan) - fan, fan)
+    neighbor = links.indices[links.indptr[extent.indices][first] + place]
+    second = _find(extent, group[first], neighbor)
+    graph = csr_matrix((np.ones((second >= 0).sum(), bool), (first[second >= 0], second[second >= 0])), shape=(len(entry),) * 2)
+    number, part = connected_components(graph, directed=False)
+    group_of_part = np.zeros(number, np.int64)
+    group_of_part[part] = group
+    return group_of_part, csr_matrix((np.ones(len(entry), np.int32), (part, extent.indices)), shape=(number, extent.shape[1]))
+
+
+# ------------------------------------------------------------------------------------------------------------- look-ups
+
+
+def _members(votes: Votes, config: LiftConfig) -> csr_matrix:
+    """Which superpoints a mask holds (M, S)."""
+    counts = votes.counts
+    seen = lookup(votes.visible, votes.frame_of_mask[rows_of(counts)], counts.indices)
+    held = (counts.data >= config.member_share * seen) & (seen >= config.member_visible * votes.sizes[counts.indices])
+    return keep(counts, held, dtype=np.int32)
+
+
+def _find(matrix: csr_matrix, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.int64]:
+    """Places of entries in a sparse matrix with sorted columns, -1 where there is none: by searching."""
+    width = matrix.shape[1]
+    keys, wanted = rows_of(matrix) * width + matrix.indices, rows.astype(np.int64) * width + columns
+    place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
+    return np.where(keys[place] == wanted, place, -1)
+
+
+def lookup(matrix: csr_matrix, rows: NDArray[np.integer], columns: NDArray[np.integer]) -> NDArray[np.integer]:
+    """Entries of a sparse matrix with sorted columns, 0 where there is none."""
+    place = _find(matrix, rows, columns)
+    return np.where(place >= 0, np.append(matrix.data, matrix.dtype.type(0))[place], 0)

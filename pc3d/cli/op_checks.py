@@ -187,6 +187,15 @@ def _views(generator: torch.Generator) -> tuple[Any, ...]:
     return *_rows(generator, 9, 8), *_rows(generator, 3, 8), torch.arange(9) // 3, tracks, 8, 5.0, 0.4, 0.8, 0.2
 
 
+def _affinities(generator: torch.Generator) -> tuple[Any, ...]:
+    """A graph of 12 regions of which most pairs touch."""
+    touch = torch.rand(12, 12, generator=generator).triu(1)
+    touch = touch + touch.T
+    row, neighbor = (touch > 0.4).nonzero().T
+    starts = torch.searchsorted(row, torch.arange(13))
+    return starts, neighbor.int(), touch[row, neighbor].double(), torch.arange(1, 13).double(), 0.7, 0.5
+
+
 #: Op -> the arguments it is proven on.
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
@@ -216,6 +225,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "sparse_conv_tiled_weight_grad": lambda g: (*_weight_gradient(g), False),
     "felzenszwalb": lambda g: (_edges(g).int(), torch.rand(39, generator=g), 40, 0.3, 2, True),
     "lift_vote": _frame,
+    "grow_regions": _affinities,
     "elastic": lambda g: (4 * _points(g) - 2, torch.randn(3, 5, 4, 3, generator=g), 0.7, 0.3),
     "voxel_ids": lambda g: (4 * _points(g),),
     "column_stats": lambda g: (_points(g),),

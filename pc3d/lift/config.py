@@ -33,7 +33,10 @@ class LiftConfig:
     # hierarchical merging (Open3DIS, CVPR 2024; co-visible overlap: "Details Matter", ICCV 2025)
     merge_iou: float = 0.45
     merge_recall: float = 0.9
-    track_iou: float = 0.2          # enough where both groups hold masks of one track of a video model
+
+    # tracks of a video model
+    track_iou: float = 0.2          # hierarchical merging: enough where both groups hold masks of one track
+    track_share: float = 0.5        # of a group's masks that are of tracks which another group has too, for both to be one
 
     # from groups of masks to instances
     min_masks: int = 2              # that an instance rests on

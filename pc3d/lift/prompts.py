@@ -18,8 +18,8 @@ from pc3d.lift.config import LiftConfig
 from pc3d.lift.lifter import Lifter, with_images
 from pc3d.lift.masks import FrameMasks
 from pc3d.lift.methods.groups import Groups, detected, finish, membership
-from pc3d.lift.votes import keep
 from pc3d.structures import Camera, Frame, Instances, PointCloud
+from pc3d.structures.sparse import keep
 
 if TYPE_CHECKING:
     from pc3d.lift.segmenters import Segmenter

@@ -16,6 +16,7 @@ from pc3d.lift.view import pack_pose
 from pc3d.structures import Camera, PointCloud
 from pc3d.superpoints.links import superpoint_links
 
+_MORTON_BITS = 30
 _BLOCK = 128  # points; smaller blocks are culled better, larger ones keep vector units full
 _Z_WIDTH, _Z_LEVELS = 320, 6
 
@@ -38,14 +39,16 @@ class LiftScan:
         if cloud.superpoints is None or not len(cloud):
             raise DataError(explain("lifting needs a scan with superpoints", got=repr(cloud),
                                     do="pc3d.superpoints.compute_superpoints makes them."))
-        ids, xyz = cloud.superpoints, cloud.xyz
+        ids, xyz = cloud.superpoints, np.ascontiguousarray(cloud.xyz.T)
         sizes = np.bincount(ids)
         code = _morton(xyz)
         first = np.full(len(sizes), np.iinfo(np.int64).max)
         np.minimum.at(first, ids, code)               # a superpoint stands where its first point does
-        order = np.lexsort((code, ids, first[ids]))
+        rank = np.empty(len(sizes), np.int64)
+        rank[np.argsort(first, kind="stable")] = np.arange(len(sizes))
+        order = _order(rank[ids] << _MORTON_BITS | code)
         starts, owners = _blocks(ids[order])
-        points = np.ascontiguousarray(xyz[order].T)
+        points = np.take(xyz, order, axis=1)
         return cls(torch.from_numpy(points), torch.from_numpy(starts), torch.from_numpy(owners.astype(np.int32)),
                    torch.from_numpy(_spheres(points, starts)), sizes, cloud.origin, ids)
 
@@ -106,12 +109,19 @@ def _splat(pixel: NDArray[np.int64], z: NDArray[np.float64], level: NDArray[np.i
 
 
 def _morton(xyz: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Place of each point along a Z-order curve of 1024^3 cells."""
-    low, high = xyz.min(axis=0), xyz.max(axis=0)
-    cell = ((xyz - low) * (1023 / max(float((high - low).max()), 1e-9))).astype(np.int64)
+    """Place of each point of (3, N) along a Z-order curve of 1024^3 cells."""
+    low = xyz.min(axis=1, keepdims=True)
+    x, y, z = ((xyz - low) * (1023 / max(float((xyz.max(axis=1, keepdims=True) - low).max()), 1e-9))).astype(np.int16)
+    apart = np.arange(1024)
     for shift, mask in ((16, 0x30000FF), (8, 0x300F00F), (4, 0x30C30C3), (2, 0x9249249)):
-        cell = (cell | cell << shift) & mask
-    return cell[:, 0] | cell[:, 1] << 1 | cell[:, 2] << 2
+        apart = (apart | apart << shift) & mask
+    return apart[x] | apart[y] << 1 | apart[z] << 2
+
+
+def _order(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Rows by their keys (N,), not negative, of equal ones the first first: digits of 16 bits need no comparing."""
+    bits = int(keys.max()).bit_length()
+    return np.lexsort([(keys >> shift & 0xFFFF).astype(np.uint16) for shift in range(0, max(bits, 1), 16)])
 
 
 def _blocks(ids: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

@@ -8,19 +8,25 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+_TABLE = 16     # entries of a table of all places, for each that is looked up or held
+
 
 def rows_of(matrix: csr_matrix) -> NDArray[np.int64]:
     """Row of each entry of a sparse matrix."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
 
 
-def find(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.int64]:
+def find(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.integer]:
     """Places of entries in the data of a sparse matrix with sorted, unique columns, -1 where there is none."""
-    width = matrix.shape[1]
+    height, width = matrix.shape
     keys = rows_of(matrix) * width + matrix.indices
     wanted = np.asarray(rows, dtype=np.int64) * width + columns
     if not len(keys):
         return np.full(len(wanted), -1)
+    if height * width <= _TABLE * (len(keys) + len(wanted)):     # a table costs less than searching
+        table = np.full(height * width, -1, np.int32)
+        table[keys] = np.arange(len(keys), dtype=np.int32)
+        return table[wanted]
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     return np.where(keys[place] == wanted, place, -1)
 

@@ -133,13 +133,16 @@ def test_a_group_whose_parts_do_not_touch_is_split(scene):
     assert ious(scene, found)[[0, 3]].min() > 0.5
 
 
-@pytest.mark.parametrize("method", ["consensus", "hierarchical"])
-def test_an_object_whose_middle_is_missing_from_the_scan_stays_one(scene, method):
-    """Something stood before 30 cm of box 1: no point there, but every mask spans both of its ends."""
+def without_middle(scene):
+    """The scene after something stood before 30 cm of box 1: no point there, but every mask spans both of its ends."""
     x = scene.cloud.xyz[:, 0]
     cloud = scene.cloud[np.flatnonzero((scene.cloud.instances != 1) | (np.abs(x - 3.0) > 0.15))]
-    cloud = replace(cloud, superpoints=np.unique(cloud.superpoints, return_inverse=True)[1].reshape(-1))
-    seen_through = replace(scene, cloud=cloud)
+    return replace(scene, cloud=replace(cloud, superpoints=np.unique(cloud.superpoints, return_inverse=True)[1].reshape(-1)))
+
+
+@pytest.mark.parametrize("method", ["consensus", "hierarchical"])
+def test_an_object_whose_middle_is_missing_from_the_scan_stays_one(scene, method):
+    seen_through = without_middle(scene)
     assert ious(seen_through, lifted(seen_through).instances(method))[1] > 0.9
     apart = lifted(seen_through, config=LiftConfig(gap_distance=0.1)).instances(method)
     assert ious(seen_through, apart)[1] < 0.7
@@ -167,6 +170,56 @@ def test_tracks_join_what_overlaps_too_little_by_itself(scene):
             lifter.add(frame, FrameMasks.from_masks(part[None], tracks=np.array([7 if tracked else -1])))
         return lifter.instances("hierarchical")
     assert ious(scene, lifted(tracked=True))[1] > ious(scene, lifted(tracked=False))[1] + 0.1
+
+
+def halves(scene, track_of, config=None) -> Lifter:
+    """Something hides the left of box 1 in every other frame, and the right in the rest: no frame sees both."""
+    lifter = Lifter(scene.cloud, config)
+    for row, (frame, seen) in enumerate(zip(scene.frames, scene.seen)):
+        pixels = np.stack(np.meshgrid(np.arange(80), np.arange(60)), axis=-1).reshape(-1, 2).astype(float)
+        pose, depth = frame.T_world_camera, frame.depth
+        world = (frame.camera.rays(pixels) * depth.reshape(-1, 1)) @ pose[:3, :3].T + pose[:3, 3]
+        left = (world[:, 0] < 3.0).reshape(seen.shape)
+        part = (seen == 1) & (left if row % 2 else ~left)
+        others = [seen == box for box in (0, 2, 3, 4)]
+        lifter.add(frame, FrameMasks.from_masks(np.array([part, *others]), tracks=np.array([track_of(row), 0, 2, 3, 4])),
+                   np.where((seen == 1) & ~part, 0.5 * depth, depth))
+    return lifter
+
+
+@pytest.mark.parametrize("method", ROBUST)
+def test_a_track_joins_what_is_never_seen_at_once(scene, method):
+    scene = without_middle(scene)       # region grows over what touches
+    apart, joined = (halves(scene, track).instances(method) for track in (lambda row: -1, lambda row: 7))
+    assert ious(scene, apart)[1] < 0.65
+    assert ious(scene, joined)[1] > 0.85
+    assert len(joined) == len(apart) - 1
+    others = [0, 2, 3, 4]
+    np.testing.assert_allclose(ious(scene, joined)[others], ious(scene, apart)[others])
+
+
+@pytest.mark.parametrize("method", ROBUST)
+def test_a_track_that_strays_for_some_frames_joins_nothing(scene, method):
+    """The right half of box 1 is followed as 7, and its left half as 8, but for two frames."""
+    scene = without_middle(scene)
+
+    def strays(config=None):
+        return halves(scene, lambda row: 7 if row % 2 == 0 or row in (1, 21) else 8, config).instances(method)
+    apart = halves(scene, lambda row: -1).instances(method)
+    assert np.array_equal(strays().bits, apart.bits)
+    assert ious(scene, strays(LiftConfig(track_share=0.1)))[1] > ious(scene, apart)[1] + 0.2
+
+
+@pytest.mark.parametrize("method", ROBUST)
+def test_a_track_does_not_bridge_what_lies_apart(scene, method):
+    """Box 0 and box 3 are followed as one, a metre apart."""
+    def lifted(tracks):
+        lifter = Lifter(scene.cloud)
+        for frame, seen in zip(scene.frames, scene.seen):
+            lifter.add(frame, FrameMasks.from_masks(np.array([seen == box for box in range(5)]), tracks=np.array(tracks)))
+        return lifter.instances(method)
+    wrong, none = lifted([7, 1, 2, 7, 4]), lifted([-1] * 5)
+    np.testing.assert_allclose(ious(scene, wrong), ious(scene, none), atol=0.05)
 
 
 def test_overlapping_masks_of_parts_and_wholes_both_count(scene):

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pc3d.lift.config import LiftConfig
-from pc3d.lift.methods.groups import Groups, frame_of, membership
+from pc3d.lift.methods.groups import Groups, frame_of, join_tracks, membership
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes, rows_for_op
 from pc3d.ops import mask_clusters, mask_testimony
@@ -31,7 +31,8 @@ def consensus(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     group_of_mask = np.full(count, -1, np.int64)
     group_of_mask[node] = mask_clusters(*holders[:2], *frames[:2], count, votes.num_frames, rate=config.consensus_rate).numpy()
     by_group = (membership(group_of_mask, votes) @ observed).tocsr()
-    return Groups(group_of_mask, by_group > 0, _agreement(group_of_mask, np.diff(observed.indptr), heard.spoke.numpy()))
+    agreement = _agreement(group_of_mask, np.diff(observed.indptr), heard.spoke.numpy())
+    return join_tracks(Groups(group_of_mask, by_group > 0, agreement), votes, config)
 
 
 def _agreement(group_of_mask: NDArray[np.int64], whole: NDArray[np.integer], spoke: NDArray[np.int64]) -> NDArray[np.float64]:

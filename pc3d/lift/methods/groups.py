@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse.csgraph import connected_components
 
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.scan import LiftScan
@@ -32,9 +33,7 @@ def finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig) -> 
     """Refine, split, score and label groups of masks: instances over the scan's superpoints by falling score."""
     belongs = membership(groups.group_of_mask, votes)
     extent = detected(groups, belongs, votes, config) if groups.extent is None else groups.extent
-    group, masks = split_by_links(extent, scan.links(config.gap_distance))
-    kept = np.flatnonzero(masks @ votes.sizes >= config.min_points)
-    return _instances(groups, group[kept], masks[kept], votes, scan, config)
+    return instances_of_parts(groups, *split_by_links(extent, scan.links(config.gap_distance)), votes, scan, config)
 
 
 def membership(group_of_mask: NDArray[np.int64], votes: Votes) -> csr_matrix:
@@ -56,8 +55,47 @@ def detected(groups: Groups, belongs: csr_matrix, votes: Votes, config: LiftConf
     return keep(hits, hits.data >= config.detection_share * np.maximum(total, 1))
 
 
-def _instances(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes, scan: LiftScan,
-               config: LiftConfig) -> Instances:
+def join_tracks(groups: Groups, votes: Votes, config: LiftConfig) -> Groups:
+    """Make one of groups whose masks a video model followed as one object: each keeps what it holds, and they hold it together.
+
+    Two groups join where as many of their masks are of common tracks, the fewer of both for each track, as ``track_share`` of
+    the smaller group has masks: a track that strays for some frames joins nothing. Without tracks nothing changes.
+    """
+    own, count = groups.group_of_mask, groups.observed.shape[0]
+    tracked = np.flatnonzero((own >= 0) & (votes.tracks >= 0))
+    number, track = np.unique(votes.tracks[tracked], return_inverse=True)
+    held = csr_matrix((np.ones(len(tracked), np.int64), (track.reshape(-1), own[tracked])), shape=(len(number), count))
+    sizes = np.bincount(own[own >= 0], minlength=count)
+    common = _common_tracks(held)
+    first, second = common.row, common.col
+    one = common.data >= config.track_share * np.minimum(sizes[first], sizes[second])
+    left, part = connected_components(csr_matrix((one[one], (first[one], second[one])), shape=(count, count)), directed=False)
+    if left == count:
+        return groups
+    to = csr_matrix((np.ones(count, np.int32), (part, np.arange(count))), shape=(left, count))
+    extent = detected(groups, membership(own, votes), votes, config) if groups.extent is None else groups.extent
+    agreement = np.bincount(part, groups.agreement * sizes) / np.maximum(np.bincount(part, sizes), 1)
+    return Groups(np.where(own >= 0, part[own], -1), (to @ groups.observed.astype(np.int32)) > 0, agreement,
+                  (to @ extent.astype(np.int32)) > 0)
+
+
+def _common_tracks(held: csr_matrix) -> coo_matrix:
+    """For each pair of groups the fewer of their masks of each track, summed (G, G), from masks by track and group (T, G)."""
+    pairs = [np.zeros((0, 3), np.int64)]
+    for track in np.flatnonzero(np.diff(held.indptr) > 1):
+        entries = slice(held.indptr[track], held.indptr[track + 1])
+        group, masks = held.indices[entries], held.data[entries]
+        first, second = np.triu_indices(len(group), 1)
+        pairs.append(np.stack([group[first], group[second], np.minimum(masks[first], masks[second])], axis=1))
+    first, second, fewer = np.concatenate(pairs).T
+    return csr_matrix((fewer, (np.minimum(first, second), np.maximum(first, second))), shape=(held.shape[1],) * 2).tocoo()
+
+
+def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes, scan: LiftScan,
+                       config: LiftConfig) -> Instances:
+    """Score and label the parts of groups: of each its group (P,) and superpoints (P, S), as ones."""
+    kept = np.flatnonzero(masks @ votes.sizes >= config.min_points)
+    group, masks = group[kept], masks[kept]
     inside = _points_of_own_masks(groups, group, masks, votes)
     speaks = inside.multiply(1 / np.maximum(_totals(votes), 1)).tocsr() > config.member_share  # masks mostly in the part
     num_masks = np.asarray(speaks.sum(axis=1)).reshape(-1)

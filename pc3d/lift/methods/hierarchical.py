@@ -7,7 +7,7 @@ import torch
 from scipy.sparse import csr_matrix
 
 from pc3d.lift.config import LiftConfig
-from pc3d.lift.methods.groups import Groups
+from pc3d.lift.methods.groups import Groups, join_tracks
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes, rows_for_op
 from pc3d.ops import merge_views
@@ -23,4 +23,4 @@ def hierarchical(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     member = np.flatnonzero(group_of_mask >= 0)
     observed = csr_matrix((np.ones(len(member), bool), (group_of_mask[member], votes.frame_of_mask[member])),
                           shape=(len(agreement), votes.num_frames))
-    return Groups(group_of_mask, observed, agreement.numpy())
+    return join_tracks(Groups(group_of_mask, observed, agreement.numpy()), votes, config)

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections import deque
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array, vstack
 
 from pc3d.lift.config import LiftConfig
-from pc3d.lift.methods.groups import Groups
+from pc3d.lift.methods.groups import Groups, join_tracks
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes
-from pc3d.structures.sparse import lookup
+from pc3d.ops import grow_regions
+from pc3d.structures.sparse import find, lookup, rows_of
 
 
 def region(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
@@ -20,10 +20,11 @@ def region(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     links = scan.links(config.link_distance)
     region_of = np.arange(len(votes.sizes))
     for threshold in config.region_thresholds:
-        number = grow(affinity(votes, links, region_of), links_of_regions(links, region_of), sizes_of(votes, region_of),
-                      threshold, config.region_hop_weight)
-        region_of = number[region_of]
-    return _groups(votes, region_of, config)
+        alike = affinity(votes, links_of_regions(links, region_of), region_of)
+        starts, neighbors, values, sizes = (torch.from_numpy(one) for one in (
+            alike.indptr.astype(np.int64), alike.indices.astype(np.int32), alike.data, sizes_of(votes, region_of)))
+        region_of = grow_regions(starts, neighbors, values, sizes, threshold, config.region_hop_weight).numpy()[region_of]
+    return join_tracks(_groups(votes, region_of, config), votes, config)
 
 
 def sizes_of(votes: Votes, region_of: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -40,16 +41,13 @@ def _to_regions(region_of: NDArray[np.int64]) -> csr_matrix:
 def links_of_regions(links: csr_matrix, region_of: NDArray[np.int64]) -> csr_matrix:
     """Which regions touch (R, R), without themselves."""
     to = _to_regions(region_of)
-    graph = (to.T @ links @ to).tolil()
-    graph.setdiag(0)
-    graph = graph.tocsr()
-    graph.eliminate_zeros()
-    graph.sort_indices()
-    return graph
+    graph = (to.T @ links @ to).tocoo()
+    apart = graph.row != graph.col
+    return _sorted(csr_matrix((graph.data[apart], (graph.row[apart], graph.col[apart])), shape=graph.shape))
 
 
-def affinity(votes: Votes, links: csr_matrix, region_of: NDArray[np.int64]) -> csr_matrix:
-    """Similarity in [0, 1] of touching regions (R, R): cosine of their histograms over masks, weighted by how well seen.
+def affinity(votes: Votes, touching: csr_matrix, region_of: NDArray[np.int64]) -> csr_matrix:
+    """Similarity in [0, 1] of regions that touch (R, R): cosine of their histograms over masks, weighted by how well seen.
 
     A_ij = sum_f c_if c_jf cos(h_if, h_jf) / sum_f c_if c_jf with h the points of a region in the masks of frame f and
     c the share of the region's points that the frame sees (SAI3D, equations 2 to 4). What a frame sees and does not label
@@ -65,11 +63,14 @@ def affinity(votes: Votes, links: csr_matrix, region_of: NDArray[np.int64]) -> c
     row = np.repeat(frame_of_row, np.diff(counts.indptr))
     unit = csr_matrix((counts.data / lookup(_sorted(norm), row, counts.indices)
                        * lookup(_sorted(seen.tocsr()), row, counts.indices), counts.indices, counts.indptr), shape=counts.shape)
-    graph = links_of_regions(links, region_of).tocoo()
-    alike = _dots(unit, graph.row, graph.col)
-    weight = _dots(seen.tocsr(), graph.row, graph.col)
+    row, column = rows_of(touching), touching.indices
+    one, other = row[row < column], column[row < column]                # both ways it is the same
+    alike, weight = (_dots(matrix, one, other) for matrix in (unit, seen.tocsr()))
     value = np.where(weight > 0, alike / np.maximum(weight, 1e-12), 0)
-    return csr_matrix((value, (graph.row, graph.col)), shape=graph.shape)
+    place = find(touching, other, one)
+    both = np.empty(touching.nnz)
+    both[row < column], both[place] = value, value
+    return csr_matrix((both, touching.indices, touching.indptr), shape=touching.shape)
 
 
 def _with_unlabelled(votes: Votes, to: csr_matrix) -> tuple[csr_matrix, NDArray[np.int64]]:
@@ -97,49 +98,6 @@ def _dots(matrix: csr_matrix, first: NDArray[np.int32], second: NDArray[np.int32
         part = slice(start, start + 4096)
         result[part] = np.asarray(columns[first[part]].multiply(columns[second[part]]).sum(axis=1)).reshape(-1)
     return result
-
-
-def grow(alike: csr_matrix, links: csr_matrix, sizes: NDArray[np.float64], threshold: float, hop: float) -> NDArray[np.int64]:
-    """Number (R,) of the grown region of each region.
-
-    From each region without a number, breadth first: a neighbour joins where its affinity to the members it touches, and
-    with weight ``hop`` to the members it touches through another, weighted by their points, reaches the threshold.
-    """
-    count = len(sizes)
-    number = np.full(count, -1, np.int64)
-    near = [links.indices[links.indptr[i]:links.indptr[i + 1]] for i in range(count)]
-    value = [dict(zip(alike.indices[alike.indptr[i]:alike.indptr[i + 1]].tolist(),
-                      alike.data[alike.indptr[i]:alike.indptr[i + 1]].tolist())) for i in range(count)]
-    new = 0
-    for seed in range(count):
-        if number[seed] >= 0:
-            continue
-        number[seed] = new
-        queue = deque([seed])
-        while queue:
-            for other in near[queue.popleft()].tolist():
-                if number[other] < 0 and _score(other, new, number, near, value, sizes, hop) >= threshold:
-                    number[other] = new
-                    queue.append(other)
-        new += 1
-    return number
-
-
-def _score(node: int, group: int, number: NDArray[np.int64], near: list, value: list, sizes: NDArray[np.float64],
-           hop: float) -> float:
-    """Affinity of a node to the members of a group it touches, and to their neighbours in the group by two steps."""
-    direct = near[node][number[near[node]] == group]
-    weight = sizes[direct].sum()
-    total = sum(sizes[k] * value[node].get(k, 0.0) for k in direct.tolist())
-    touched = set(direct.tolist())
-    for middle in direct.tolist():
-        for k in near[middle][number[near[middle]] == group].tolist():
-            if k not in touched and k != node:
-                touched.add(k)
-                through = value[node].get(middle, 0.0) * value[middle].get(k, 0.0)
-                total += hop * sizes[k] * through
-                weight += hop * sizes[k]
-    return float(total / weight) if weight else 0.0
 
 
 def _groups(votes: Votes, region_of: NDArray[np.int64], config: LiftConfig) -> Groups:
