@@ -2,7 +2,8 @@
 
 ``python tools/train_mask2former.py RUN`` draws training rooms, keeps their frames in RUN/frames, trains, and leaves the model
 in RUN/model, half precision, as ``pc3d lift --segmenter mask2former:RUN/model`` reads it. Started again, it goes on from its
-last training state, to the same bits. Architecture and loss are transformers' (Cheng et al., CVPR 2022), weights random.
+last training state, to the same bits. The architecture is transformers' (Cheng et al., CVPR 2022), weights random at the start;
+the losses are in mask2former_loss.py. What is kept is the running average of the weights.
 
 The first steps see frames at half size: as many frames cost a quarter, and what they teach carries over.
 """
@@ -10,10 +11,10 @@ The first steps see frames at half size: as many frames cost a quarter, and what
 from __future__ import annotations
 
 import argparse
+import copy
 import json
-import math
+import sys
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import partial
@@ -23,7 +24,12 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor, nn
 from torch.nn.functional import interpolate
+
+sys.path.append(str(Path(__file__).resolve().parent))
+
+from mask2former_loss import DenseHead, Example, Targets, make_targets, set_loss
 
 from pc3d.engine.state import newest_state, save_state
 from pc3d.io.files import atomic_file
@@ -37,6 +43,7 @@ from pc3d.synth.scanner import virtual_views
 
 SCANNER = ScannerConfig(stations=6, views=4)
 VAL_SEED = 20_000       # of the rooms that training is watched on; those of the reported figures begin at 10,000
+MASKS = {"score": 0.2, "overlap": 0.6}      # a small network is seldom sure of a class; 3D has the word of many frames
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
@@ -49,7 +56,7 @@ class Stage(NamedTuple):
     zoom: float
 
 
-STAGES = (Stage(0.7, (96, 128), 16, 1.8), Stage(1.0, (192, 256), 8, 1.4))
+STAGES = (Stage(0.85, (96, 128), 8, 1.8), Stage(1.0, (144, 192), 8, 1.5))
 
 
 @dataclass(frozen=True)
@@ -57,16 +64,18 @@ class Options:
     """A training run; its fields are the options of the command line."""
 
     run: Path
-    rooms: int = 160
+    rooms: int = 240
     val_rooms: int = 4
-    steps: int = 1600
-    lr: float = 5e-4
+    steps: int = 7500
+    lr: float = 1e-3
     warmup: int = 100
     decay: float = 0.05
-    clip: float = 1.0
+    clip: float = 5.0
+    average: float = 0.998      # of the running average of the weights
+    bfloat16: bool = False      # convolutions in half precision, faster where the processor knows it (avx512_bf16, amx)
     seed: int = 0
     first_seed: int = 0         # of the training rooms
-    every: int = 400            # steps between training states
+    every: int = 500            # steps between training states
     models: Path | None = None  # a folder of furniture catalogues: half of the rooms have real models in them
     init: Path | None = None    # a model folder to start from
 
@@ -95,14 +104,6 @@ def read_rooms(folder: Path, seeds: range, split: str, models: Path | None) -> l
                 np.save(file, room_frames(seed, split, library))
         rooms.append(np.load(path, mmap_mode="r"))
     return rooms
-
-
-class Example(NamedTuple):
-    """One frame as the network is taught it."""
-
-    pixels: torch.Tensor    # (3, h, w) normalised
-    masks: torch.Tensor     # (K, h, w) of 0 and 1
-    labels: torch.Tensor    # (K,)
 
 
 def make_example(frame: NDArray[np.uint8], stage: Stage, rng: np.random.Generator) -> Example:
@@ -150,81 +151,111 @@ def make_batch(rooms: list[NDArray[np.uint8]], stage: Stage, rng: np.random.Gene
 
 
 def build_model() -> Any:
-    """A Mask2Former of 3.3 million parameters on a ResNet of basic blocks, for frames of 256 x 192."""
+    """A Mask2Former of 3.1 million parameters on a ResNet of basic blocks, for frames of about 192 x 144."""
     import transformers
 
     transformers.logging.set_verbosity_error()      # that only Swin was tried as a backbone, at every start
-    warnings.filterwarnings("ignore", message=".*embed_dim", module="transformers")
     backbone = transformers.ResNetConfig(embedding_size=32, hidden_sizes=[32, 64, 128, 256], depths=[2, 2, 2, 2],
                                          layer_type="basic", out_features=["stage1", "stage2", "stage3", "stage4"])
-    width = 96
-    return transformers.Mask2FormerForUniversalSegmentation(transformers.Mask2FormerConfig(
+    width = 64
+    model = transformers.Mask2FormerForUniversalSegmentation(transformers.Mask2FormerConfig(
         backbone_config=backbone, feature_size=width, mask_feature_size=width, hidden_dim=width, encoder_layers=1,
-        encoder_feedforward_dim=2 * width, decoder_layers=3, dim_feedforward=4 * width, num_attention_heads=4, dropout=0.0,
-        num_queries=40, train_num_points=512, id2label=dict(enumerate(SCANNET_CLASSES))))
+        encoder_feedforward_dim=2 * width, decoder_layers=4, dim_feedforward=4 * width, num_attention_heads=4, dropout=0.0,
+        num_queries=32, id2label=dict(enumerate(SCANNET_CLASSES))))
+    for module in model.model.pixel_level_module.decoder.modules():
+        if isinstance(module, nn.Conv2d):           # transformers' normal(0, 0.02) makes all masks alike for a long time
+            nn.init.xavier_uniform_(module.weight)
+    nn.init.constant_(model.class_predictor.bias[-1:], 2.0)     # most queries have no object
+    return model
 
 
-def save_model(model: Any, folder: Path) -> None:
-    """The model in half precision, and how it wants its images."""
+def save_model(model: Any, folder: Path, size: tuple[int, int]) -> None:
+    """The model in half precision, and the size (h, w) that it wants its images in."""
     half = build_model()
     half.load_state_dict(model.state_dict())
     half.half().save_pretrained(folder)
-    height, width = STAGES[-1].size
-    settings = {"size": {"height": height, "width": width}, "size_divisor": 32, "image_mean": MEAN, "image_std": STD}
+    settings = {"size": dict(zip(("height", "width"), size)), "size_divisor": 16, "image_mean": MEAN, "image_std": STD,
+                "masks": MASKS}
     (folder / "preprocessor_config.json").write_text(json.dumps(settings, indent=1) + "\n")
 
 
 class Trainer:
     """A model in training: what one step does to it, and what must be kept to go on."""
 
+    PARTS = ("model", "head", "average", "optimizer")
+
     def __init__(self, options: Options, rooms: list[NDArray[np.uint8]]) -> None:
         torch.manual_seed(options.seed)
         self.options, self.rooms, self.step = options, rooms, 0
         self.model = build_model()
+        self.head = DenseHead(self.model.config.mask_feature_size, len(SCANNET_CLASSES))
         if options.init:
             self.model.load_state_dict(UniversalSegmenter("mask2former", str(options.init)).checkpoint.model.state_dict())
-        groups: dict[bool, list[torch.nn.Parameter]] = {True: [], False: []}
-        for parameter in self.model.parameters():
-            groups[parameter.dim() > 1].append(parameter)
+        self.average = copy.deepcopy(self.model)
+        groups: dict[bool, list[nn.Parameter]] = {True: [], False: []}
+        for name, parameter in [*self.model.named_parameters(), *self.head.named_parameters()]:
+            groups[parameter.dim() > 1 and "embed" not in name].append(parameter)
+        self.parameters = groups[True] + groups[False]
         self.optimizer = torch.optim.AdamW([{"params": groups[True]}, {"params": groups[False], "weight_decay": 0.0}],
-                                           lr=options.lr, weight_decay=options.decay)
+                                           lr=options.lr, weight_decay=options.decay, fused=True)
 
     def steps(self) -> Iterator[dict[str, float]]:
         """Run the steps that are left; a step depends on the seed and its number alone, so that a stopped run can go on."""
         self.model.train()
         while self.step < self.options.steps:
-            stage = next(one for one in STAGES if self.step < one.until * self.options.steps)
-            torch.manual_seed(self.options.seed * 1_000_003 + self.step)    # of the points that the loss is taken at
             rate = self.rate()
-            batch = make_batch(self.rooms, stage, np.random.default_rng([self.options.seed, self.step]))
-            loss, norm = self.train_step(batch, rate)
+            batch = make_batch(self.rooms, self.stage(), np.random.default_rng([self.options.seed, self.step]))
+            record = self.train_step(batch, rate)
             self.step += 1
-            yield {"step": self.step, "loss": loss, "grad_norm": norm, "lr": rate}
+            yield {"step": self.step, **record, "lr": rate}
+
+    def stage(self) -> Stage:
+        """The stage of the step, the last one at the end."""
+        return next((one for one in STAGES if self.step < one.until * self.options.steps), STAGES[-1])
 
     def rate(self) -> float:
-        """Learning rate of the step: warm-up, then half a cosine."""
-        share = self.step / self.options.steps
-        return self.options.lr * min(1, (self.step + 1) / self.options.warmup) * (1 + math.cos(math.pi * share)) / 2
+        """Learning rate of the step: warm-up, then even, and down to nothing over the last third."""
+        left = 1 - self.step / self.options.steps
+        return self.options.lr * min(1, (self.step + 1) / self.options.warmup, 3 * left)
 
-    def train_step(self, batch: list[Example], rate: float) -> tuple[float, float]:
-        """One step of the optimiser; returns the loss and the norm of its gradient."""
+    def train_step(self, batch: list[Example], rate: float) -> dict[str, float]:
+        """One step of the optimiser; returns the losses and the norm of their gradient."""
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        loss = self.model(pixel_values=torch.stack([one.pixels for one in batch]), mask_labels=[one.masks for one in batch],
-                          class_labels=[one.labels for one in batch]).loss.sum()
+        queries, dense = self.losses(torch.stack([one.pixels for one in batch]), make_targets(batch))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.options.clip)
+        (queries + dense).backward()
+        norm = nn.utils.clip_grad_norm_(self.parameters, self.options.clip)
         self.optimizer.step()
-        return float(loss.detach()), float(norm)
+        self.keep_average()
+        return {"loss": float(queries.detach()), "dense_loss": float(dense.detach()), "grad_norm": float(norm)}
+
+    def losses(self, pixels: Tensor, targets: Targets) -> tuple[Tensor, Tensor]:
+        """Losses of the queries of all layers, and of the dense head; pixels (B, 3, h, w)."""
+        inner = self.model.model
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.options.bfloat16):
+            levels = inner.pixel_level_module(pixels)
+        features = levels.decoder_last_hidden_state.float()
+        found = inner.transformer_module([one.float() for one in levels.decoder_hidden_states], features,
+                                         output_hidden_states=True)
+        classes = [self.model.class_predictor(one.transpose(0, 1)) for one in found.intermediate_hidden_states]
+        masks = [one.flatten(2) for one in found.masks_queries_logits]
+        return set_loss(torch.stack(classes), torch.stack(masks), targets), self.head(features, targets)
+
+    @torch.no_grad()
+    def keep_average(self) -> None:
+        """Move the average towards the weights (and statistics of norms), by more in the first steps."""
+        share = max(1 - self.options.average, 9 / (self.step + 10))
+        for mean, value in zip(self.average.state_dict().values(), self.model.state_dict().values()):
+            mean.lerp_(value, share) if mean.is_floating_point() else mean.copy_(value)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"step": self.step, "model": self.model.state_dict(), "optimizer": self.optimizer.state_dict()}
+        return {"step": self.step} | {name: getattr(self, name).state_dict() for name in self.PARTS}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.step = state["step"]
-        self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        for name in self.PARTS:
+            getattr(self, name).load_state_dict(state[name])
 
 
 # ---------------------------------------------------------------------------------------------------- validation
@@ -269,16 +300,17 @@ def train(options: Options) -> Path:
     trainer = Trainer(options, rooms)
     if (state := newest_state(options.run)) is not None:
         trainer.load_state_dict(state)
-    folder, started, losses = options.run / "model", time.process_time(), []
+    folder, started = options.run / "model", time.process_time()
+    records: list[dict[str, float]] = []
     for record in trainer.steps():
-        losses.append(record["loss"])
+        records.append(record)
         last = trainer.step == options.steps
         if last or trainer.step % 50 == 0:
-            record |= {"loss": sum(losses) / len(losses), "cpu_seconds": round(time.process_time() - started, 1)}
-            losses.clear()
-            report(options, record)
+            record |= {name: float(np.mean([one[name] for one in records])) for name in ("loss", "dense_loss", "grad_norm")}
+            report(options, record | {"cpu_seconds": round(time.process_time() - started, 1)})
+            records.clear()
         if last or trainer.step % options.every == 0:
-            save_model(trainer.model, folder)
+            save_model(trainer.average, folder, trainer.stage().size)
             quality = panoptic_quality(UniversalSegmenter("mask2former", str(folder)), held_out)
             report(options, {"step": trainer.step, **quality})
             save_state(options.run, trainer.step, trainer.state_dict(), keep=2)
@@ -297,9 +329,10 @@ def main() -> None:
     defaults = Options(Path())
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("run", type=Path)
-    for name in ("rooms", "val_rooms", "steps", "lr", "warmup", "decay", "clip", "seed", "first_seed", "every"):
+    for name in ("rooms", "val_rooms", "steps", "lr", "warmup", "decay", "clip", "average", "seed", "first_seed", "every"):
         default = getattr(defaults, name)
         parser.add_argument(f"--{name.replace('_', '-')}", type=type(default), default=default)
+    parser.add_argument("--bfloat16", action="store_true")
     for name in ("models", "init"):
         parser.add_argument(f"--{name}", type=Path)
     print(f"the model is in {train(replace(defaults, **vars(parser.parse_args())))}")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 EXAMPLES = """
 pc3d lift scan.ply frames/ -o out --segmenter masks:masks/
 pc3d lift scene0000_00_vh_clean_2.ply scene0000_00.sens -o out --segmenter masks:scene0000_00_2d-instance-filt.zip --every 10
+pc3d lift scan.ply frames/ -o out --segmenter mask2former:mask2former-synth
 pc3d lift scan.ply frames/ -o out --segmenter sam2:facebook/sam2.1-hiera-tiny --cache masks_cache --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter "sam2:facebook/sam2.1-hiera-tiny?video=1" --device cuda
 pc3d lift scan.ply frames/ -o out --segmenter "sam3:facebook/sam3?text=chair,dining table" --device cuda

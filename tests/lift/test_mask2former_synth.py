@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from pc3d.lift import FrameMasks
-from pc3d.lift.segmenters import make_segmenter
+from pc3d.lift.segmenters import UniversalOptions, make_segmenter
+from pc3d.weights import WEIGHTS
 
 pytest.importorskip("transformers")
 sys.path.append(str(Path(__file__).resolve().parents[2] / "tools"))
@@ -83,7 +84,7 @@ def test_the_loss_falls_and_what_is_left_is_small_and_loads(quick, tmp_path):
     losses = [record["loss"] for record in script.Trainer(options, rooms).steps()]
     assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
     trainer = script.Trainer(options, rooms)
-    script.save_model(trainer.model, tmp_path / "model")
+    script.save_model(trainer.model, tmp_path / "model", (64, 96))
     assert (tmp_path / "model" / "model.safetensors").stat().st_size < 10e6
     segmenter = make_segmenter(f"mask2former:{tmp_path / 'model'}")
     for name, tensor in segmenter.checkpoint.model.state_dict().items():
@@ -109,3 +110,17 @@ def test_panoptic_quality_is_one_for_the_truth_and_falls_with_every_fault():
     assert missing == {"pq": pytest.approx(2 / 3), "precision": 1, "recall": 0.5, "right_class": 1}
     cut = quality(lambda ids, labels: (np.where(np.arange(96) < 15, 0, ids).astype(np.uint16), labels))
     assert 0.8 < cut["pq"] < 0.95
+
+
+def test_the_checkpoint_that_ships_is_small_and_finds_objects_in_a_room_never_trained_on():
+    from transformers import logging
+
+    level = logging.get_verbosity()
+    segmenter = make_segmenter("mask2former:mask2former-synth")
+    assert logging.get_verbosity() == level
+    assert sum(file.stat().st_size for file in (WEIGHTS / "mask2former-synth").iterdir()) < 7e6
+    assert segmenter.classes == script.SCANNET_CLASSES
+    assert segmenter.options == UniversalOptions(**script.MASKS)
+    quality = script.panoptic_quality(segmenter, [script.room_frames(10_003, "val", None)[::3]])
+    assert quality["pq"] > 0.25
+    assert quality["right_class"] > 0.5

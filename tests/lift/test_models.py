@@ -6,6 +6,7 @@ read as it means; results with released weights are not tested here.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -226,6 +227,23 @@ def test_classes_can_be_left_out(checkpoints):
     assert len(segmenter.masks(*queries(whole, labels=[1]))) == 1
     with pytest.raises(ConfigError, match="knows no such class; got floor; expected some of wall, chair, table"):
         make_segmenter(f"mask2former:{checkpoints / 'mask2former'}?skip=wall,floor")
+
+
+def test_a_checkpoint_may_bring_thresholds_of_its_own(checkpoints, tmp_path):
+    source = checkpoints / "mask2former"
+    for file in source.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    settings = tmp_path / "preprocessor_config.json"
+    content = json.loads((source / settings.name).read_text())
+    settings.unlink()
+    settings.write_text(json.dumps({**content, "masks": {"score": 0.2, "overlap": 0.6}}))
+    assert make_segmenter(f"mask2former:{source}").options == UniversalOptions()
+    assert make_segmenter(f"mask2former:{tmp_path}").options == UniversalOptions(score=0.2, overlap=0.6)
+    assert make_segmenter(f"mask2former:{tmp_path}?score=0.4").options == UniversalOptions(score=0.4, overlap=0.6)
+    for wrong in ({"score": "high"}, 3):
+        settings.write_text(json.dumps({**content, "masks": wrong}))
+        with pytest.raises(CheckpointError, match="these thresholds are none"):
+            make_segmenter(f"mask2former:{tmp_path}")
 
 
 def test_pixel_values_are_resized_normalised_and_padded():

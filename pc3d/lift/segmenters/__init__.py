@@ -34,7 +34,8 @@ Options = TypeVar("Options", AutomaticOptions, ConceptOptions, RegionOptions, Un
 def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) -> Segmenter:
     """Build a segmenter from ``kind:source?option=value&option=value``; raises ConfigError for what is not known.
 
-    ``source`` of a model is a folder or a Hugging Face id. With ``cache``, a folder, masks of a model are kept there.
+    ``source`` of a model is a folder, a Hugging Face id, or the name of one that ships (``weights.CHECKPOINTS``). With
+    ``cache``, a folder, masks of a model are kept there.
     """
     kind, _, rest = text.partition(":")
     source, _, query = rest.partition("?")
@@ -58,7 +59,9 @@ def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) ->
     if kind in prompted.FAMILIES:
         segmenter = _finder(kind, source, device, given)
     else:
-        segmenter = UniversalSegmenter(kind, source, device, _options(UniversalOptions(), given))
+        _options(UniversalOptions(), given)     # a wrong word is told before anything is loaded
+        segmenter = UniversalSegmenter(kind, source, device)
+        segmenter.choose(_options(segmenter.options, given))
     return segmenter if cache is None else CachedSegmenter(segmenter, cache, text)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
 from pc3d.errors import BackendError, CheckpointError, ConfigError, explain, require_package
+from pc3d.weights import CHECKPOINTS, WEIGHTS
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,12 +34,15 @@ class Checkpoint:
 def load(source: str, architecture: str, types: Collection[str], device: str = "cpu") -> Checkpoint:
     """Load a safetensors checkpoint of a named architecture; nothing in it is ever unpickled.
 
-    ``source`` is a folder or a hub id; ``types`` are the model types that the config may name. Raises BackendError without
-    transformers, CheckpointError for what is not there, is another model, or lacks weights.
+    ``source`` is a folder, a hub id, or a name in ``weights.CHECKPOINTS``; ``types`` are the model types that the config may
+    name. Raises BackendError without transformers, CheckpointError for what is not there, is another model, or lacks weights.
     """
     require_package("transformers", extra="lift", purpose=f"running {architecture}")
     import transformers
 
+    if source in CHECKPOINTS:
+        with _quiet():      # or it warns that nobody tried a ResNet as a backbone
+            return load(str(WEIGHTS / source), architecture, types, device)
     if not hasattr(transformers, architecture):
         raise BackendError(explain(f"this transformers does not know {architecture}", got=transformers.__version__,
                                    do="Install a newer one: pip install -U transformers"))
@@ -57,6 +62,19 @@ def load(source: str, architecture: str, types: Collection[str], device: str = "
         raise CheckpointError(explain("the checkpoint lacks weights", where=source, got=f"no {', '.join(missing[:3])}",
                                       expected=f"all of {architecture}"))
     return Checkpoint(model.eval().requires_grad_(False).to(_device(device)), _settings(source), source)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """No warnings of transformers meanwhile."""
+    from transformers.utils import logging
+
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
 
 
 def _device(name: str) -> str:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pc3d.errors import ConfigError, explain
+from pc3d.errors import CheckpointError, ConfigError, explain
 from pc3d.lift.masks import FrameMasks
 from pc3d.lift.segmenters.checkpoint import Checkpoint, load, prepare, tokenize
 from pc3d.structures import Frame
@@ -54,16 +54,21 @@ class UniversalSegmenter:
     ahead = "image"
 
     def __init__(self, family: str, source: str, device: str = "cpu", options: UniversalOptions | None = None) -> None:
-        self.family, self.options = FAMILIES[family], options or UniversalOptions()
+        self.family = FAMILIES[family]
         self.checkpoint: Checkpoint = load(source, self.family.architecture, self.family.types, device)
         names = self.checkpoint.model.config.id2label
         self.classes = tuple(names[index] for index in sorted(names))
-        skipped = {name for name in self.options.skip.split(",") if name}
-        if unknown := skipped - set(self.classes):
-            raise ConfigError(explain("the model knows no such class", where=source, got=", ".join(sorted(unknown)),
-                                      expected=f"some of {', '.join(self.classes)}"))
-        self._skipped = [index for index, name in enumerate(self.classes) if name in skipped]
+        self.choose(options or own_options(self.checkpoint.settings, source))
         self._task = {"task_inputs": self._ask("the task is panoptic")} if self.family.asks else {}
+
+    def choose(self, options: UniversalOptions) -> None:
+        """Take other options; raises ConfigError for classes to skip that the model does not have."""
+        skipped = {name for name in options.skip.split(",") if name}
+        if unknown := skipped - set(self.classes):
+            raise ConfigError(explain("the model knows no such class", where=self.checkpoint.source,
+                                      got=", ".join(sorted(unknown)), expected=f"some of {', '.join(self.classes)}"))
+        self.options = options
+        self._skipped = [index for index, name in enumerate(self.classes) if name in skipped]
 
     @torch.no_grad()
     def __call__(self, frame: Frame) -> FrameMasks:
@@ -121,6 +126,17 @@ class UniversalSegmenter:
         mean = (inside * masks).flatten(1).sum(1) / area.clamp(min=1)
         return FrameMasks.from_masks(masks[kept].cpu().numpy(), (score * mean)[kept].clamp(0, 1).cpu().numpy(),
                                      label[kept].cpu().numpy(), self.classes)
+
+
+def own_options(settings: dict[str, Any], source: str) -> UniversalOptions:
+    """The thresholds that a checkpoint asks for ("masks" in its preprocessor_config.json), and the usual ones beside them."""
+    own, usual = settings.get("masks", {}), UniversalOptions()
+    try:
+        score, mask, overlap = (float(own.get(name, getattr(usual, name))) for name in ("score", "mask", "overlap"))
+    except (AttributeError, TypeError, ValueError) as error:
+        raise CheckpointError(explain("these thresholds are none", where=f"{source}/preprocessor_config.json", got=repr(own),
+                                      expected='"masks": {"score": 0.5, "mask": 0.5, "overlap": 0.8}')) from error
+    return UniversalOptions(score, mask, overlap)
 
 
 def crop(logits: Tensor, size: tuple[int, int], padded: tuple[int, int]) -> Tensor:
