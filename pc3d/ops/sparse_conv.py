@@ -14,6 +14,8 @@ from pc3d.ops._library import define, has_kernel
 from pc3d.ops.sparse_map import KernelMap
 from pc3d.ops.sparse_tiles import in_autocast, runs_in_tiles, sparse_conv_tiled
 
+FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
 
 def sparse_conv(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
     """Convolve (N, Cin) input rows to (M, Cout) output rows along the pairs of a kernel map.
@@ -65,7 +67,10 @@ def _check(x: Tensor, weight: Tensor, pairs: KernelMap) -> None:
     if weight.ndim != 3 or weight.shape[1:] != (pairs.num_taps, x.shape[1]):
         raise DataError(explain("does not fit the input and the kernel map", where="weight", got=tuple(weight.shape),
                                 expected=f"(Cout, {pairs.num_taps}, {x.shape[1]})"))
-    if not x.is_floating_point() or x.dtype != weight.dtype:
+    if x.dtype not in FLOATS:
+        raise DataError(explain("rows of a type that is not convolved", where="x", got=x.dtype,
+                                expected="float16, bfloat16, float32 or float64"))
+    if x.dtype != weight.dtype:
         raise DataError(explain("x and weight need one floating dtype", where="weight", got=weight.dtype, expected=x.dtype))
     if x.device != weight.device or x.device != pairs.in_rows.device:
         raise DataError(explain("x, weight and kernel map are on different devices", where="weight", got=weight.device,

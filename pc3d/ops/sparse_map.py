@@ -90,7 +90,8 @@ def check_kernel(name: str, value: int | Sequence[int], *, low: int, high: int |
     """Spread an int over three axes and check the range, per axis if ``high`` is; raise DataError that names the argument."""
     triple = tuple(value) if isinstance(value, Sequence) else (value,) * 3
     highest = (high,) * 3 if isinstance(high, int) else high
-    if len(triple) != 3 or not all(isinstance(v, Integral) and low <= v <= top for v, top in zip(triple, highest)):
+    if len(triple) != 3 or not all(isinstance(v, Integral) and not isinstance(v, bool) and low <= v <= top
+                                   for v, top in zip(triple, highest)):
         raise DataError(explain("not a valid size", where=name, got=value,
                                 expected=f"one or three integers from {low} to {high}"))
     return int(triple[0]), int(triple[1]), int(triple[2])

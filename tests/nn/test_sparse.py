@@ -215,7 +215,7 @@ def test_modules_that_do_not_fit_say_so() -> None:
         SparseInverseConv3d(7, 4, 2, key="down").double()(x)
     for make in (lambda: SubMConv3d(1, 1, 0), lambda: SparseConv3d(1, 1, 2, stride=0, key="a"),
                  lambda: SparseConv3d(1, 1, 2, stride=2, padding=2, key="a"), lambda: SubMConv3d(1, 1, (3, 3)),
-                 lambda: SubMConv3d(1, 1, 3.0),
+                 lambda: SubMConv3d(1, 1, 3.0), lambda: SubMConv3d(1, 1, True),
                  lambda: SparseConv3d(1, 1, (1, 3, 3), stride=1, padding=(1, 1, 1), key="a")):
         with pytest.raises(DataError, match="not a valid size"):
             make()

@@ -231,7 +231,8 @@ def test_what_does_not_fit_is_named() -> None:
     x, weight = op_arguments(pairs, 3, 4)[:2]
     for bad_x, bad_weight, name in (
         (x[1:], weight, "x"), (x[0], weight, "x"), (x, weight[:, 1:], "weight"), (x, weight[..., 1:], "weight"),
-        (x, weight.float(), "weight"), (x.long(), weight.long(), "weight"),
+        (x, weight.float(), "weight"), (x.long(), weight.long(), "x"),
+        (x.to(torch.float8_e4m3fn), weight.to(torch.float8_e4m3fn), "x"),
     ):
         with pytest.raises(DataError, match=f"^{name}:"):
             sparse_conv(bad_x, bad_weight, pairs)
