@@ -35,8 +35,8 @@ class LiftConfig:
     merge_recall: float = 0.9
 
     # tracks of a video model
-    track_iou: float = 0.2          # hierarchical merging: enough where both groups hold masks of one track
-    track_share: float = 0.5        # of a group's masks that are of tracks which another group has too, for both to be one
+    track_iou: float = 0.4          # hierarchical merging: enough where both groups hold masks of one track
+    track_share: float = 0.5        # of the larger group's masks that are of tracks the other has as often, for both to be one
 
     # from groups of masks to instances
     min_masks: int = 2              # that an instance rests on

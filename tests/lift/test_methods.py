@@ -172,15 +172,15 @@ def test_tracks_join_what_overlaps_too_little_by_itself(scene):
     assert ious(scene, lifted(tracked=True))[1] > ious(scene, lifted(tracked=False))[1] + 0.1
 
 
-def halves(scene, track_of, config=None) -> Lifter:
-    """Something hides the left of box 1 in every other frame, and the right in the rest: no frame sees both."""
+def halves(scene, track_of, config=None, left_in=lambda row: row % 2) -> Lifter:
+    """Something hides the left of box 1 in some frames (every other one), and the right in the rest: no frame sees both."""
     lifter = Lifter(scene.cloud, config)
     for row, (frame, seen) in enumerate(zip(scene.frames, scene.seen)):
         pixels = np.stack(np.meshgrid(np.arange(80), np.arange(60)), axis=-1).reshape(-1, 2).astype(float)
         pose, depth = frame.T_world_camera, frame.depth
         world = (frame.camera.rays(pixels) * depth.reshape(-1, 1)) @ pose[:3, :3].T + pose[:3, 3]
         left = (world[:, 0] < 3.0).reshape(seen.shape)
-        part = (seen == 1) & (left if row % 2 else ~left)
+        part = (seen == 1) & (left if left_in(row) else ~left)
         others = [seen == box for box in (0, 2, 3, 4)]
         lifter.add(frame, FrameMasks.from_masks(np.array([part, *others]), tracks=np.array([track_of(row), 0, 2, 3, 4])),
                    np.where((seen == 1) & ~part, 0.5 * depth, depth))
@@ -208,6 +208,17 @@ def test_a_track_that_strays_for_some_frames_joins_nothing(scene, method):
     apart = halves(scene, lambda row: -1).instances(method)
     assert np.array_equal(strays().bits, apart.bits)
     assert ious(scene, strays(LiftConfig(track_share=0.1)))[1] > ious(scene, apart)[1] + 0.2
+
+
+@pytest.mark.parametrize("method", ROBUST)
+def test_few_masks_of_a_track_join_nothing(scene, method):
+    """The left half is seen in 3 frames of 15."""
+    scene, few = without_middle(scene), (2, 5, 8)
+    tracked, apart = (halves(scene, lambda row, track=track: track, None, few.__contains__).instances(method)
+                      for track in (7, -1))
+    assert np.array_equal(tracked.bits, apart.bits)
+    joined = halves(scene, lambda row: 7, LiftConfig(track_share=0.2), few.__contains__).instances(method)
+    assert ious(scene, joined)[1] > ious(scene, apart)[1] + 0.2
 
 
 @pytest.mark.parametrize("method", ROBUST)

@@ -59,7 +59,8 @@ def join_tracks(groups: Groups, votes: Votes, config: LiftConfig) -> Groups:
     """Make one of groups whose masks a video model followed as one object: each keeps what it holds, and they hold it together.
 
     Two groups join where as many of their masks are of common tracks, the fewer of both for each track, as ``track_share`` of
-    the smaller group has masks: a track that strays for some frames joins nothing. Without tracks nothing changes.
+    the larger group has masks. A track that strays for some frames joins nothing, nor does a group of few masks: most of those
+    are of masks that are wrong. Without tracks nothing changes.
     """
     own, count = groups.group_of_mask, groups.observed.shape[0]
     tracked = np.flatnonzero((own >= 0) & (votes.tracks >= 0))
@@ -68,7 +69,7 @@ def join_tracks(groups: Groups, votes: Votes, config: LiftConfig) -> Groups:
     sizes = np.bincount(own[own >= 0], minlength=count)
     common = _common_tracks(held)
     first, second = common.row, common.col
-    one = common.data >= config.track_share * np.minimum(sizes[first], sizes[second])
+    one = common.data >= config.track_share * np.maximum(sizes[first], sizes[second])
     left, part = connected_components(csr_matrix((one[one], (first[one], second[one])), shape=(count, count)), directed=False)
     if left == count:
         return groups
