@@ -34,6 +34,7 @@ class FusionConfig:
     prior_views: float = 0.5        # full views of a superpoint that the network's own word counts for
     nms_iou: float = 0.5            # of two proposals for one object
     overruled: float = 0.6          # of the network's word where many frames see the instance
+    sure: float = 0.8               # mean score of the masks from which they are believed in full
     view_scale: float = 5.0         # frames after which more of them hardly add to what the images say (``LiftConfig``)
     network_doubt: float = 0.02     # share of a class the network did not think of, and
     mask_doubt: float = 0.02        # of one that no mask was called by
@@ -63,6 +64,7 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     3. Score = (1 - (1 - network) (1 - lifted)) x agreement with the masks, as far as frames see the instance, where the
        network's word also counts for less; times the share of the class: the network's opinion x the masks' votes.
 
+    Masks that their 2D model doubts are believed less in all of this: see ``trust``.
     A mask is listed under every class worth it, as the network lists it. ``network`` should hold all instances, not only
     confident ones. ``evidence``: source, network_score, lift_score, agreement, num_frames, num_masks. Raises DataError when
     the two are not on the same superpoints.
@@ -70,6 +72,7 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     config = config or FusionConfig()
     _check(network, lifted, votes)
     own, opinion = distinct(network)
+    believed = trust(votes, config)
     own, groups = refine(own, votes, config), lifted.segment_masks
     masks = np.concatenate([own, groups])
     said = listen(masks, votes, config)
@@ -77,7 +80,7 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     by_network, by_lift = iou[:, :len(own)] ** 2, iou[:, len(own):] ** 2
     network_score = _best(by_network, np.minimum(opinion.sum(axis=1), 1))
     lift_score = _best(by_lift, lifted.scores)
-    heard = 1 - np.exp(-said.views / config.view_scale)
+    heard = believed * (1 - np.exp(-said.views / config.view_scale))
     word = network_score * (1 - config.overruled * heard)
     score = (1 - (1 - word) * (1 - lift_score)) * (1 - heard * (1 - said.agreement))
     classes, share = name(np.stack([_best(by_network, one) for one in opinion.T], axis=1), network.classes, said, votes, config)
@@ -102,11 +105,17 @@ def distinct(network: Instances) -> tuple[NDArray[np.bool_], Floats]:
     return network[first].segment_masks, opinion
 
 
+def trust(votes: Votes, config: FusionConfig) -> float:
+    """How far the masks are to be believed, in (0, 1]: their mean score, against that of a model that is ``sure``."""
+    return min(1.0, max(0.01, float(votes.scores.mean()) / config.sure)) if votes.num_masks else 1.0
+
+
 def refine(masks: NDArray[np.bool_], votes: Votes, config: FusionConfig) -> NDArray[np.bool_]:
-    """Masks (P, S) with the superpoints that most views put inside, the given mask being ``prior_views`` views of its own."""
+    """Masks (P, S) with the superpoints that most views put inside, the given mask being ``prior_views`` views or more."""
     said, sizes = listen(masks, votes, config), np.maximum(votes.sizes, 1).astype(np.float32)
+    prior = config.prior_views / trust(votes, config)
     inside = np.minimum(said.hits, said.sightings) / sizes          # overlapping masks hit twice
-    return inside + config.prior_views * masks >= 0.5 * (said.sightings / sizes + config.prior_views)
+    return inside + prior * masks >= 0.5 * (said.sightings / sizes + prior)
 
 
 def listen(masks: NDArray[np.bool_], votes: Votes, config: FusionConfig) -> Statement:
@@ -153,7 +162,7 @@ def name(opinion: Floats, known: tuple[str, ...], said: Statement, votes: Votes,
     network[:, column] += config.network_doubt
     if not votes.classes:
         return classes, _shares(network)
-    count = said.frames[:, None]
+    count = trust(votes, config) ** 2 * said.frames[:, None]    # a doubtful mask is more often misnamed than misplaced
     called = (count * said.labels + config.label_prior / len(words)) / (count + config.label_prior) + config.mask_doubt
     heard = np.repeat(called.max(axis=1, keepdims=True), len(classes), axis=1)
     heard[:, column] = called

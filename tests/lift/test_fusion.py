@@ -9,7 +9,7 @@ import pytest
 
 from pc3d.errors import DataError
 from pc3d.lift import FrameMasks, FusionConfig, Lifter, fuse
-from pc3d.lift.fusion import refine
+from pc3d.lift.fusion import refine, trust
 from pc3d.structures import Instances
 
 CLASSES = ("chair", "table")
@@ -145,3 +145,29 @@ def test_other_superpoints_are_refused(scene):
     other = replace(network, bits=network.bits[:, :1], num_segments=8, point_to_superpoint=None)
     with pytest.raises(DataError, match="same superpoints"):
         fused(scene, other, lifter)
+
+
+def doubted(votes, score):
+    """The same masks from a model that is so sure of them."""
+    return replace(votes, scores=np.full(votes.num_masks, score, np.float32))
+
+
+def test_masks_that_their_model_doubts_count_for_less(scene):
+    config, box = FusionConfig(), owner_of(scene.cloud) == 2
+    votes, network = lifted(scene, labels=[1] * 5).votes(), from_network(scene, [box], [0.3], [1])
+    assert trust(doubted(votes, 0.9), config) == trust(doubted(votes, config.sure), config) == 1
+    assert trust(doubted(votes, 0.2), config) == pytest.approx(0.2 / config.sure)
+    assert trust(doubted(votes, 0.0), config) > 0
+    nothing = lifted(scene).instances()[:0]
+    best = [fuse(network, nothing, doubted(votes, score))[:1] for score in (0.9, 0.05)]
+    assert [found.classes[found.labels[0]] for found in best] == ["plant", "table"]     # as the masks say, and the network
+
+    others = lifted(scene, boxes=[0, 1, 3, 4]).votes()      # see the box and have no mask of it
+    sure, unsure = (float(fuse(network, nothing, doubted(others, score)).scores.max()) for score in (0.9, 0.2))
+    assert sure < 0.5 * unsure < 0.3
+
+    once = lifted(scene, frames=slice(0, 1)).votes()        # one look takes a wrong part away, unless it is doubted
+    outside = np.asarray(once.visible.sum(axis=0)).reshape(-1) / once.sizes * ~box
+    part = int(outside.argmax())
+    wrong = box | (np.arange(len(box)) == part)
+    assert [bool(refine(wrong[None], doubted(once, score), config)[0, part]) for score in (0.9, 0.1)] == [False, True]
