@@ -32,7 +32,8 @@ class OnePass:
     """Runs UNets; keeps their weights as the kernels read them, until they change.
 
     A change is seen by its version counter. Fused optimizers leave that as it is, so a pass with gradients forgets what is
-    kept. So does writing through ``parameter.data``: call ``train()`` and ``eval()`` of the network after it, which forget too.
+    kept, and of a weight with a gradient, which a step may change at any time, nothing is kept. Writing through
+    ``parameter.data`` bumps none either: call ``train()`` and ``eval()`` of the network after it, which forget too.
     """
 
     def __init__(self) -> None:
@@ -104,12 +105,14 @@ class OnePass:
 
     def weight(self, layer: Any, xs: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """The weight (Cout, K, Cin) in the type of the inputs, and the same packed for the kernels."""
-        given = layer.weight
-        state = (given.data_ptr(), None if given.is_inference() else given._version, xs[0].dtype, torch.ops.pc3d.native_isa())
-        kept = self.kept.get(layer)
-        if kept is None or kept[0] != state or given.is_inference():
+        given, lasting = layer.weight, not layer.weight.is_inference() and layer.weight.grad is None
+        state = (given.data_ptr(), given._version, xs[0].dtype, torch.ops.pc3d.native_isa()) if lasting else None
+        kept = self.kept.pop(layer, None)
+        if kept is None or kept[0] != state:
             weight = given.detach().to(xs[0].dtype).flatten(1, 3)
-            kept = self.kept[layer] = (state, given.detach(), weight, pack_weight(weight, [x.shape[1] for x in xs]))
+            kept = state, given.detach(), weight, pack_weight(weight, [x.shape[1] for x in xs])
+        if lasting:
+            self.kept[layer] = kept
         return kept[2], kept[3]
 
 
