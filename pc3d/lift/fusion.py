@@ -72,7 +72,6 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     config = config or FusionConfig()
     _check(network, lifted, votes)
     own, opinion = distinct(network)
-    believed = trust(votes, config)
     own, groups = refine(own, votes, config), lifted.segment_masks
     masks = np.concatenate([own, groups])
     said = listen(masks, votes, config)
@@ -80,7 +79,7 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     by_network, by_lift = iou[:, :len(own)] ** 2, iou[:, len(own):] ** 2
     network_score = _best(by_network, np.minimum(opinion.sum(axis=1), 1))
     lift_score = _best(by_lift, lifted.scores)
-    heard = believed * (1 - np.exp(-said.views / config.view_scale))
+    heard = trust(votes, config) * (1 - np.exp(-said.views / config.view_scale))
     word = network_score * (1 - config.overruled * heard)
     score = (1 - (1 - word) * (1 - lift_score)) * (1 - heard * (1 - said.agreement))
     classes, share = name(np.stack([_best(by_network, one) for one in opinion.T], axis=1), network.classes, said, votes, config)

@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix
 from torch import Tensor
 
 from pc3d.config import InferenceConfig, ModelConfig
-from pc3d.models.proposals import Proposals, agreed, best_of, exact_type, overlaps
+from pc3d.models.proposals import Proposals, agreed, best_of, exact_type, overlaps, to_numpy
 from pc3d.structures import Instances
 from pc3d.superpoints.links import split_by_links, superpoint_links
 
@@ -29,20 +29,21 @@ def to_instances(views: Sequence[Proposals], point_to_superpoint: Tensor, config
     proposals = views[0] if len(views) == 1 else agreed(views, sizes, options)
     masks = proposals.masks > 0
     weights = sizes if options.nms_area == "points" else torch.ones_like(sizes)
-    kept = best_of(overlaps(masks, weights), proposals.worth(options), options.nms_iou)
+    mask_scores = proposals.mask_scores()
+    kept = best_of(overlaps(masks, weights), proposals.worth(mask_scores, options), options.nms_iou)
     probability = proposals.classes[kept]
     class_score, pairs = probability.flatten().topk(min(options.topk, probability.numel()))
     row, labels = kept[pairs // probability.shape[1]], pairs % probability.shape[1]
-    mask_score, exact = proposals.mask_scores()[row], exact_type(sizes)
+    mask_score, exact = mask_scores[row], exact_type(sizes)
     num_points = (masks.to(exact) @ sizes.to(exact))[row]
     score = class_score * mask_score * proposals.quality[row]
     shown = _worth_showing(score, num_points, options)
     scores = score[shown] if options.score_decimals is None else score[shown].round(decimals=options.score_decimals)
-    bits = np.packbits(_numpy(masks), axis=1, bitorder="little")
+    bits = np.packbits(to_numpy(masks), axis=1, bitorder="little")
     return Instances(
-        bits[_numpy(row[shown])], num_superpoints, _numpy(labels[shown]), _numpy(scores.float()), config.classes,
-        _numpy(point_to_superpoint),
-        evidence={"mask_score": _numpy(mask_score[shown]), "class_score": _numpy(class_score[shown])})
+        bits[to_numpy(row[shown])], num_superpoints, to_numpy(labels[shown]), to_numpy(scores.float()), config.classes,
+        to_numpy(point_to_superpoint),
+        evidence={"mask_score": to_numpy(mask_score[shown]), "class_score": to_numpy(class_score[shown])})
 
 
 def split_at_gaps(instances: Instances, xyz: NDArray[np.float32], options: InferenceConfig) -> Instances:
@@ -69,8 +70,3 @@ def _worth_showing(score: Tensor, num_points: Tensor, options: InferenceConfig) 
     order = score.argsort(descending=True, stable=True)
     passed = (score > options.score_threshold) & (num_points > options.min_points)
     return order[passed[order]]
-
-
-def _numpy(tensor: Tensor) -> np.ndarray:
-    array: np.ndarray = tensor.cpu().numpy()
-    return array

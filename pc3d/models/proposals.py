@@ -36,10 +36,10 @@ class Proposals(NamedTuple):
         inside = (self.masks > 0).to(self.masks.dtype)
         return (self.masks.sigmoid() * inside).sum(dim=1) / (inside.sum(dim=1) + 1e-6)
 
-    def worth(self, options: InferenceConfig) -> Tensor:
+    def worth(self, mask_scores: Tensor, options: InferenceConfig) -> Tensor:
         """What decides which of two masks stays (K,); 0 for empty ones."""
-        surest = self.classes.amax(dim=1) * (self.masks > 0).any(dim=1)
-        return surest if options.nms_order == "class" else surest * self.mask_scores() * self.quality
+        surest = self.classes.amax(dim=1) * (mask_scores > 0)
+        return surest if options.nms_order == "class" else surest * mask_scores * self.quality
 
 
 def agreed(views: Sequence[Proposals], sizes: Tensor, options: InferenceConfig) -> Proposals:
@@ -50,7 +50,7 @@ def agreed(views: Sequence[Proposals], sizes: Tensor, options: InferenceConfig) 
     worth; the share of the views that take part multiplies the probabilities.
     """
     every = Proposals(*(torch.cat(column) for column in zip(*views)))
-    worth, iou = every.worth(options), overlaps(every.masks > 0, sizes)
+    worth, iou = every.worth(every.mask_scores(), options), overlaps(every.masks > 0, sizes)
     kept = best_of(iou, worth, options.nms_iou)
     kept = kept[worth[kept] > 0]
     fit = torch.where(iou[kept] >= ALIKE, iou[kept] * worth, 0).view(len(kept), len(views), len(worth) // len(views))
@@ -73,7 +73,7 @@ def overlaps(masks: Tensor, weights: Tensor) -> Tensor:
 def best_of(iou: Tensor, worth: Tensor, max_iou: float) -> Tensor:
     """Rows that greedy suppression keeps, best first: none overlaps a better one by more than ``max_iou``."""
     order = worth.argsort(descending=True, stable=True)
-    kept = suppress(_numpy(iou > max_iou), _numpy(order))
+    kept = suppress(to_numpy(iou > max_iou), to_numpy(order))
     return torch.from_numpy(kept).to(worth.device)
 
 
@@ -82,6 +82,7 @@ def exact_type(weights: Tensor) -> torch.dtype:
     return torch.float32 if int(weights.sum()) < 2**24 else torch.float64
 
 
-def _numpy(tensor: Tensor) -> np.ndarray:
+def to_numpy(tensor: Tensor) -> np.ndarray:
+    """The same values as an array."""
     array: np.ndarray = tensor.cpu().numpy()
     return array
