@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cmath>
+#include <numeric>
 #include <optional>
 #include <vector>
 
@@ -61,9 +63,33 @@ void run_with_scratch(int64_t count, const Scratch& make, const F& task) {
   });
 }
 
+// Orders queries so that each run of `lanes` is near each other: halves along the longest side, again and again.
+void gather_near(int32_t* queries, int64_t count, const float* xyz, int64_t lanes) {
+  if (count <= lanes) return;
+  const auto at = [&](int32_t query, int axis) { return std::isfinite(xyz[3 * query + axis]) ? xyz[3 * query + axis] : 0.0f; };
+  int longest = 0;
+  float most = -1;
+  for (int axis = 0; axis < 3; ++axis) {
+    const auto [low, high] = std::minmax_element(queries, queries + count, [&](int32_t a, int32_t b) { return at(a, axis) < at(b, axis); });
+    const float length = at(*high, axis) - at(*low, axis);
+    if (length > most) longest = axis, most = length;
+  }
+  const int64_t half = (count / lanes + 1) / 2 * lanes;
+  std::nth_element(queries, queries + half, queries + count, [&](int32_t a, int32_t b) {
+    const float x = at(a, longest), y = at(b, longest);
+    return x < y || (x == y && a < b);
+  });
+  gather_near(queries, half, xyz, lanes);
+  gather_near(queries + half, count - half, xyz, lanes);
+}
+
 void attend(const AttentionShape& shape, AttentionData data, float* key_rows, float* out) {
   const AttentionKernels& kernel = kernels();
   data.key_rows = key_rows;
+  std::vector<int32_t> order(shape.queries);
+  std::iota(order.begin(), order.end(), 0);
+  gather_near(order.data(), shape.queries, data.query_xyz, kernel.lanes);
+  data.order = order.data();
   const auto scratch_for = [&](int64_t blocks) { return [&shape, &kernel, blocks] { return Floats(kernel.scratch_size(shape, blocks)); }; };
   run_with_scratch((shape.keys + kKeysPerTask - 1) / kKeysPerTask, scratch_for(1), [&](int64_t i, Floats& scratch) {
     kernel.key_rows(shape, data, i * kKeysPerTask, std::min((i + 1) * kKeysPerTask, shape.keys), scratch.data(), key_rows);
@@ -109,7 +135,7 @@ Tensor relative_attention(const Tensor& query_in, const Tensor& query_position_i
 
   AttentionData arguments{data<float>(query), data<float>(query_position), data<float>(query_xyz), data<float>(key),
                           data<float>(key_position), data<float>(value), data<float>(key_xyz), nullptr, nullptr, nullptr,
-                          nullptr, nullptr};
+                          nullptr, nullptr, nullptr};
   std::optional<Tensor> blocked;
   if (blocked_in.has_value()) {
     blocked = whole(*blocked_in);

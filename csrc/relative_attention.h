@@ -8,6 +8,7 @@
 // No tensor of pairs is made. A block of queries, one per vector lane, passes over the keys in tiles and keeps its softmax
 // going (Milakov and Gimelshein 2018). What the tables say about a pair is read for 8 heads at once: their columns lie with
 // heads innermost, so that one pair costs three loads per table whatever the number of heads.
+// Blocks hold queries that are near each other: what all of a block may not look at, which in a decoder is most, costs nothing.
 // Sums are in a fixed order: results do not depend on the number of threads.
 #pragma once
 
@@ -33,6 +34,7 @@ struct AttentionShape {
 
 struct AttentionData {
   const float *query, *query_position, *query_xyz, *key, *key_position, *value, *key_xyz;
+  const int32_t* order;      // (K) the queries as blocks take them
   const bool* blocked;       // (K, M) or null
   const float* query_table;  // (groups, e, T, 8)
   const float* key_table;    // (groups, e, T, 8) times kLog2
@@ -46,7 +48,7 @@ struct AttentionKernels {
   int64_t (*scratch_size)(const AttentionShape& shape, int64_t blocks);
   // key_rows of keys [begin, end).
   void (*key_rows)(const AttentionShape& shape, const AttentionData& data, int64_t begin, int64_t end, float* scratch, float* out);
-  // What queries [first, first + count) read. Their blocks go through the keys together, so that what a range of keys says
+  // What queries order[first] to order[first + count - 1] read. Their blocks go through the keys together, so that what a range of keys says
   // is taken from the second-level cache by all but the first.
   void (*attend)(const AttentionShape& shape, const AttentionData& data, int64_t first, int64_t count, float* scratch,
                  float* out);

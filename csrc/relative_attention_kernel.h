@@ -80,7 +80,8 @@ PC3D_TARGET void attention_key_rows(const AttentionShape& shape, const Attention
 struct Block {
   const AttentionShape& shape;
   const AttentionData& data;
-  int64_t first, count;  // queries
+  const int32_t* queries;
+  int64_t count;
   float* query;          // (H, 2 e, lanes) content and position, scaled
   float* query_rows;     // (groups, lanes, T, 8) what each query says of each column
   float* weight_rows;    // (groups, lanes, T, 8) sums of weights on each column
@@ -94,6 +95,9 @@ struct Block {
   int32_t* column;       // shared: (tile, 3, lanes) 8 times the column of a pair on each axis
 };
 
+// The query of a lane; a block that is not full repeats its last.
+PC3D_TARGET inline int64_t query_of(const Block& b, int64_t lane) { return b.queries[lane < b.count ? lane : b.count - 1]; }
+
 PC3D_TARGET inline int64_t shared_floats(const AttentionShape& s) {
   return s.groups() * kGroup * (kHeadStride + kLanes) + kLanes * (s.even_channels() * kGroup + 3 * kTile);
 }
@@ -106,16 +110,16 @@ PC3D_TARGET inline Block make_block(const AttentionShape& s, const AttentionData
   const int64_t rows = s.groups() * kLanes * s.columns() * kGroup, heads = s.groups() * kGroup * kLanes;
   float *query_rows = own + 2 * s.width() * kLanes, *read = query_rows + 2 * rows, *xyz = read + s.width() * kLanes;
   float *limit = xyz + 3 * kLanes, *factor = shared + s.groups() * kGroup * kHeadStride, *turned = factor + heads;
-  return {s, data, first, count, own, query_rows, query_rows + rows, read, xyz, limit, limit + s.heads * kLanes,
+  return {s, data, data.order + first, count, own, query_rows, query_rows + rows, read, xyz, limit, limit + s.heads * kLanes,
           shared, factor, turned, reinterpret_cast<int32_t*>(turned + kLanes * s.even_channels() * kGroup)};
 }
 
-// Queries turned to lanes; a block that is not full repeats its last query.
+// Queries turned to lanes.
 PC3D_TARGET inline void load_queries(const Block& b) {
   const int64_t e = b.shape.channels, t = b.shape.columns(), width = b.shape.width();
   const float scale = kLog2 * Simd::reciprocal_root(2.0f * e);
   for (int64_t l = 0; l < kLanes; ++l) {
-    const int64_t q = b.first + (l < b.count ? l : b.count - 1);
+    const int64_t q = query_of(b, l);
     for (int64_t h = 0; h < b.shape.heads; ++h)
       for (int64_t c = 0; c < e; ++c) {
         b.query[((2 * h) * e + c) * kLanes + l] = b.data.query[q * width + h * e + c] * scale;
@@ -125,7 +129,7 @@ PC3D_TARGET inline void load_queries(const Block& b) {
   }
   for (int64_t g = 0; g < b.shape.groups(); ++g) {
     for (int64_t l = 0; l < kLanes; ++l)
-      heads_inside(b.shape, b.data.query + (b.first + (l < b.count ? l : b.count - 1)) * width, g, scale, b.turned + l * e * kGroup);
+      heads_inside(b.shape, b.data.query + query_of(b, l) * width, g, scale, b.turned + l * e * kGroup);
     multiply_heads(b.turned, b.data.query_table + g * e * t * kGroup, b.query_rows + g * kLanes * t * kGroup, kLanes, e, t);
   }
   for (int64_t i = 0; i < b.shape.groups() * kLanes * t * kGroup; ++i) b.weight_rows[i] = 0;
@@ -140,7 +144,7 @@ PC3D_TARGET inline void load_queries(const Block& b) {
 PC3D_TARGET inline int64_t list_keys(const Block& b, int64_t begin, int64_t end, int32_t* seen, uint32_t* may) {
   for (int64_t m = begin; m < end; ++m) may[m - begin] = b.data.blocked ? 0 : ~0u;
   for (int64_t l = 0; l < kLanes && b.data.blocked; ++l) {
-    const bool* row = b.data.blocked + (b.first + (l < b.count ? l : b.count - 1)) * b.shape.keys;
+    const bool* row = b.data.blocked + query_of(b, l) * b.shape.keys;
     for (int64_t m = begin; m < end; ++m) may[m - begin] |= static_cast<uint32_t>(!row[m]) << l;
   }
   int64_t found = 0;
@@ -353,7 +357,7 @@ PC3D_TARGET inline void write_block(const Block& b, float* out) {
     for (int64_t h = g * kGroup; h < b.shape.heads && h < (g + 1) * kGroup; ++h)
       for (int64_t l = 0; l < b.count; ++l) {
         const float inverse = 1 / b.total[h * kLanes + l];
-        float* to = out + (b.first + l) * b.shape.width() + h * e;
+        float* to = out + query_of(b, l) * b.shape.width() + h * e;
         for (int64_t c = 0; c < e; ++c)
           to[c] = (b.read[(h * e + c) * kLanes + l] + b.turned[(l * even + c) * kGroup + h - g * kGroup]) * inverse;
       }
