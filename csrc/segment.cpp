@@ -2,7 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
-#include <vector>
+#include <memory>
 
 #include "by_segment.h"
 #include "cuda_call.h"
@@ -11,7 +11,6 @@
 namespace pc3d {
 namespace {
 
-using segment::find_tile;
 using segment::tile_rows;
 
 struct Groups {
@@ -43,24 +42,41 @@ void by_channels(int64_t channels, const Body& body) {
 // Work per thread of about 32k numbers; results do not depend on it.
 int64_t grain(int64_t numbers_per_item) { return std::max<int64_t>(1, 32768 / std::max<int64_t>(1, numbers_per_item)); }
 
+// Calls body(tile, its number, its segment) for the tiles [begin, end).
+template <class Body>
+void each_tile(const Groups& g, int64_t begin, int64_t end, const Body& body) {
+  int64_t s = segment::segment_of_tile(g.tiles, g.num_segments, begin);
+  for (int64_t t = begin; t < end; ++t) {
+    while (g.tiles[s + 1] <= t) ++s;
+    const int64_t first = g.offsets[s] + (t - g.tiles[s]) * tile_rows;
+    body(segment::Tile{first, std::min(first + tile_rows, g.offsets[s + 1])}, t, s);
+  }
+}
+
+bool is_one_tile(const Groups& g, int64_t s) { return g.tiles[s + 1] - g.tiles[s] == 1; }
+
+// Space for what tiles give, before those of a segment are put together. A segment of one tile, as voxels are, needs none.
+template <class T>
+std::unique_ptr<T[]> uninitialised(int64_t count) { return std::unique_ptr<T[]>(new T[count]); }
+
 template <class T>
 void cpu_sum(const T* x, const Groups& g, int64_t channels, T* out) {
   const int64_t num_tiles = g.tiles[g.num_segments];
-  std::vector<T> partial(num_tiles * channels);
+  const auto partial = uninitialised<T>(num_tiles * channels);
   torch::stable::parallel_for(0, num_tiles, grain(tile_rows * channels), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const segment::Tile tile = find_tile(g.offsets, g.tiles, g.num_segments, t);
+    each_tile(g, begin, end, [&](const segment::Tile& tile, int64_t t, int64_t s) {
+      T* to = is_one_tile(g, s) ? out + s * channels : partial.get() + t * channels;
       by_channels(channels, [&](int64_t c, auto width) {
-        segment::sum_tile<width.value>(x + c, g.order, tile, channels, partial.data() + t * channels + c);
+        segment::sum_tile<width.value>(x + c, g.order, tile, channels, to + c);
       });
-    }
+    });
   });
   torch::stable::parallel_for(0, g.num_segments, grain(channels), [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s)
-      for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t c = 0; c < channels && !is_one_tile(g, s); ++c) {
         T total = 0;
         for (int lane = 0; lane < segment::merge_lanes; ++lane)
-          total += segment::sum_lane(partial.data() + c, g.tiles[s], g.tiles[s + 1], channels, lane);
+          total += segment::sum_lane(partial.get() + c, g.tiles[s], g.tiles[s + 1], channels, lane);
         out[s * channels + c] = total;
       }
   });
@@ -69,23 +85,24 @@ void cpu_sum(const T* x, const Groups& g, int64_t channels, T* out) {
 template <class T>
 void cpu_max(const T* x, const Groups& g, int64_t channels, T* out, int64_t* out_row) {
   const int64_t num_tiles = g.tiles[g.num_segments];
-  std::vector<T> partial(num_tiles * channels);
-  std::vector<int64_t> partial_row(num_tiles * channels);
+  const auto partial = uninitialised<T>(num_tiles * channels);
+  const auto partial_row = uninitialised<int64_t>(num_tiles * channels);
   torch::stable::parallel_for(0, num_tiles, grain(tile_rows * channels), [&](int64_t begin, int64_t end) {
-    for (int64_t t = begin; t < end; ++t) {
-      const segment::Tile tile = find_tile(g.offsets, g.tiles, g.num_segments, t);
+    each_tile(g, begin, end, [&](const segment::Tile& tile, int64_t t, int64_t s) {
+      const bool whole = is_one_tile(g, s);
+      T* to = whole ? out + s * channels : partial.get() + t * channels;
+      int64_t* to_row = whole ? out_row + s * channels : partial_row.get() + t * channels;
       by_channels(channels, [&](int64_t c, auto width) {
-        const int64_t at = t * channels + c;
-        segment::max_tile<width.value>(x + c, g.order, tile, channels, partial.data() + at, partial_row.data() + at);
+        segment::max_tile<width.value>(x + c, g.order, tile, channels, to + c, to_row + c);
       });
-    }
+    });
   });
   torch::stable::parallel_for(0, g.num_segments, grain(channels), [&](int64_t begin, int64_t end) {
     for (int64_t s = begin; s < end; ++s)
-      for (int64_t c = 0; c < channels; ++c) {
+      for (int64_t c = 0; c < channels && !is_one_tile(g, s); ++c) {
         segment::Best<T> best{0, -1};
         for (int lane = 0; lane < segment::merge_lanes; ++lane)
-          best = better_of(best, segment::max_lane(partial.data() + c, partial_row.data() + c, g.tiles[s], g.tiles[s + 1],
+          best = better_of(best, segment::max_lane(partial.get() + c, partial_row.get() + c, g.tiles[s], g.tiles[s + 1],
                                                    channels, lane));
         out[s * channels + c] = best.value;
         out_row[s * channels + c] = best.row;
