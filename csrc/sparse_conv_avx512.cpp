@@ -12,9 +12,9 @@ struct Simd : Floats {
   static constexpr int max_vectors = 5;
   // Of 32 registers a tile takes rows * vectors for sums, `vectors` for weights and one for the broadcast.
   static constexpr int rows_for(int vectors) {
-    return vectors == 1 ? 16 : vectors == 2 ? 12 : vectors == 3 ? 8 : vectors == 4 ? 6 : 5;
+    return vectors == 1 ? 16 : vectors == 2 ? 8 : vectors == 3 ? 8 : vectors == 4 ? 6 : 5;
   }
-  static constexpr int channels_for(int vectors) { return vectors == 2 ? 8 : rows_for(vectors); }
+  static constexpr int channels_for(int vectors) { return rows_for(vectors); }
 
   PC3D_INLINE Weight weight(const float* p) { return load(p); }
   PC3D_INLINE Weight broadcast(const float* p) { return _mm512_set1_ps(*p); }

@@ -31,10 +31,13 @@ inline void pack(const TapWeight<Scalar>& weight, const Inputs<Scalar>& x, int64
           *to++ = j < weight.columns && s < x.channels[i] ? from[j * weight.out_step + s * weight.in_step] : Scalar{};
 }
 
-// R sums, V vectors wide, in registers: sums[r] += sum over c of x[r][c] w[c].
+constexpr int64_t kLine = 64 / sizeof(Scalar);  // channels of a cache line
+
+// R sums, V vectors wide, in registers: sums[r] += sum over c of x[r][c] w[c]. Meanwhile the rows `next` are fetched: rows of
+// x lie too far apart for the processor to foresee them.
 template <int R, int V>
-PC3D_TARGET inline void multiply_tile(const Inputs<Scalar>& x, const Scalar* w, SumType* sums, const int32_t* in,
-                                      const int32_t* out) {
+PC3D_TARGET inline __attribute__((always_inline)) void multiply_tile(const Inputs<Scalar>& x, const Scalar* w, SumType* sums,
+                                                                     const int32_t* in, const int32_t* out, const int32_t* next) {
   Vector sum[R][V];
 #pragma GCC unroll 16
   for (int r = 0; r < R; ++r)
@@ -45,15 +48,20 @@ PC3D_TARGET inline void multiply_tile(const Inputs<Scalar>& x, const Scalar* w, 
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) a[r] = x.rows[i] + in[r] * x.channels[i];
     const int64_t whole = x.channels[i] / kStep * kStep;
-    for (int64_t c = 0; c < whole; c += kStep, w += V * kWidth * kStep) {
-      Simd::Weight b[V];
-#pragma GCC unroll 8
-      for (int v = 0; v < V; ++v) b[v] = Simd::weight(w + v * kWidth * kStep);
+    for (int64_t line = 0; line < whole; line += kLine) {
 #pragma GCC unroll 16
-      for (int r = 0; r < R; ++r) {
-        const Simd::Weight value = Simd::broadcast(a[r] + c);
+      for (int r = 0; r < R; ++r) __builtin_prefetch(x.rows[i] + next[r] * x.channels[i] + line);
+      const int64_t end = whole - line < kLine ? whole : line + kLine;
+      for (int64_t c = line; c < end; c += kStep, w += V * kWidth * kStep) {
+        Simd::Weight b[V];
 #pragma GCC unroll 8
-        for (int v = 0; v < V; ++v) sum[r][v] = Simd::multiply_add(value, b[v], sum[r][v]);
+        for (int v = 0; v < V; ++v) b[v] = Simd::weight(w + v * kWidth * kStep);
+#pragma GCC unroll 16
+        for (int r = 0; r < R; ++r) {
+          const Simd::Weight value = Simd::broadcast(a[r] + c);
+#pragma GCC unroll 8
+          for (int v = 0; v < V; ++v) sum[r][v] = Simd::multiply_add(value, b[v], sum[r][v]);
+        }
       }
     }
     if (kStep > 1 && whole < x.channels[i]) {
@@ -76,7 +84,7 @@ template <int R, int V>
 PC3D_TARGET void multiply_rest(const Inputs<Scalar>& x, const Scalar* w, SumType* sums, const int32_t* in, const int32_t* out,
                                int64_t count) {
   if constexpr (R > 0) {
-    if (count == R) multiply_tile<R, V>(x, w, sums, in, out);
+    if (count == R) multiply_tile<R, V>(x, w, sums, in, out, in);
     else multiply_rest<R - 1, V>(x, w, sums, in, out, count);
   }
 }
@@ -90,7 +98,10 @@ PC3D_TARGET void multiply_panel(const Inputs<Scalar>& x, const void* w, int64_t 
     const Scalar* weight = static_cast<const Scalar*>(w);
     sums -= first * V * kWidth;
     int64_t i = 0;
-    for (; i + rows <= pairs.count; i += rows) multiply_tile<rows, V>(x, weight, sums, pairs.in + i, pairs.out + i);
+    for (; i + rows <= pairs.count; i += rows) {
+      const int64_t next = i + 2 * rows <= pairs.count ? i + rows : pairs.count - rows;
+      multiply_tile<rows, V>(x, weight, sums, pairs.in + i, pairs.out + i, pairs.in + next);
+    }
     multiply_rest<rows - 1, V>(x, weight, sums, pairs.in + i, pairs.out + i, pairs.count - i);
   }
 }
