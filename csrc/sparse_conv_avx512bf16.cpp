@@ -12,7 +12,7 @@ struct Simd : Halves {
   static constexpr int step = 2;
   static constexpr int max_vectors = 5;
   static constexpr int rows_for(int vectors) {
-    return vectors == 1 ? 16 : vectors == 2 ? 12 : vectors == 3 ? 8 : vectors == 4 ? 6 : 5;
+    return vectors == 1 ? 16 : vectors == 2 ? 8 : vectors == 3 ? 8 : vectors == 4 ? 6 : 5;
   }
 
   PC3D_INLINE Weight weight(const Bf16* p) { return _mm512_loadu_si512(p); }
