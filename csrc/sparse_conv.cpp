@@ -128,18 +128,15 @@ class Norms {
   std::vector<Sum<T>> values_;
 };
 
-// An uninitialised result. Fresh memory of a large one comes in large pages where the system has them: a page fault for each
-// 4 kB of the outputs takes a tenth of the time of a network.
-template <class T>
-Tensor result_like(const Tensor& x, int64_t rows, int64_t columns) {
-  Tensor y = empty(x, {rows, columns}, x.scalar_type());
+// Asks for large pages where the system has them: a page fault for each 4 kB of fresh memory takes a tenth of the time of a
+// network.
+void prefer_large_pages(void* memory, int64_t bytes) {
 #if defined(__linux__)
   constexpr uintptr_t page = 2 << 20;
-  const uintptr_t begin = reinterpret_cast<uintptr_t>(y.mutable_data_ptr());
-  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + y.numel() * sizeof(T)) / page * page;
+  const uintptr_t begin = reinterpret_cast<uintptr_t>(memory);
+  const uintptr_t first = (begin + page - 1) / page * page, last = (begin + bytes) / page * page;
   if (first < last) madvise(reinterpret_cast<void*>(first), last - first, MADV_HUGEPAGE);
 #endif
-  return y;
 }
 
 struct Call {
@@ -151,11 +148,11 @@ struct Call {
   std::optional<Tensor> residual;
   std::vector<Tensor> scales, shifts;
   bool raw;
+  std::vector<Tensor> results;  // raw sums if wanted, then one matrix for each normalisation
 };
 
-// The results of a call: raw sums if wanted, then one matrix for each normalisation.
 template <class T>
-std::vector<Tensor> convolve(const Call& call) {
+void convolve(const Call& call) {
   const ConvKernels<T>& kernel = kernels<T>();
   const Inputs<T> x = inputs_of<T>(call.xs);
   const int64_t columns = call.weight.size(0), taps = call.weight.size(1), norms = call.scales.size();
@@ -167,21 +164,19 @@ std::vector<Tensor> convolve(const Call& call) {
   check(packed.is_cpu() && packed.is_contiguous() && packed.numel() == panels.vectors * taps * kernel.tap_bytes(x, 1),
         "sparse_conv: packed is not this weight, or was packed for another instruction set");
   const Norms<T> norm(call.scales, call.shifts, panels.vectors * panels.width);
-  std::vector<Tensor> results;
-  for (int64_t i = 0; i < call.raw + norms; ++i)
-    results.push_back(result_like<T>(call.xs[0], call.num_out, columns));
+  for (const Tensor& y : call.results) prefer_large_pages(y.mutable_data_ptr(), y.numel() * sizeof(T));
 
   const auto outputs = [&](int64_t row, int64_t column) {
     const int64_t at = row * columns + column;
     Outputs<T> y{};
     y.stride = columns;
     y.residual = call.residual ? data<T>(*call.residual) + at : nullptr;
-    y.raw = call.raw ? mutable_data<T>(results[0]) + at : nullptr;
+    y.raw = call.raw ? mutable_data<T>(call.results[0]) + at : nullptr;
     y.norms = static_cast<int>(norms);
     for (int n = 0; n < y.norms; ++n) {
       y.scale[n] = norm.scale(n) + column;
       y.shift[n] = norm.shift(n) + column;
-      y.activated[n] = mutable_data<T>(results[call.raw + n]) + at;
+      y.activated[n] = mutable_data<T>(call.results[call.raw + n]) + at;
     }
     return y;
   };
@@ -195,21 +190,21 @@ std::vector<Tensor> convolve(const Call& call) {
       kernel.multiply(x, w + tap * kernel.tap_bytes(x, vectors), vectors, worker.sums(), first, map.pairs(tap, b));
     kernel.finish(worker.sums(), stride, rows, panels.columns(panel), outputs(first, panels.first_column(panel)));
   });
-  return results;
 }
 
 // Every matrix of a call in float32, the results in bfloat16 again.
-std::vector<Tensor> convolve_widened(Call call) {
+void convolve_widened(Call call) {
+  const std::vector<Tensor> results = call.results;
   for (Tensor& x : call.xs) x = widened(x);
   call.weight = widened(call.weight);
   if (call.residual) call.residual = widened(*call.residual);
-  std::vector<Tensor> results = convolve<float>(call);
-  for (Tensor& y : results) y = narrowed(y);
-  return results;
+  for (Tensor& y : call.results) y = empty(y, {call.num_out, call.weight.size(0)}, ScalarType::Float);
+  convolve<float>(call);
+  for (size_t i = 0; i < results.size(); ++i) narrow(call.results[i], results[i]);
 }
 
-std::vector<Tensor> dispatch(const Call& call) {
-  switch (call.xs[0].scalar_type()) {
+void dispatch(const Call& call) {
+  switch (call.weight.scalar_type()) {
     case ScalarType::Double: return convolve<double>(call);
     case ScalarType::Float: return convolve<float>(call);
     case ScalarType::BFloat16:
@@ -219,7 +214,6 @@ std::vector<Tensor> dispatch(const Call& call) {
       return convolve_widened(call);
     default: check(false, "sparse_conv: x must be float64, float32 or bfloat16");
   }
-  return {};
 }
 
 void check_call(const Call& call) {
@@ -242,10 +236,19 @@ void check_call(const Call& call) {
       check(norm.dim() == 1 && norm.size(0) == weight.size(0) && norm.is_contiguous() &&
                 norm.scalar_type() == (wide ? ScalarType::Double : ScalarType::Float),
             "sparse_conv: scales and shifts need a float of the sums' type for each output channel");
-  if (!call.residual) return;
-  check(call.residual->dim() == 2 && call.residual->size(0) == call.num_out && call.residual->size(1) == weight.size(0),
-        "sparse_conv: residual must be (outputs, out)");
-  check(call.residual->scalar_type() == weight.scalar_type(), "sparse_conv: residual and weight need one dtype");
+  const auto fits = [&](const Tensor& y) {
+    return y.dim() == 2 && y.size(0) == call.num_out && y.size(1) == weight.size(0) && y.scalar_type() == weight.scalar_type();
+  };
+  check(!call.residual || fits(*call.residual), "sparse_conv: residual must be (outputs, out) in the dtype of the weight");
+  check(call.results.size() == call.raw + call.scales.size(), "sparse_conv: a result for y, if raw, and one for each norm");
+  for (const Tensor& y : call.results)
+    check(fits(y) && y.is_contiguous() && y.is_cpu(), "sparse_conv: results must be (outputs, out) in the dtype of the weight");
+}
+
+std::vector<Tensor> empty_results(const Tensor& weight, int64_t num_out, int64_t count) {
+  std::vector<Tensor> results;
+  for (int64_t i = 0; i < count; ++i) results.push_back(empty(weight, {num_out, weight.size(0)}, weight.scalar_type()));
+  return results;
 }
 
 // What a call packs its weight into, for inputs of these widths.
@@ -260,19 +263,29 @@ Tensor pack(const Tensor& weight, const std::vector<int64_t>& widths) {
 }  // namespace
 
 Tensor sparse_conv(Tensor x, Tensor weight, Tensor in_rows, Tensor out_rows, Tensor tap_offsets, int64_t num_out) {
-  const Call call{{torch::stable::contiguous(x)}, weight, {}, in_rows, out_rows, tap_offsets, num_out, {}, {}, {}, true};
+  const Call call{{torch::stable::contiguous(x)}, weight, {}, in_rows, out_rows, tap_offsets, num_out, {}, {}, {}, true,
+                  empty_results(weight, num_out, 1)};
   check_call(call);
-  return dispatch(call)[0];
+  dispatch(call);
+  return call.results[0];
+}
+
+void native_conv_norm_relu_into(std::vector<Tensor> xs, Tensor weight, std::optional<Tensor> packed, Tensor in_rows,
+                                Tensor out_rows, Tensor tap_offsets, int64_t num_out, std::optional<Tensor> residual,
+                                std::vector<Tensor> scales, std::vector<Tensor> shifts, bool raw, std::vector<Tensor> results) {
+  for (Tensor& x : xs) x = torch::stable::contiguous(x);
+  if (residual) residual = torch::stable::contiguous(*residual);
+  const Call call{xs, weight, packed, in_rows, out_rows, tap_offsets, num_out, residual, scales, shifts, raw, results};
+  check_call(call);
+  dispatch(call);
 }
 
 std::vector<Tensor> sparse_conv_norm_relu(std::vector<Tensor> xs, Tensor weight, std::optional<Tensor> packed, Tensor in_rows,
                                           Tensor out_rows, Tensor tap_offsets, int64_t num_out, std::optional<Tensor> residual,
                                           std::vector<Tensor> scales, std::vector<Tensor> shifts, bool raw) {
-  for (Tensor& x : xs) x = torch::stable::contiguous(x);
-  if (residual) residual = torch::stable::contiguous(*residual);
-  const Call call{xs, weight, packed, in_rows, out_rows, tap_offsets, num_out, residual, scales, shifts, raw};
-  check_call(call);
-  return dispatch(call);
+  const std::vector<Tensor> results = empty_results(weight, num_out, raw + scales.size());
+  native_conv_norm_relu_into(xs, weight, packed, in_rows, out_rows, tap_offsets, num_out, residual, scales, shifts, raw, results);
+  return results;
 }
 
 Tensor native_pack_weight(Tensor weight, std::vector<int64_t> widths) {
@@ -290,9 +303,13 @@ Tensor native_pack_weight(Tensor weight, std::vector<int64_t> widths) {
 
 STABLE_TORCH_LIBRARY_FRAGMENT(pc3d, m) {
   m.def("native_pack_weight(Tensor weight, int[] widths) -> Tensor");
+  m.def("native_conv_norm_relu_into(Tensor[] xs, Tensor weight, Tensor? packed, Tensor in_rows, Tensor out_rows,"
+        " Tensor tap_offsets, int num_out, Tensor? residual, Tensor[] scales, Tensor[] shifts, bool raw, Tensor(a!)[] results)"
+        " -> ()");
 }
 STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) {
   m.impl("sparse_conv", TORCH_BOX(&pc3d::sparse_conv));
+  m.impl("native_conv_norm_relu_into", TORCH_BOX(&pc3d::native_conv_norm_relu_into));
   m.impl("sparse_conv_norm_relu", TORCH_BOX(&pc3d::sparse_conv_norm_relu));
   m.impl("native_pack_weight", TORCH_BOX(&pc3d::native_pack_weight));
 }

@@ -106,10 +106,9 @@ inline Tensor widened(const Tensor& x) {
   });
   return wide;
 }
-inline Tensor narrowed(const Tensor& x) {
-  Tensor narrow = torch::stable::new_empty(x, x.sizes(), ScalarType::BFloat16);
+inline void narrow(const Tensor& x, const Tensor& y) {
   const uint32_t* from = static_cast<const uint32_t*>(x.const_data_ptr());
-  uint16_t* to = static_cast<uint16_t*>(narrow.mutable_data_ptr());
+  uint16_t* to = static_cast<uint16_t*>(y.mutable_data_ptr());
   const int64_t count = x.numel(), chunk = 1 << 16;
   run_tasks(ceil_div(count, chunk), [&](int64_t task) {
     for (int64_t i = task * chunk; i < std::min(count, (task + 1) * chunk); ++i) {
@@ -117,7 +116,11 @@ inline Tensor narrowed(const Tensor& x) {
       to[i] = nan ? 0x7fc0 : (from[i] + 0x7fff + (from[i] >> 16 & 1)) >> 16;  // to the nearest, ties to even
     }
   });
-  return narrow;
+}
+inline Tensor narrowed(const Tensor& x) {
+  Tensor y = torch::stable::new_empty(x, x.sizes(), ScalarType::BFloat16);
+  narrow(x, y);
+  return y;
 }
 
 }  // namespace pc3d

@@ -43,13 +43,13 @@ class UNet(nn.Module):
             y = self.one_pass.run(self, x.replace_feature(x.features.to(_autocast_type(x.features))))
         else:
             if torch.is_grad_enabled():  # a step may follow
-                self.one_pass.kept.clear()
+                self.one_pass.forget()
             y = self.output_layer(self.unet(_apply(self.input_conv, x)).features)
         return given.sites.from_sorted(y).to(features.dtype)
 
     def train(self, mode: bool = True) -> UNet:
-        """Switch to training or evaluation, and forget weights packed for it: see OnePass."""
-        self.one_pass.kept.clear()
+        """Switch to training or evaluation, and forget what was kept for it: see OnePass."""
+        self.one_pass.forget()
         return super().train(mode)
 
 

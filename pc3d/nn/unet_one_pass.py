@@ -5,12 +5,14 @@ Equal to the modules run one after another, up to the rounding of float32. A res
     y = i(x) + conv2(relu(norm2(conv1(relu(norm1(x))))))
 
 becomes two passes over memory: conv1 gives relu(norm2(.)) alone; conv2 starts from i(x) and gives y beside relu(norm(y)) for
-each norm that reads y next. Concatenated inputs are read where they lie.
+each norm that reads y next. Concatenated inputs are read where they lie. Each matrix is read by one convolution, so all share
+a few matrices' memory, and y lies where i(x) did.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -28,8 +30,47 @@ Blocks = Sequence[Any]           # ResidualBlock, of pc3d.nn.unet, which imports
 Norm = tuple[Tensor, Tensor]     # scale and shift per channel
 
 
+class Recycled:
+    """Lends memory for matrices, and lends again what was given back. To get it fresh takes a sixth of the time of a pass.
+
+    Sizes are powers of two, so that scans of other sizes fit; what is never written takes no memory.
+    """
+
+    def __init__(self) -> None:
+        self.free: dict[int, list[torch.UntypedStorage]] = defaultdict(list)     # by size
+        self.lent: dict[int, torch.UntypedStorage] = {}                          # by address
+        self.used: set[int] = set()                                              # addresses lent since the last rest
+
+    def take(self, rows: int, columns: int, like: Tensor) -> Tensor:
+        """An uninitialised (rows, columns) in the type of ``like``."""
+        size = 1 << (rows * columns * like.element_size()).bit_length()
+        try:
+            storage = self.free[size].pop()      # not asked for before: another thread might take the last
+        except IndexError:
+            storage = torch.UntypedStorage(size, device=like.device)
+        self.used.add(storage.data_ptr())
+        self.lent[storage.data_ptr()] = storage
+        return like.new_empty(0).set_(storage, 0, (rows, columns), (columns, 1))
+
+    def give_back(self, matrices: Iterable[Tensor]) -> None:
+        """Nothing reads these any more; what was not lent is left alone."""
+        for x in matrices:
+            if storage := self.lent.pop(x.data_ptr(), None):
+                self.free[storage.nbytes()].append(storage)
+
+    def rest(self) -> None:
+        """A pass is over: what is still lent is not ours any more, and what the pass had no use for is freed."""
+        for storages in self.free.values():
+            storages[:] = [storage for storage in storages if storage.data_ptr() in self.used]
+        self.lent, self.used = {}, set()
+
+    def held(self) -> dict[int, int]:
+        """Sizes of what is not lent, by address."""
+        return {storage.data_ptr(): storage.nbytes() for storages in self.free.values() for storage in storages}
+
+
 class OnePass:
-    """Runs UNets; keeps their weights as the kernels read them, until they change.
+    """Runs UNets; keeps their weights as the kernels read them, until they change, and the memory they worked in for the next.
 
     A change is seen by its version counter. Fused optimizers leave that as it is, so a pass with gradients forgets what is
     kept, and of a weight with a gradient, which a step may change at any time, nothing is kept. Writing through
@@ -39,9 +80,15 @@ class OnePass:
     def __init__(self) -> None:
         # Layer -> state, the weight as it was given, as inputs need it, and packed. The first keeps its address from reuse.
         self.kept: WeakKeyDictionary[nn.Module, tuple[Any, Tensor, Tensor, Tensor | None]] = WeakKeyDictionary()
+        self.memory = Recycled()
 
     def __reduce__(self) -> tuple[type[OnePass], tuple[()]]:
         return OnePass, ()       # a copy packs for itself
+
+    def forget(self) -> None:
+        """Keep nothing any more."""
+        self.kept.clear()
+        self.memory = Recycled()
 
     def serves(self, network: nn.Module, x: Any) -> bool:
         """Whether this network and input can be run so: by native kernels, without gradients, statistics or hooks to call.
@@ -59,6 +106,7 @@ class OnePass:
         pairs = x.sites.submanifold_map(convolution.kernel_size)
         raw, active = self.convolve(convolution, [x.features], pairs, norms=[fold(first)])
         y, = self.level(network.unet, x.moved(raw, x.sites), active, [fold(last)])
+        self.memory.rest()
         return y
 
     def level(self, level: Any, x: SparseTensor, active: Tensor, norms: Sequence[Norm]) -> list[Tensor]:
@@ -99,9 +147,14 @@ class OnePass:
 
     def convolve(self, layer: Any, xs: list[Tensor], pairs: KernelMap, *, residual: Tensor | None = None,
                  norms: Sequence[Norm] = (), raw: bool = True) -> list[Tensor]:
-        """One convolution with all that follows it."""
+        """One convolution with all that follows it, the only one to read ``xs`` and ``residual``."""
         weight, packed = self.weight(layer, xs)
-        return sparse_conv_norm_relu(xs, weight, pairs, packed=packed, residual=residual, norms=norms, raw=raw)
+        out = [self.memory.take(pairs.num_out, weight.shape[0], xs[0]) for _ in norms]
+        if raw:
+            out.insert(0, self.memory.take(pairs.num_out, weight.shape[0], xs[0]) if residual is None else residual)
+        sparse_conv_norm_relu(xs, weight, pairs, packed=packed, residual=residual, norms=norms, raw=raw, out=out)
+        self.memory.give_back([x for x in (*xs, residual) if x is not None and x is not out[0]])
+        return out
 
     def weight(self, layer: Any, xs: list[Tensor]) -> tuple[Tensor, Tensor | None]:
         """The weight (Cout, K, Cin) in the type of the inputs, and the same packed for the kernels."""

@@ -38,18 +38,23 @@ def sparse_conv(x: Tensor, weight: Tensor, pairs: KernelMap) -> Tensor:
 
 def sparse_conv_norm_relu(
     xs: Sequence[Tensor], weight: Tensor, pairs: KernelMap, *, packed: Tensor | None = None, residual: Tensor | None = None,
-    norms: Sequence[tuple[Tensor, Tensor]] = (), raw: bool = True,
+    norms: Sequence[tuple[Tensor, Tensor]] = (), raw: bool = True, out: Sequence[Tensor] | None = None,
 ) -> list[Tensor]:
     """Convolve, add, normalise and activate in one pass over the outputs; for inference, without gradients.
 
     With ``x`` the matrices ``xs`` side by side: ``y = sparse_conv(x, weight, pairs) + residual``. Returns y, if ``raw``, and
     then ``relu(scale * y + shift)`` for each (scale, shift) of ``norms``, vectors (Cout,) of float32 (float64 for float64).
-    ``packed`` is pack_weight of the same weight, to spare its packing.
+    ``packed`` is pack_weight of the same weight, to spare its packing. ``out``, matrices (M, Cout) for the results, are filled
+    and returned; the first may be the residual, none one of ``xs``. Native kernels only.
     """
     scales, shifts = [scale for scale, _ in norms], [shift for _, shift in norms]
-    result: list[Tensor] = _norm_relu_op(list(xs), weight, packed, pairs.in_rows, pairs.out_rows, pairs.tap_offsets,
-                                         pairs.num_out, residual, scales, shifts, raw)
-    return result
+    arguments = (list(xs), weight, packed, pairs.in_rows, pairs.out_rows, pairs.tap_offsets, pairs.num_out, residual, scales,
+                 shifts, raw)
+    if out is None:
+        result: list[Tensor] = _norm_relu_op(*arguments)
+        return result
+    torch.ops.pc3d.native_conv_norm_relu_into(*arguments, list(out))
+    return list(out)
 
 
 def pack_weight(weight: Tensor, widths: Sequence[int]) -> Tensor | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -130,6 +132,57 @@ def test_a_network_of_half_type_runs_for_inference(dtype: torch.dtype) -> None:
     exact = both_ways(a_network(), features, coords)[0]
     assert fast.dtype == slow.dtype == dtype
     assert (fast - exact).abs().max() <= 0.05 * exact.abs().max()
+
+
+@needs_kernels
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_runs_in_one_memory_leave_results_and_inputs_alone(precision: str) -> None:
+    network, scans = a_network(precision), [some_voxels(count, seed=count) for count in (700, 500, 900, 700)]
+    with torch.no_grad():
+        expected = [copy.deepcopy(network)(*scan, SHAPE, 2) for scan in scans]
+        given = [scan[0].clone() for scan in scans]
+        got = [network(*scan, SHAPE, 2) for scan in scans]
+    assert all(map(torch.equal, got, expected))
+    assert all(torch.equal(scan[0], before) for scan, before in zip(scans, given))
+
+
+@needs_kernels
+def test_the_next_run_works_in_the_memory_of_the_last() -> None:
+    network, scan, held = a_network(), some_voxels(), []
+    with torch.no_grad():
+        for _ in range(3):
+            network(*scan, SHAPE, 2)
+            held.append(network.one_pass.memory.held())
+    assert len(held[0]) > 5
+    assert held[0] == held[1] == held[2]
+    assert not network.train().one_pass.memory.held()
+
+
+@needs_kernels
+def test_memory_that_smaller_scans_do_not_need_is_freed() -> None:
+    network = a_network()
+
+    def held(count: int) -> int:
+        with torch.no_grad():
+            network(*some_voxels(count), SHAPE, 2)
+        return sum(network.one_pass.memory.held().values())
+
+    large = held(900)
+    held(100)
+    assert held(100) < large / 2
+    assert held(900) == large
+
+
+@needs_kernels
+def test_threads_may_run_one_network_at_once() -> None:
+    network, scans = a_network(), [some_voxels(count, seed=count) for count in (400, 500, 600, 700)]
+
+    def results(map_: Callable[..., Iterable[Tensor]]) -> list[Tensor]:
+        with torch.inference_mode():
+            return list(map_(lambda scan: torch.inference_mode()(network)(*scan, SHAPE, 2), 5 * scans))
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(map(torch.equal, results(pool.map), results(map)))
 
 
 @needs_kernels

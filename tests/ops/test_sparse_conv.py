@@ -147,6 +147,20 @@ def test_one_pass_gives_what_its_steps_give(isa: str, widths: tuple[int, ...], w
             assert len(got) == 2 + wanted
             assert all(y.dtype == dtype and close(y, e, tolerance) for y, e in zip(got, expected[not wanted:]))
         assert all(map(torch.equal, got, sparse_conv_norm_relu(xs, weight, pairs, residual=added, norms=norms, raw=False)))
+        out_of_place = sparse_conv_norm_relu(xs, weight, pairs, residual=added, norms=norms)
+        into = [torch.full_like(y, torch.nan) if added is None or i else added.clone() for i, y in enumerate(out_of_place)]
+        filled = sparse_conv_norm_relu(xs, weight, pairs, residual=None if added is None else into[0], norms=norms, out=into)
+        assert all(a is b and torch.equal(a, c) for a, b, c in zip(filled, into, out_of_place))
+
+
+@needs_kernels
+def test_results_that_do_not_fit_are_refused_before_they_are_written() -> None:
+    pairs = a_map()
+    x, weight = op_arguments(pairs, 3, 4)[:2]
+    fitting = x.new_empty(pairs.num_out, 4)
+    for out in ([], [fitting] * 2, [fitting[:-1]], [fitting.float()], [x.new_empty(4, pairs.num_out).t()]):
+        with pytest.raises((RuntimeError, ValueError), match="result"):
+            sparse_conv_norm_relu([x], weight, pairs, out=out)
 
 
 @needs_kernels
