@@ -38,8 +38,8 @@ def run(rounds: int) -> Iterator[Row]:
     votes = lifter.votes()
     figures = {"points": len(data.cloud), "frames": votes.num_frames, "masks": votes.num_masks,
                "superpoints": len(votes.sizes), "visible_pairs": int(votes.visible.sum())}
-    yield compare("projection and votes", lambda: lifted(data).votes(), lambda: peer_votes(data), rounds, peer_name="numpy",
-                  same=_same_votes, figures=figures)
+    yield compare("projection and votes", lambda: lifted(data).votes(), lambda: peer_votes(data, lifter.scan.pieces), rounds,
+                  peer_name="numpy", same=_same_votes, figures=figures)
     for method in METHODS:
         yield measure(f"instances by {method}, of the same votes", partial(lifter.instances, method), rounds)
     yield compare("all of it, by consensus", lambda: lifted(data).instances("consensus"), lambda: _peer_instances(data, lifter),
@@ -119,7 +119,7 @@ def lifted(data: Data) -> Lifter:
 
 
 def _same_votes(ours: Votes, theirs: Votes) -> None:
-    for name in ("counts", "visible"):
+    for name in ("counts", "visible", "piece_counts", "piece_visible"):
         first, second = getattr(ours, name), getattr(theirs, name)
         if first.shape != second.shape or (first != second).nnz:
             raise DataError(explain("the two sides count differently", where=name))
@@ -127,7 +127,7 @@ def _same_votes(ours: Votes, theirs: Votes) -> None:
 
 def _peer_instances(data: Data, lifter: Lifter) -> Instances:
     """The peer's votes, groups and parts; scores and labels are the same code on both sides."""
-    votes = peer_votes(data)
+    votes = peer_votes(data, lifter.scan.pieces)
     return peer_finish(peer_consensus(votes, lifter.config), votes, lifter.scan, lifter.config)
 
 

@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pc3d.lift import LiftConfig
 from pc3d.lift.methods.groups import Groups, instances_of_parts, membership
+from pc3d.lift.pieces import Extent, Pieces
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.view import pack_camera, pack_pose
 from pc3d.lift.votes import Votes
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 _PERCENTILES = range(95, -1, -5)
 
 
-def peer_votes(data: Data) -> Votes:
+def peer_votes(data: Data, pieces: Pieces) -> Votes:
     """The same counts as a careful numpy script takes them: every point into every frame, in float32."""
     config, cloud = LiftConfig(), data.cloud
     x, y, z = np.ascontiguousarray(cloud.xyz.T)
@@ -33,6 +34,8 @@ def peer_votes(data: Data) -> Votes:
     camera = pack_camera(data.frames[0][0].camera)[0].numpy()
     rows: list[tuple] = []
     seen: list[tuple] = []
+    piece_rows: list[tuple] = []
+    piece_seen: list[tuple] = []
     first = 0
     for index, (frame, masks, depth) in enumerate(data.frames):
         m = pack_pose(frame.T_world_camera, cloud.origin).numpy()
@@ -46,31 +49,49 @@ def peer_votes(data: Data) -> Votes:
         d, deep = depth.ravel()[pixel], cz[inside]
         limit = np.maximum(np.float32(config.depth_tolerance_rel) * deep, np.float32(config.depth_tolerance))
         visible = (d > 0) & (np.abs(deep - d) <= limit)
-        owner = superpoints[ahead[inside[visible]]]
+        point = ahead[inside[visible]]
+        owner, piece = superpoints[point], pieces.point_to_piece[point]
         ids = masks.ids.ravel()[pixel[visible]].astype(np.int64)
         seen.append((index, *np.unique(owner, return_counts=True)))
-        pairs, counts = np.unique(ids[ids > 0] * count + owner[ids > 0], return_counts=True)
-        rows.append((first + pairs // count - 1, pairs % count, counts))
+        rows.append(_by_mask(ids, owner, first, count))
+        cut = _cut(seen[-1], rows[-1], count, config)[owner]
+        piece_seen.append((index, *np.unique(piece[cut], return_counts=True)))
+        piece_rows.append(_by_mask(ids[cut], piece[cut], first, len(pieces.sizes)))
         first += len(masks)
-    return _as_votes(data, rows, seen, first, count)
+    counts, piece_counts = _matrix(rows, (first, count)), _matrix(piece_rows, (first, len(pieces.sizes)))
+    visible, piece_visible = (_matrix([(np.full(len(where), index), where, number) for index, where, number in parts], shape)
+                              for parts, shape in ((seen, (len(seen), count)), (piece_seen, (len(seen), len(pieces.sizes)))))
+    lengths = [len(masks) for _, masks, _ in data.frames]
+    return Votes(counts, visible, np.repeat(np.arange(len(lengths)), lengths), np.ones(first, np.float32), np.full(first, -1),
+                 np.full(first, -1), np.bincount(superpoints, minlength=count), pieces, piece_counts, piece_visible, (),
+                 tuple(frame.name for frame, _, _ in data.frames))
+
+
+def _by_mask(ids: NDArray[np.int64], where: NDArray[np.integer], first: int, count: int) -> tuple:
+    """Mask of all frames, place and points of every pair of a mask of this frame, 0 for none, and a place of so many."""
+    pairs, counts = np.unique(ids[ids > 0] * count + where[ids > 0], return_counts=True)
+    return first + pairs // count - 1, pairs % count, counts
+
+
+def _cut(seen: tuple, rows: tuple, count: int, config: LiftConfig) -> NDArray[np.bool_]:
+    """Superpoints (S,) that a mask of a frame cuts."""
+    visible, cut = np.zeros(count, np.int64), np.zeros(count, bool)
+    visible[seen[1]] = seen[2]
+    of = visible[rows[1]]
+    low = np.float32(config.cut_share) * of.astype(np.float32)
+    cut[rows[1][(rows[2] > low) & (rows[2] < of - low) & (of >= config.cut_points)]] = True
+    return cut
+
+
+def _matrix(parts: list, shape: tuple[int, int]) -> csr_matrix:
+    row, column, value = (np.concatenate(one).astype(np.int32) for one in zip(*parts))
+    return csr_matrix((value, (row, column)), shape=shape)
 
 
 def superpoints_of(cloud: PointCloud) -> NDArray[np.int64]:
     """The superpoints that ``make_data`` computed."""
     assert cloud.superpoints is not None
     return cloud.superpoints
-
-
-def _as_votes(data: Data, rows: list, seen: list, num_masks: int, count: int) -> Votes:
-    row, column, value = (np.concatenate(parts).astype(np.int32) for parts in zip(*rows))
-    frames = np.repeat([index for index, _, _ in seen], [len(owner) for _, owner, _ in seen])
-    visible = csr_matrix((np.concatenate([n for _, _, n in seen]).astype(np.int32),
-                          (frames, np.concatenate([owner for _, owner, _ in seen]))), shape=(len(seen), count))
-    lengths = [len(masks) for _, masks, _ in data.frames]
-    return Votes(csr_matrix((value, (row, column)), shape=(num_masks, count)), visible,
-                 np.repeat(np.arange(len(lengths)), lengths), np.ones(num_masks, np.float32), np.full(num_masks, -1),
-                 np.full(num_masks, -1), np.bincount(superpoints_of(data.cloud), minlength=count), (),
-                 tuple(frame.name for frame, _, _ in data.frames))
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,13 +228,26 @@ def agreement(group_of_mask: NDArray[np.int64], heard: Testimony, count: int) ->
 
 def peer_finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig) -> Instances:
     """What groups hold often enough, cut where it hangs together by no link; scores and labels are the same code."""
-    hits = (membership(groups.group_of_mask, votes) @ votes.counts).tocsr()
-    seen = (groups.observed.astype(np.int32) @ votes.visible).tocsr()
-    seen.sort_indices()
-    total = lookup(seen, rows_of(hits), hits.indices)
-    extent = keep(hits, hits.data >= config.detection_share * np.maximum(total, 1))
+    extent = _extent(groups, votes, config)
     links = _links(scan.xyz.numpy(), scan.owner_of_point, len(scan.sizes), config.gap_distance / 2)
-    return instances_of_parts(groups, *_split(extent, links), votes, scan, config)
+    parts = _split(extent.touched(votes.pieces), links)
+    return instances_of_parts(groups, *parts, extent, votes, scan, config)
+
+
+def _extent(groups: Groups, votes: Votes, config: LiftConfig) -> Extent:
+    """Superpoints that groups hold: all or none of them, or where masks tear one, the pieces that they see inside."""
+    belongs, observed, pieces = membership(groups.group_of_mask, votes), groups.observed.astype(np.int32), votes.pieces
+    hits, total = (belongs @ votes.counts).toarray(), np.maximum((observed @ votes.visible).toarray(), 1)
+    share, of = hits / total, pieces.superpoint
+    torn = (share > config.cut_share) & (share < 1 - config.cut_share)
+    known = [(belongs @ votes.piece_counts).toarray(), (observed @ votes.piece_visible).toarray()]
+    inside, seen = (one + (whole - one @ pieces.to_superpoint)[:, of] * pieces.share
+                    for one, whole in zip(known, (hits, total)))
+    prior = config.cut_prior / votes.trust(config.sure) ** 4 * pieces.sizes
+    ratio = (inside + prior * share[:, of]) / (seen + prior)
+    whole, cut = (csr_matrix(one, dtype=np.int32) for one in (~torn & (share >= config.detection_share), torn))
+    row = np.repeat(rows_of(cut), pieces.count[cut.indices])
+    return Extent(whole, cut, ratio[row, pieces.fan_out(cut.indices)] >= config.detection_share)
 
 
 def _links(xyz: NDArray[np.float32], owner: NDArray[np.int64], count: int, side: float) -> csr_matrix:

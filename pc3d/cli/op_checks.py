@@ -139,7 +139,8 @@ def _frame(generator: torch.Generator) -> tuple[Any, ...]:
     camera = torch.tensor([8.0, 8.0, 8.0, 6.0, 16.0, 12.0, -1.0, 1.0, -0.75, 0.75, 0.0, 0.0, 0.0])
     masks = torch.randint(0, 6, (2, 12, 16), generator=generator).short()
     return (xyz, torch.tensor([0, 15, 30, 40]), torch.tensor([4, 4, 1], dtype=torch.int32), spheres, torch.eye(4)[:3],
-            torch.full((12, 16), 1.5), camera, torch.zeros(0), masks, camera, torch.zeros(0), 5, 0.05, 0.25, 0.0)
+            torch.full((12, 16), 1.5), camera, torch.zeros(0), masks, camera, torch.zeros(0), 5, 0.05, 0.25, 0.0,
+            torch.arange(0, 41, 5), 0.2, 5)
 
 
 def _matching(generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -185,6 +186,12 @@ def _views(generator: torch.Generator) -> tuple[Any, ...]:
     """9 masks of 3 frames over 8 superpoints, some of them tracked."""
     tracks = torch.arange(9) % 4 - 1
     return *_rows(generator, 9, 8), *_rows(generator, 3, 8), torch.arange(9) // 3, tracks, 8, 5.0, 0.4, 0.8, 0.2
+
+
+def _sums(generator: torch.Generator) -> tuple[Any, ...]:
+    """6 rows of counts over 8 pieces of 3 owners, in 4 sets."""
+    sets, counts, pairs = (_rows(generator, *shape) for shape in ((4, 6), (6, 8), (4, 3)))
+    return *sets[:2], *counts, *pairs[:2], torch.tensor([5, 0, 2]), torch.tensor([3, 2, 3])
 
 
 def _affinities(generator: torch.Generator) -> tuple[Any, ...]:
@@ -238,6 +245,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "mask_testimony": _testimony,
     "mask_clusters": _clusters,
     "merge_views": _views,
+    "piece_sums": _sums,
     "match_instances": _matching,
 }
 

@@ -19,6 +19,12 @@ class LiftConfig:
     member_visible: float = 0.2     # of a superpoint's points that the frame must see for it to count
     min_mask_points: int = 20       # visible points of a mask
 
+    # cutting superpoints where masks do
+    cut_share: float = 0.1          # of a superpoint that lies in a mask, or outside, for the mask to cut it
+    cut_points: int = 16            # of it that a frame must see for that
+    cut_prior: float = 1.5          # views that what is said of a superpoint counts for in each of its pieces; more where
+    sure: float = 0.8               # the mean score of all masks is below this, by the fourth power
+
     # consensus (MaskClustering, CVPR 2024)
     observed_share: float = 0.3     # of a mask's points that another frame must see to have a say
     contained_share: float = 0.7    # of those that one mask there must hold

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pc3d.errors import DataError, explain
-from pc3d.lift.votes import Votes
+from pc3d.lift.votes import Torn, Votes
 from pc3d.structures import Instances
+from pc3d.structures.sparse import rows_of
 from pc3d.structures.suppression import suppress
 
 SOURCES = ("network", "images", "both")     # values of evidence["source"]
@@ -32,6 +33,8 @@ class FusionConfig:
     speak_iou: float = 0.5          # of a mask with what its frame sees of an instance, for it to speak for the instance
     observed_share: float = 0.3     # of an instance that a frame must see to have a say (as in ``LiftConfig``)
     prior_views: float = 0.5        # full views of a superpoint that the network's own word counts for
+    cut_share: float = 0.1          # of a superpoint that masks must hold, and leave, for it to be cut (``LiftConfig``)
+    cut_prior: float = 1.5          # views that what is said of a superpoint counts for in each of its pieces (``LiftConfig``)
     nms_iou: float = 0.5            # of two proposals for one object
     overruled: float = 0.6          # of the network's word where many frames see the instance
     sure: float = 0.8               # mean score of the masks from which they are believed in full
@@ -45,14 +48,14 @@ class FusionConfig:
 
 @dataclass(frozen=True, eq=False)
 class Statement:
-    """What the images say of each of P masks over superpoints."""
+    """What the images say of each of P masks over segments."""
 
     agreement: Floats               # (P,) mean over frames of the best IoU with a mask there, weighted by what they see
     views: NDArray[np.int64]        # (P,) frames with a say
     frames: NDArray[np.int64]       # (P,) frames with a mask that speaks for it
     masks: NDArray[np.int64]        # (P,) masks that speak for it
-    hits: Floats                    # (P, S) sightings of a superpoint's points inside masks that speak for it
-    sightings: Floats               # (P, S) all sightings in their frames
+    masks_of: csr_matrix            # (P, M) ones where a mask speaks for it
+    frames_of: csr_matrix           # (P, F) ones where a mask of the frame does
     labels: Floats                  # (P, C) share of each class in those masks, by score and points; 0 without labels
 
 
@@ -64,7 +67,7 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     3. Score = (1 - (1 - network) (1 - lifted)) x agreement with the masks, as far as frames see the instance, where the
        network's word also counts for less; times the share of the class: the network's opinion x the masks' votes.
 
-    Masks that their 2D model doubts are believed less in all of this: see ``trust``.
+    Masks that their 2D model doubts are believed less in all of this: see ``Votes.trust``.
     A mask is listed under every class worth it, as the network lists it. ``network`` should hold all instances, not only
     confident ones. ``evidence``: source, network_score, lift_score, agreement, num_frames, num_masks. Raises DataError when
     the two are not on the same superpoints.
@@ -72,14 +75,15 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     config = config or FusionConfig()
     _check(network, lifted, votes)
     own, opinion = distinct(network)
-    own, groups = refine(own, votes, config), lifted.segment_masks
-    masks = np.concatenate([own, groups])
+    on_pieces = np.concatenate([refine(own, votes, config), lifted.segment_masks[:, votes.segment_of_piece(lifted)]])
+    masks, segments = votes.pieces.segments(csr_matrix(on_pieces, dtype=np.int32))
+    votes = votes.on(segments, masks.shape[1])
     said = listen(masks, votes, config)
     iou = overlap(masks, votes.sizes)
     by_network, by_lift = iou[:, :len(own)] ** 2, iou[:, len(own):] ** 2
     network_score = _best(by_network, np.minimum(opinion.sum(axis=1), 1))
     lift_score = _best(by_lift, lifted.scores)
-    heard = trust(votes, config) * (1 - np.exp(-said.views / config.view_scale))
+    heard = votes.trust(config.sure) * (1 - np.exp(-said.views / config.view_scale))
     word = network_score * (1 - config.overruled * heard)
     score = (1 - (1 - word) * (1 - lift_score)) * (1 - heard * (1 - said.agreement))
     classes, share = name(np.stack([_best(by_network, one) for one in opinion.T], axis=1), network.classes, said, votes, config)
@@ -91,7 +95,7 @@ def fuse(network: Instances, lifted: Instances, votes: Votes, config: FusionConf
     source = _source(network_score >= config.found, lift_score >= config.found, np.arange(len(masks)) < len(own))
     evidence = {"source": source, "network_score": network_score, "lift_score": lift_score, "agreement": said.agreement,
                 "num_frames": said.frames, "num_masks": said.masks}
-    found = Instances.from_masks(masks[row], label, pair, classes, network.point_to_superpoint,
+    found = Instances.from_masks(masks[row], label, pair, classes, segments[votes.pieces.point_to_piece],
                                  {key: value[row] for key, value in evidence.items()})
     return found[np.argsort(-pair, kind="stable")]
 
@@ -104,17 +108,25 @@ def distinct(network: Instances) -> tuple[NDArray[np.bool_], Floats]:
     return network[first].segment_masks, opinion
 
 
-def trust(votes: Votes, config: FusionConfig) -> float:
-    """How far the masks are to be believed, in (0, 1]: their mean score, against that of a model that is ``sure``."""
-    return min(1.0, max(0.01, float(votes.scores.mean()) / config.sure)) if votes.num_masks else 1.0
-
-
 def refine(masks: NDArray[np.bool_], votes: Votes, config: FusionConfig) -> NDArray[np.bool_]:
-    """Masks (P, S) with the superpoints that most views put inside, the given mask being ``prior_views`` views or more."""
-    said, sizes = listen(masks, votes, config), np.maximum(votes.sizes, 1).astype(np.float32)
-    prior = config.prior_views / trust(votes, config)
-    inside = np.minimum(said.hits, said.sightings) / sizes          # overlapping masks hit twice
-    return inside + prior * masks >= 0.5 * (said.sightings / sizes + prior)
+    """Masks (P, S) with the superpoints that most views put inside, the given mask being ``prior_views`` views or more.
+
+    Returns (P, K) pieces of superpoints: those of which masks hold a part are cut, as in lifting alone.
+    """
+    said, sizes = listen(masks, votes, config), np.maximum(votes.sizes, 1)
+    prior = config.prior_views / votes.trust(config.sure)
+    sightings = (said.frames_of @ votes.visible).toarray()
+    hits = np.minimum((said.masks_of @ votes.counts).toarray(), sightings)          # overlapping masks hit twice
+    whole = hits / sizes + prior * masks >= 0.5 * (sightings / sizes + prior)
+    share = hits / np.maximum(sightings, 1)
+    torn = csr_matrix((share > config.cut_share) & (share < 1 - config.cut_share))
+    at = rows_of(torn), torn.indices
+    pairs = Torn(torn, hits[at], sightings[at])
+    ratio, seen = votes.ratios(pairs, said.masks_of, said.frames_of, config.cut_prior, config.sure)
+    row, piece = np.repeat(at[0], votes.pieces.count[at[1]]), votes.pieces.fan_out(at[1])
+    refined, views = whole[:, votes.pieces.superpoint], seen / votes.pieces.sizes[piece]
+    refined[row, piece] = ratio * views + prior * masks[row, votes.pieces.superpoint[piece]] >= 0.5 * (views + prior)
+    return refined
 
 
 def listen(masks: NDArray[np.bool_], votes: Votes, config: FusionConfig) -> Statement:
@@ -135,7 +147,7 @@ def listen(masks: NDArray[np.bool_], votes: Votes, config: FusionConfig) -> Stat
     frames = csr_matrix(best >= config.speak_iou, dtype=np.float32)
     points = csr_matrix((common.data[loud], (row[loud], mask[loud])), shape=common.shape)
     return Statement(agreement.astype(np.float32), (weight > 0).sum(axis=1), np.diff(frames.indptr), np.diff(speaks.indptr),
-                     (speaks @ votes.counts).toarray(), (frames @ votes.visible).toarray(), _labels(points, votes))
+                     speaks, frames, _labels(points, votes))
 
 
 def _labels(points: csr_matrix, votes: Votes) -> Floats:
@@ -161,7 +173,7 @@ def name(opinion: Floats, known: tuple[str, ...], said: Statement, votes: Votes,
     network[:, column] += config.network_doubt
     if not votes.classes:
         return classes, _shares(network)
-    count = trust(votes, config) ** 2 * said.frames[:, None]    # a doubtful mask is more often misnamed than misplaced
+    count = votes.trust(config.sure) ** 2 * said.frames[:, None]    # a doubtful mask is more often misnamed than misplaced
     called = (count * said.labels + config.label_prior / len(words)) / (count + config.label_prior) + config.mask_doubt
     heard = np.repeat(called.max(axis=1, keepdims=True), len(classes), axis=1)
     heard[:, column] = called
@@ -192,6 +204,7 @@ def _source(network: NDArray[np.bool_], images: NDArray[np.bool_], own: NDArray[
 
 def _check(network: Instances, lifted: Instances, votes: Votes) -> None:
     sizes = {"network": network.num_segments, "lifted": lifted.num_segments, "votes": len(votes.sizes)}
-    if len(set(sizes.values())) > 1:
+    points = {len(one.point_to_superpoint) for one in (network, lifted) if one.point_to_superpoint is not None}
+    if sizes["network"] != sizes["votes"] or sizes["lifted"] < sizes["votes"] or points != {len(votes.pieces.point_to_piece)}:
         raise DataError(explain("network and images must speak of the same superpoints", got=sizes, expected="equal numbers",
                                 do="Lift onto `Segmentation.cloud`, the scan with the superpoints that the network used."))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
 from pc3d import ops
 from pc3d.errors import ConfigError, DataError, FileError, explain
@@ -46,6 +47,8 @@ class Lifter:
         self._frames: list[str] = []
         self._seen: list[NDArray[np.int32]] = []    # of each frame (superpoint, visible points)
         self._votes: list[NDArray[np.int32]] = []   # (superpoint, mask of the frame from 1, points)
+        self._piece_seen: list[NDArray[np.int32]] = []  # the same of the pieces of superpoints that its masks cut
+        self._piece_votes: list[NDArray[np.int32]] = []
         self._about: list[tuple] = []               # (scores, labels, tracks) of its masks: the planes need not be kept
         self._cameras: dict[Camera, tuple[torch.Tensor, torch.Tensor]] = {}
 
@@ -62,30 +65,34 @@ class Lifter:
         except FileError:
             self.skipped[frame.name] = "unreadable depth"
             return
-        seen, votes = self._count(frame, masks, camera, image, tolerance)
+        seen, votes, piece_seen, piece_votes = self._count(frame, masks, camera, image, tolerance)
         if not len(seen):
             self.skipped[frame.name] = "sees nothing of the scan"
             return
         self._seen.append(seen)
         self._votes.append(votes)
+        self._piece_seen.append(piece_seen)
+        self._piece_votes.append(piece_votes)
         self._about.append((masks.scores, masks.labels, np.full(len(masks), -1) if masks.tracks is None else masks.tracks))
         self._frames.append(frame.name)
         self.classes = self.classes or masks.classes
 
     def votes(self) -> Votes:
         """All counts so far."""
-        num_frames, num_superpoints = len(self._frames), len(self.scan.sizes)
-        seen, votes = (np.concatenate([np.zeros((0, width), np.int32), *blocks])
-                       for width, blocks in ((2, self._seen), (3, self._votes)))
+        num_frames = len(self._frames)
         scores, labels, tracks = (np.concatenate([np.zeros(0, dtype), *parts]) for dtype, parts in zip(
             (np.float32, np.int64, np.int64), zip(*self._about) if self._about else ((), (), ())))
-        num_masks = [len(one) for one, _, _ in self._about]
-        frame = np.repeat(np.arange(num_frames), [len(block) for block in self._seen])
-        before = np.repeat(np.cumsum([0, *num_masks])[:-1], [len(block) for block in self._votes])  # masks of earlier frames
-        return Votes(from_entries(before + votes[:, 1] - 1, votes[:, 0], votes[:, 2], (len(scores), num_superpoints)),
-                     from_entries(frame, seen[:, 0], seen[:, 1], (num_frames, num_superpoints)),
-                     np.repeat(np.arange(num_frames), num_masks), scores, labels, tracks, self.scan.sizes, self.classes,
-                     tuple(self._frames))
+        num_masks = np.array([len(one) for one, _, _ in self._about], np.int64)
+        before = np.cumsum(num_masks) - num_masks           # masks of earlier frames
+        superpoints, pieces = len(self.scan.sizes), len(self.scan.pieces.sizes)
+        counts, piece_counts = (_by_mask(blocks, before, (len(scores), count), ordered)
+                                for blocks, count, ordered in ((self._votes, superpoints, False),
+                                                               (self._piece_votes, pieces, True)))
+        visible, piece_visible = (_by_frame(blocks, (num_frames, count), ordered)
+                                  for blocks, count, ordered in ((self._seen, superpoints, False),
+                                                                 (self._piece_seen, pieces, True)))
+        return Votes(counts, visible, np.repeat(np.arange(num_frames), num_masks), scores, labels, tracks, self.scan.sizes,
+                     self.scan.pieces, piece_counts, piece_visible, self.classes, tuple(self._frames))
 
     def instances(self, method: str = "hierarchical") -> Instances:
         """Associate all masks so far: hierarchical, consensus, region, or sequential (the naive baseline)."""
@@ -113,22 +120,38 @@ class Lifter:
                 self.config.depth_tolerance)
 
     def _count(self, frame: Frame, masks: FrameMasks, camera: Camera, depth: torch.Tensor,
-               tolerance: float) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+               tolerance: float) -> list[NDArray[np.int32]]:
         scan, config = self.scan, self.config
         height, width = masks.ids.shape[1:]
         mask_camera = frame.camera
         if (mask_camera.width, mask_camera.height) != (width, height):
             mask_camera = mask_camera.resized(width, height)
-        seen, votes = ops.lift_vote(
+        counted = ops.lift_vote(
             scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(frame.T_world_camera, scan.origin), depth,
             *self._packed(camera), torch.from_numpy(masks.ids.view(np.int16)), *self._packed(mask_camera), len(masks),
-            near=config.min_depth, absolute=tolerance, relative=config.depth_tolerance_rel)
-        return seen.numpy(), votes.numpy()
+            scan.piece_starts, near=config.min_depth, absolute=tolerance, relative=config.depth_tolerance_rel,
+            cut_share=config.cut_share, cut_points=config.cut_points)
+        return [rows.numpy() for rows in counted]
 
     def _packed(self, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
         if camera not in self._cameras:
             self._cameras[camera] = pack_camera(camera)
         return self._cameras[camera]
+
+
+def _by_mask(blocks: list[NDArray[np.int32]], before: NDArray[np.int64], shape: tuple[int, int],
+             ordered: bool) -> csr_matrix:
+    """Counts of the masks of all frames, from (segment, mask of the frame from 1, points) of each; ``ordered`` by segment."""
+    rows = np.concatenate([np.zeros((0, 3), np.int32), *blocks])
+    first = np.repeat(before, [len(block) for block in blocks])
+    return from_entries(first + rows[:, 1] - 1, rows[:, 0], rows[:, 2], shape, ordered=ordered)
+
+
+def _by_frame(blocks: list[NDArray[np.int32]], shape: tuple[int, int], ordered: bool) -> csr_matrix:
+    """Counts of all frames, from (segment, points) of each; ``ordered`` by segment."""
+    rows = np.concatenate([np.zeros((0, 2), np.int32), *blocks])
+    return from_entries(np.repeat(np.arange(len(blocks)), [len(block) for block in blocks]), rows[:, 0], rows[:, 1], shape,
+                        ordered=ordered)
 
 
 def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, method: str = "hierarchical",

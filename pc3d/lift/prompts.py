@@ -19,7 +19,6 @@ from pc3d.lift.lifter import Lifter, with_images
 from pc3d.lift.masks import FrameMasks
 from pc3d.lift.methods.groups import Groups, detected, finish, membership
 from pc3d.structures import Camera, Frame, Instances, PointCloud
-from pc3d.structures.sparse import keep
 
 if TYPE_CHECKING:
     from pc3d.lift.segmenters import Segmenter
@@ -229,8 +228,9 @@ def _vote(lifter: Lifter, rows: list[int], beside: list[int]) -> Instances:
     groups = Groups(np.zeros(votes.num_masks, np.int64), csr_matrix(heard[None]), np.ones(1))
     extent = detected(groups, membership(groups.group_of_mask, votes), votes, config)
     owner = lifter.scan.point_to_superpoint
-    extent = keep(extent, ~np.isin(extent.indices, np.setdiff1d(owner[beside], owner[rows])), dtype=np.int32)
-    inside, seen = (float(one[:, extent.indices].sum()) for one in (votes.counts, votes.visible[heard]))
+    extent = extent.without(np.setdiff1d(owner[beside], owner[rows]), votes.pieces)
+    touched = extent.touched(votes.pieces).indices
+    inside, seen = (float(one[:, touched].sum()) for one in (votes.counts, votes.visible[heard]))
     found = finish(replace(groups, extent=extent, agreement=np.array([inside / max(seen, 1)])), votes, lifter.scan, config)
     if not len(found):
         raise DataError(explain("the masks of the object hold no part of the scan in common",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -11,9 +11,21 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
+from pc3d.errors import DataError, explain
 from pc3d.lift.config import LiftConfig
-from pc3d.ops import SparseRows
+from pc3d.lift.pieces import Pieces
+from pc3d.ops import SparseRows, piece_sums
+from pc3d.structures import Instances
 from pc3d.structures.sparse import keep, lookup, rows_of
+
+
+@dataclass(frozen=True, eq=False)
+class Torn:
+    """Superpoints that lie partly in the masks of G sets."""
+
+    pairs: csr_matrix               # (G, S) ones where a set tears a superpoint
+    hits: NDArray[Any]              # (nnz,) points in the set's masks, over all frames
+    seen: NDArray[Any]              # (nnz,) visible points in the set's frames, more than 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +39,9 @@ class Votes:
     labels: NDArray[np.int64]       # (M,) index into classes, -1 for none
     tracks: NDArray[np.int64]       # (M,) -1 for none
     sizes: NDArray[np.int64]        # (S,) points of a superpoint
+    pieces: Pieces                  # K pieces of the superpoints, and the same counts of them, but only
+    piece_counts: csr_matrix        # (M, K) int32 where a mask of the frame cuts the superpoint
+    piece_visible: csr_matrix       # (F, K) int32 there
     classes: tuple[str, ...]
     frame_names: tuple[str, ...]
 
@@ -50,6 +65,51 @@ class Votes:
         """Visible points, in the mask's frame, of the superpoint of each entry of ``counts``."""
         return lookup(self.visible, self.frame_of_mask[rows_of(self.counts)], self.counts.indices)
 
+    def trust(self, sure: float) -> float:
+        """How far the masks are to be believed, in (0, 1]: their mean score, against that of a model that is ``sure``."""
+        return min(1.0, max(0.01, float(self.scores.mean()) / sure)) if self.num_masks else 1.0
+
+    def ratios(self, torn: Torn, of_masks: csr_matrix, of_frames: csr_matrix, prior: float,
+               sure: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Of all pieces of the superpoints that sets tear: the share of its sightings inside, and its sightings, both (E,).
+
+        Sets of masks (G, M) and of frames (G, F), as ones. Where no mask cuts a superpoint its counts are spread evenly. The
+        share is drawn towards that of the superpoint, which counts for ``prior`` views; for more where masks are not ``sure``.
+        """
+        pieces, pair = self.pieces, np.repeat(np.arange(len(torn.hits)), self.pieces.count[torn.pairs.indices])
+        piece = pieces.fan_out(torn.pairs.indices)
+
+        def by_piece(sets: csr_matrix, counts: csr_matrix, of_superpoint: NDArray[Any]) -> NDArray[np.float64]:
+            known = piece_sums(rows_for_op(sets), rows_for_op(counts), rows_for_op(torn.pairs), torch.from_numpy(pieces.first),
+                               torch.from_numpy(pieces.count)).numpy()
+            return known + (of_superpoint - np.bincount(pair, known, len(torn.hits)))[pair] * pieces.share[piece]
+
+        inside, seen = by_piece(of_masks, self.piece_counts, torn.hits), by_piece(of_frames, self.piece_visible, torn.seen)
+        drawn = prior / self.trust(sure) ** 4 * pieces.sizes[piece]
+        return (inside + drawn * (torn.hits / torn.seen)[pair]) / (seen + drawn), seen
+
+    def on(self, segment: NDArray[np.int64], count: int) -> Votes:
+        """The same of other segments than the superpoints, made of pieces: the segment of each piece (K,), and how many."""
+        pieces = self.pieces
+        to = csr_matrix((np.ones(len(segment), np.int32), segment, np.arange(len(segment) + 1)), shape=(len(segment), count))
+        evenly = (pieces.to_superpoint.multiply(pieces.share[:, None]).T @ to).tocsr().astype(np.float32)   # (S, segments)
+
+        def moved(whole: csr_matrix, known: csr_matrix) -> csr_matrix:
+            return ((whole - known @ pieces.to_superpoint) @ evenly + known @ to).tocsr()
+        return replace(self, counts=moved(self.counts, self.piece_counts), visible=moved(self.visible, self.piece_visible),
+                       sizes=np.bincount(segment, pieces.sizes, count).astype(np.int64))
+
+    def held(self, instances: Instances) -> NDArray[np.float32]:
+        """Share (I, S) of each superpoint's points that instances hold, of the same scan."""
+        inside = instances.segment_masks[:, self.segment_of_piece(instances)]
+        return (inside * self.pieces.share.astype(np.float32)) @ self.pieces.to_superpoint
+
+    def segment_of_piece(self, instances: Instances) -> NDArray[np.int64]:
+        """Segment (K,) of instances, of the same scan, that each piece lies in; raises DataError for those without segments."""
+        if instances.point_to_superpoint is None:
+            raise DataError(explain("the instances are not of superpoints", got=f"{instances.num_segments} points"))
+        return instances.point_to_superpoint[self.pieces.point]
+
     def members(self, config: LiftConfig) -> csr_matrix:
         """Which superpoints a mask holds (M, S) bool: enough of them seen, and enough of what is seen inside."""
         counts, seen = self.counts, self.visible_to_mask
@@ -57,10 +117,14 @@ class Votes:
         return keep(counts, held, dtype=np.int32)
 
 
-def from_entries(row: NDArray[Any], column: NDArray[Any], count: NDArray[Any], shape: tuple[int, int]) -> csr_matrix:
-    """A sparse matrix (int32) of entries whose rows ascend in each column: by columns first, which needs no comparing."""
-    by_column = csr_matrix((count.astype(np.int32), (column, row.astype(np.int32))), shape=shape[::-1])
-    return by_column.T.tocsr()
+def from_entries(row: NDArray[Any], column: NDArray[Any], count: NDArray[Any], shape: tuple[int, int], *,
+                 ordered: bool) -> csr_matrix:
+    """A sparse matrix (int32), sorted without comparing: of entries whose columns ascend in each row, ``ordered``, or whose
+    rows ascend in each column, which is made by columns first."""
+    count, row, column = count.astype(np.int32), row.astype(np.int32), column.astype(np.int32)
+    if ordered:
+        return csr_matrix((count, (row, column)), shape=shape)
+    return csr_matrix((count, (column, row)), shape=shape[::-1]).T.tocsr()
 
 
 def rows_for_op(matrix: csr_matrix) -> SparseRows:

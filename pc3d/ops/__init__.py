@@ -18,6 +18,7 @@ from pc3d.ops.merge_views import merge_views
 from pc3d.ops.mesh_graph import mesh_graph
 from pc3d.ops.normals import estimate_normals, vertex_normals
 from pc3d.ops.orient_normals import orient_normals
+from pc3d.ops.piece_sums import piece_sums
 from pc3d.ops.point_features import point_features
 from pc3d.ops.relation_bias import relation_bias
 from pc3d.ops.relative import relative_add, relative_read
@@ -30,6 +31,6 @@ from pc3d.ops.voxel_ids import voxel_ids
 __all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "SparseRows", "Testimony", "WeightNets", "asam_pool",
            "column_stats", "elastic", "estimate_normals", "felzenszwalb", "group_segments", "grow_regions",
            "instance_rows", "instance_sums", "knn", "lift_vote", "map_points", "mask_boxes", "mask_clusters", "mask_testimony",
-           "match_instances", "merge_views", "mesh_graph", "orient_normals", "point_features", "relation_bias",
+           "match_instances", "merge_views", "mesh_graph", "orient_normals", "piece_sums", "point_features", "relation_bias",
            "relative_add", "relative_attention", "relative_read", "segment_expand", "segment_pool", "segment_softmax",
            "shared_counts", "unit_normals", "vertex_normals", "voxel_ids"]

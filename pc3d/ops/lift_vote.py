@@ -26,11 +26,14 @@ def lift_vote(
     mask_camera: Tensor,    # (13,) float32
     mask_lens: Tensor,      # (T,) float32
     num_masks: int,
+    piece_starts: Tensor,   # (K + 1,) int64
     *,
     near: float = 0.05,
     absolute: float = 0.03,
     relative: float = 0.02,
-) -> tuple[Tensor, Tensor]:
+    cut_share: float = 0.1,
+    cut_points: int = 16,
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Count the visible points of each run of blocks, and those of them in each mask of one frame.
 
     Points lie in blocks, rows ``starts[b]`` to ``starts[b + 1]``, inside ``spheres`` (x, y, z, radius);
@@ -38,8 +41,12 @@ def lift_vote(
     of its pixel agrees with its z > near: ``|z - d| <= max(absolute, relative z)``, metres. Ids in ``masks`` are unsigned,
     0 for none; each layer is a partition of the image. Cameras as ``pc3d.lift.view`` packs them.
 
+    A run is cut where a mask holds more than ``cut_share``, and less than 1 - ``cut_share``, of its visible points, if they are
+    ``cut_points`` or more. Its points are then counted by piece too, rows ``piece_starts[k]`` to ``piece_starts[k + 1]``.
+
     Returns seen (A, 2) int32 (owner, visible points) and votes (B, 3) int32 (owner, id, points in the mask), in the order
-    of the runs, ids ascending. Raises DataError; a mask id above ``num_masks`` raises ValueError.
+    of the runs, ids ascending; and of the runs that are cut the same of each piece, (C, 2) and (D, 3).
+    Raises DataError; a mask id above ``num_masks`` raises ValueError.
     """
     check_rows("lift_vote", "spheres", spheres, len(owners), torch.float32, 4)
     for name, camera, size in (("depth", depth_camera, depth.shape), ("masks", mask_camera, masks.shape[1:])):
@@ -49,12 +56,13 @@ def lift_vote(
     if not 0 <= num_masks <= MAX_MASKS:
         raise DataError(explain("too many masks in one frame", where="lift_vote", got=num_masks, expected=f"up to {MAX_MASKS}"))
     return _op(xyz, starts, owners, spheres, pose, depth, depth_camera, depth_lens, masks, mask_camera, mask_lens, num_masks,
-               near, absolute, relative)
+               near, absolute, relative, piece_starts, cut_share, cut_points)
 
 
 def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pose: Tensor, depth: Tensor, depth_camera: Tensor,
                depth_lens: Tensor, masks: Tensor, mask_camera: Tensor, mask_lens: Tensor, num_masks: int, near: float,
-               absolute: float, relative: float) -> tuple[Tensor, Tensor]:
+               absolute: float, relative: float, piece_starts: Tensor, cut_share: float,
+               cut_points: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     cam = ((pose[:, 0:1] * xyz[0] + pose[:, 1:2] * xyz[1]) + pose[:, 2:3] * xyz[2]) + pose[:, 3:4]
     ahead = cam[2] > _single(near, xyz)
     inverse = 1 / torch.where(ahead, cam[2], 1)
@@ -74,9 +82,22 @@ def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pos
     ids = torch.where(inside, masks.reshape(len(masks), masks.shape[1] * masks.shape[2]).int()[:, pixel] & 0xFFFF, 0)
     if int(ids.amax() if ids.numel() else 0) > num_masks:
         raise ValueError("lift_vote: a mask id is out of range")
-    pairs, counts = (run_of_point * (MAX_MASKS + 1) + ids)[ids > 0].unique(return_counts=True)
-    votes = [owners[first[pairs // (MAX_MASKS + 1)]], pairs % (MAX_MASKS + 1), counts]
-    return torch.stack([owners[first[seen]], seen_counts], 1).int(), torch.stack(votes, 1).int()
+    votes = _tally(run_of_point, ids)
+    row = torch.searchsorted(seen, votes[:, 0].contiguous())
+    low = _single(cut_share, xyz) * seen_counts[row].float()
+    part = (votes[:, 2] > low) & (votes[:, 2] < seen_counts[row] - low) & (seen_counts[row] >= cut_points)
+    cut = torch.isin(run_of_point, votes[part, 0])
+    pieces = torch.repeat_interleave(torch.arange(len(piece_starts) - 1), piece_starts.diff())
+    piece, piece_counts = pieces[visible & cut].unique(return_counts=True)
+    votes[:, 0] = owners[first[votes[:, 0]]]
+    return (torch.stack([owners[first[seen]], seen_counts], 1).int(), votes.int(), torch.stack([piece, piece_counts], 1).int(),
+            _tally(pieces, torch.where(cut, ids, 0)).int())
+
+
+def _tally(group: Tensor, ids: Tensor) -> Tensor:
+    """Rows (B, 3) int64 of group (N,), id and how many points, of ids (L, N) but 0."""
+    pairs, counts = (group * (MAX_MASKS + 1) + ids)[ids > 0].unique(return_counts=True)
+    return torch.stack([pairs // (MAX_MASKS + 1), pairs % (MAX_MASKS + 1), counts], 1)
 
 
 def _single(value: float, like: Tensor) -> Tensor:
@@ -103,13 +124,15 @@ def _pixels(x: Tensor, y: Tensor, ok: Tensor, camera: Tensor, lens: Tensor) -> t
 
 def _fake(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pose: Tensor, depth: Tensor, depth_camera: Tensor,
           depth_lens: Tensor, masks: Tensor, mask_camera: Tensor, mask_lens: Tensor, num_masks: int, near: float,
-          absolute: float, relative: float) -> tuple[Tensor, Tensor]:
-    seen, votes = (torch.library.get_ctx().new_dynamic_size() for _ in range(2))
-    return xyz.new_empty(seen, 2, dtype=torch.int32), xyz.new_empty(votes, 3, dtype=torch.int32)
+          absolute: float, relative: float, piece_starts: Tensor, cut_share: float,
+          cut_points: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    seen, votes, piece_seen, piece_votes = (
+        xyz.new_empty(torch.library.get_ctx().new_dynamic_size(), width, dtype=torch.int32) for width in (2, 3, 2, 3))
+    return seen, votes, piece_seen, piece_votes
 
 
 _op = define(
     "lift_vote(Tensor xyz, Tensor starts, Tensor owners, Tensor spheres, Tensor pose, Tensor depth, Tensor depth_camera, "
     "Tensor depth_lens, Tensor masks, Tensor mask_camera, Tensor mask_lens, int num_masks, float near, float absolute, "
-    "float relative) -> (Tensor, Tensor)",
+    "float relative, Tensor piece_starts, float cut_share, int cut_points) -> (Tensor, Tensor, Tensor, Tensor)",
     reference=_reference, fake=_fake)

@@ -60,7 +60,7 @@ def became(instances: Instances, votes: Votes) -> NDArray[np.int64]:
     """The instance (M,) that holds most of a mask and overlaps best with it in its frame, -1 where none holds half of it."""
     if not len(instances):
         return np.full(votes.num_masks, -1, np.int64)
-    extent = csr_matrix(instances.segment_masks.T.astype(np.float32))
+    extent = csr_matrix(votes.held(instances).T)
     common = (votes.counts @ extent).toarray()                                  # (M, I)
     total = np.asarray(votes.counts.sum(axis=1)).reshape(-1, 1)
     seen = (votes.visible @ extent).toarray()[votes.frame_of_mask]

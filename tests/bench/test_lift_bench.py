@@ -16,17 +16,19 @@ def data():
 
 def test_both_sides_count_the_same(data):
     ours = lift.lifted(data).votes()
-    lift._same_votes(ours, lift.peer_votes(data))
+    lift._same_votes(ours, lift.peer_votes(data, ours.pieces))
     assert 0.02 < ours.visible.sum() / (len(data.cloud) * ours.num_frames) < 0.3
     assert ours.num_masks >= 20 * ours.num_frames
     assert ours.counts.sum() > 0.9 * ours.visible.sum()
 
 
 def test_one_count_too_many_is_seen(data):
-    theirs = lift.peer_votes(data)
-    theirs.counts.data[5] += 1
-    with pytest.raises(DataError, match="the two sides count differently"):
-        lift._same_votes(lift.lifted(data).votes(), theirs)
+    ours = lift.lifted(data).votes()
+    for name in ("counts", "piece_counts"):
+        theirs = lift.peer_votes(data, ours.pieces)
+        getattr(theirs, name).data[5] += 1
+        with pytest.raises(DataError, match="the two sides count differently"):
+            lift._same_votes(ours, theirs)
 
 
 def test_depth_is_that_of_the_scene(data):

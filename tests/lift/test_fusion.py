@@ -9,7 +9,7 @@ import pytest
 
 from pc3d.errors import DataError
 from pc3d.lift import FrameMasks, FusionConfig, Lifter, fuse
-from pc3d.lift.fusion import refine, trust
+from pc3d.lift.fusion import refine
 from pc3d.structures import Instances
 
 CLASSES = ("chair", "table")
@@ -58,7 +58,7 @@ def test_superpoints_that_images_cut_off_drop_out_and_those_they_add_come_in(sce
     wrong[order[box[order]][:2]] = False        # parts that are often seen are forgotten,
     wrong[order[~box[order]][:2]] = True        # and parts of others taken in
     assert (wrong != box).sum() == 4
-    assert np.array_equal(refine(wrong[None], votes, FusionConfig())[0], box)
+    assert np.array_equal(refine(wrong[None], votes, FusionConfig())[0], box[votes.pieces.superpoint])
 
 
 def test_where_no_image_looks_the_network_keeps_its_word(scene):
@@ -155,9 +155,9 @@ def doubted(votes, score):
 def test_masks_that_their_model_doubts_count_for_less(scene):
     config, box = FusionConfig(), owner_of(scene.cloud) == 2
     votes, network = lifted(scene, labels=[1] * 5).votes(), from_network(scene, [box], [0.3], [1])
-    assert trust(doubted(votes, 0.9), config) == trust(doubted(votes, config.sure), config) == 1
-    assert trust(doubted(votes, 0.2), config) == pytest.approx(0.2 / config.sure)
-    assert trust(doubted(votes, 0.0), config) > 0
+    assert doubted(votes, 0.9).trust(config.sure) == doubted(votes, config.sure).trust(config.sure) == 1
+    assert doubted(votes, 0.2).trust(config.sure) == pytest.approx(0.2 / config.sure)
+    assert doubted(votes, 0.0).trust(config.sure) > 0
     nothing = lifted(scene).instances()[:0]
     best = [fuse(network, nothing, doubted(votes, score))[:1] for score in (0.9, 0.05)]
     assert [found.classes[found.labels[0]] for found in best] == ["plant", "table"]     # as the masks say, and the network
@@ -170,4 +170,5 @@ def test_masks_that_their_model_doubts_count_for_less(scene):
     outside = np.asarray(once.visible.sum(axis=0)).reshape(-1) / once.sizes * ~box
     part = int(outside.argmax())
     wrong = box | (np.arange(len(box)) == part)
-    assert [bool(refine(wrong[None], doubted(once, score), config)[0, part]) for score in (0.9, 0.1)] == [False, True]
+    first = once.pieces.first[part]
+    assert [bool(refine(wrong[None], doubted(once, score), config)[0, first]) for score in (0.9, 0.1)] == [False, True]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 import torch
@@ -37,10 +39,16 @@ def arguments(cameras, seed=0, count=9000, layers=2):
     masks = rng.integers(0, 8, (layers, mask_camera.height, mask_camera.width)).astype(np.int16)
     packed = [*pack_camera(depth_camera), torch.from_numpy(masks), *pack_camera(mask_camera)]
     return (scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(pose, scan.origin),
-            torch.from_numpy(depth.astype(np.float32)), *packed, 7)
+            torch.from_numpy(depth.astype(np.float32)), *packed, 7, scan.piece_starts)
 
 
 TEST = {"near": 0.05, "absolute": 0.25, "relative": 0.05}
+CUT = {"cut_share": 0.2, "cut_points": 5}
+
+
+def reference(given):
+    *rest, piece_starts = given
+    return _reference(*rest, *TEST.values(), piece_starts, *CUT.values())
 
 
 @pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
@@ -48,45 +56,50 @@ TEST = {"near": 0.05, "absolute": 0.25, "relative": 0.05}
 def test_every_kernel_counts_as_the_reference(name, isa, monkeypatch):
     assert has_kernel("lift_vote")
     given = arguments(CAMERAS[name])
-    expected = _reference(*given, *TEST.values())
+    expected = reference(given)
     assert expected[0][:, 1].sum() > 300
     assert expected[1][:, 2].sum() > 300
+    assert 0 < expected[2][:, 1].sum() < expected[0][:, 1].sum()
+    assert 0 < expected[3][:, 2].sum() < expected[1][:, 2].sum()
     monkeypatch.setenv("PC3D_ISA", isa)
     threads = torch.get_num_threads()
     for count in (1, 2, 5):
         torch.set_num_threads(count)
-        got = lift_vote(*given, **TEST)
-        assert torch.equal(got[0], expected[0])
-        assert torch.equal(got[1], expected[1])
+        got = lift_vote(*given, **TEST, **CUT)
+        assert all(torch.equal(one, other) for one, other in zip(got, expected, strict=True))
     torch.set_num_threads(threads)
 
 
 def test_counts_are_those_of_plain_arithmetic():
     """Every point again in float64: projected, tested and looked up one by one."""
     given = arguments((PLAIN, PLAIN), layers=1)
-    xyz, starts, owners, _, pose, depth, _, _, masks, _, _, _ = given
+    xyz, starts, owners, _, pose, depth, _, _, masks, _, _, _, piece_starts = given
+    pieces = np.repeat(np.arange(len(piece_starts) - 1), np.diff(piece_starts.numpy()))
     owner = np.repeat(owners.numpy(), np.diff(starts.numpy()))
     x, y, z = pose[:, :3].double().numpy() @ xyz.double().numpy() + pose[:, 3:].double().numpy()
     u, v = np.rint(50 * x / z + 31).astype(int), np.rint(52 * y / z + 22.5).astype(int)
-    seen, votes = {}, {}
+    found = []
     for i in np.flatnonzero((u >= 0) & (u < 64) & (v >= 0) & (v < 48)):
         d = float(depth[v[i], u[i]])
         if d > 0 and abs(z[i] - d) <= max(0.25, 0.05 * z[i]):
-            seen[owner[i]] = seen.get(owner[i], 0) + 1
-            if (mask := int(masks[0, v[i], u[i]])):
-                votes[owner[i], mask] = votes.get((owner[i], mask), 0) + 1
-    got_seen, got_votes = lift_vote(*given, **TEST)
-    assert {int(s): int(n) for s, n in got_seen} == seen
-    assert {(int(s), int(m)): int(n) for s, m, n in got_votes} == votes
+            found.append((int(owner[i]), int(pieces[i]), int(masks[0, v[i], u[i]])))
+    seen, votes = Counter(o for o, _, _ in found), Counter((o, m) for o, _, m in found if m)
+    cut = {o for (o, _), n in votes.items() if seen[o] >= 5 and 0.2 * seen[o] < n < 0.8 * seen[o]}
+    assert 0 < len(cut) < len(seen)
+    got = [{tuple(row[:-1]): row[-1] for row in rows.tolist()} for rows in lift_vote(*given, **TEST, **CUT)]
+    assert got[0] == {(o,): n for o, n in seen.items()}
+    assert got[1] == votes
+    assert got[2] == Counter((p,) for o, p, _ in found if o in cut)
+    assert got[3] == Counter((p, m) for o, p, m in found if m and o in cut)
 
 
 def test_depth_that_is_no_number_hides_its_own_pixel_only():
     given = list(arguments((ODD, ODD)))
     given[5] = given[5].clone()
     given[5][::3, ::2], given[5][1::3, ::5] = torch.nan, torch.inf
-    expected = _reference(*given, *TEST.values())
+    expected = reference(given)
     assert expected[0][:, 1].sum() > 100
-    assert all(torch.equal(one, other) for one, other in zip(lift_vote(*given, **TEST), expected))
+    assert all(torch.equal(one, other) for one, other in zip(lift_vote(*given, **TEST, **CUT), expected))
 
 
 def test_culling_loses_no_point():
@@ -112,7 +125,7 @@ def test_ids_use_all_16_bits_and_no_more():
 
 def test_nothing_in_view_and_no_masks_give_empty_counts():
     given = list(arguments((PLAIN, PLAIN), layers=0))
-    assert lift_vote(*given, **TEST)[1].shape == (0, 3)
+    assert [tuple(one.shape) for one in lift_vote(*given, **TEST)[1:]] == [(0, 3), (0, 2), (0, 3)]
     given[4] = pack_pose(np.diag([1.0, -1, -1, 1]), np.zeros(3))
     assert lift_vote(*given, **TEST)[0].shape == (0, 2)
 
@@ -122,3 +135,10 @@ def test_a_camera_of_another_size_is_refused():
     given[5] = given[5][:-1]
     with pytest.raises(DataError, match="the camera does not fit depth"):
         lift_vote(*given, **TEST)
+
+
+def test_pieces_that_do_not_cover_the_points_are_refused():
+    *given, piece_starts = arguments((PLAIN, PLAIN))
+    for wrong in (piece_starts[:-1], piece_starts[1:], piece_starts.flip(0), piece_starts[:0]):
+        with pytest.raises(ValueError, match="piece"):
+            lift_vote(*given, wrong, **TEST)

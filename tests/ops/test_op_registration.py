@@ -97,6 +97,7 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "mask_testimony": lambda: CHECKS["mask_testimony"](torch.Generator().manual_seed(0)),
     "mask_clusters": lambda: CHECKS["mask_clusters"](torch.Generator().manual_seed(0)),
     "merge_views": lambda: CHECKS["merge_views"](torch.Generator().manual_seed(0)),
+    "piece_sums": lambda: CHECKS["piece_sums"](torch.Generator().manual_seed(0)),
     "grow_regions": lambda: CHECKS["grow_regions"](torch.Generator().manual_seed(0)),
     "vertex_normals": lambda: (XYZ, FACES),
     "mesh_graph": lambda: (XYZ, FACES),

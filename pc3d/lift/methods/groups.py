@@ -10,8 +10,9 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pc3d.lift.config import LiftConfig
+from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
-from pc3d.lift.votes import Votes
+from pc3d.lift.votes import Torn, Votes
 from pc3d.structures import Instances
 from pc3d.structures.sparse import find, keep, lookup, rows_of
 from pc3d.superpoints.links import split_by_links
@@ -26,14 +27,26 @@ class Groups:
     group_of_mask: NDArray[np.int64]                # (M,), -1 for none
     observed: csr_matrix                            # (G, F) frames that have a say about the group
     agreement: NDArray[np.float64]                  # (G,) how far its masks agree, in [0, 1]
-    extent: csr_matrix | None = None                # (G, S) superpoints, where the method itself settles them
+    extent: Extent | None = None                    # where the method itself settles it
 
 
 def finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig) -> Instances:
     """Refine, split, score and label groups of masks: instances over the scan's superpoints by falling score."""
+    groups = _of_masks_enough(groups, config.min_masks)
     belongs = membership(groups.group_of_mask, votes)
     extent = detected(groups, belongs, votes, config) if groups.extent is None else groups.extent
-    return instances_of_parts(groups, *split_by_links(extent, scan.links(config.gap_distance)), votes, scan, config)
+    parts = split_by_links(extent.touched(votes.pieces), scan.links(config.gap_distance))
+    return instances_of_parts(groups, *parts, extent, votes, scan, config)
+
+
+def _of_masks_enough(groups: Groups, least: int) -> Groups:
+    """The groups of at least so many masks: no part of another can be an instance."""
+    own = groups.group_of_mask
+    kept = np.bincount(own[own >= 0], minlength=len(groups.agreement)) >= least
+    if kept.all() or groups.extent is not None:
+        return groups
+    number = np.append(np.where(kept, np.cumsum(kept) - 1, -1), -1)      # the last is that of masks without a group
+    return Groups(number[own], groups.observed[kept], groups.agreement[kept])
 
 
 def membership(group_of_mask: NDArray[np.int64], votes: Votes) -> csr_matrix:
@@ -43,16 +56,22 @@ def membership(group_of_mask: NDArray[np.int64], votes: Votes) -> csr_matrix:
     return csr_matrix((np.ones(len(member), np.int32), (group_of_mask[member], member)), shape=shape)
 
 
-def detected(groups: Groups, belongs: csr_matrix, votes: Votes, config: LiftConfig) -> csr_matrix:
-    """Superpoints (G, S) whose points, over all frames with a say, lie in the group's masks often enough.
+def detected(groups: Groups, belongs: csr_matrix, votes: Votes, config: LiftConfig) -> Extent:
+    """Superpoints, and pieces of them, whose points, over all frames with a say, lie in the group's masks often enough.
 
-    The detection ratio of MaskClustering, over superpoints and weighted by visible points.
+    The detection ratio of MaskClustering, over superpoints and weighted by visible points. A superpoint of which the masks
+    hold a part is torn: each of its pieces has a ratio of its own, drawn towards that of the superpoint.
     """
     hits = (belongs @ votes.counts).tocsr()
+    hits.sort_indices()
     seen = (groups.observed.astype(np.int32) @ votes.visible).tocsr()
     seen.sort_indices()
-    total = lookup(seen, rows_of(hits), hits.indices)
-    return keep(hits, hits.data >= config.detection_share * np.maximum(total, 1))
+    total = np.maximum(lookup(seen, rows_of(hits), hits.indices), 1)
+    share = hits.data / total
+    torn = (share > config.cut_share) & (share < 1 - config.cut_share)
+    whole, pairs = (keep(hits, entries, dtype=np.int32) for entries in (~torn & (share >= config.detection_share), torn))
+    ratio, _ = votes.ratios(Torn(pairs, hits.data[torn], total[torn]), belongs, groups.observed, config.cut_prior, config.sure)
+    return Extent(whole, pairs, ratio >= config.detection_share)
 
 
 def join_tracks(groups: Groups, votes: Votes, config: LiftConfig) -> Groups:
@@ -77,7 +96,7 @@ def join_tracks(groups: Groups, votes: Votes, config: LiftConfig) -> Groups:
     extent = detected(groups, membership(own, votes), votes, config) if groups.extent is None else groups.extent
     agreement = np.bincount(part, groups.agreement * sizes) / np.maximum(np.bincount(part, sizes), 1)
     return Groups(np.where(own >= 0, part[own], -1), (to @ groups.observed.astype(np.int32)) > 0, agreement,
-                  (to @ extent.astype(np.int32)) > 0)
+                  extent.joined(to, votes.pieces))
 
 
 def _common_tracks(held: csr_matrix) -> coo_matrix:
@@ -92,11 +111,12 @@ def _common_tracks(held: csr_matrix) -> coo_matrix:
     return csr_matrix((fewer, (np.minimum(first, second), np.maximum(first, second))), shape=(held.shape[1],) * 2).tocoo()
 
 
-def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes, scan: LiftScan,
-                       config: LiftConfig) -> Instances:
-    """Score and label the parts of groups: of each its group (P,) and superpoints (P, S), as ones."""
-    kept = np.flatnonzero(masks @ votes.sizes >= config.min_points)
-    group, masks = group[kept], masks[kept]
+def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, extent: Extent, votes: Votes,
+                       scan: LiftScan, config: LiftConfig) -> Instances:
+    """Score and label the parts of groups: of each its group (P,) and the superpoints (P, S) it has something of, as ones."""
+    pieces = extent.on_pieces(group, masks, votes.pieces)
+    kept = np.flatnonzero(pieces @ votes.pieces.sizes >= config.min_points)
+    group, masks, pieces = group[kept], masks[kept], pieces[kept]
     inside = _points_of_own_masks(groups, group, masks, votes)
     speaks = inside.multiply(1 / np.maximum(_totals(votes), 1)).tocsr() > config.member_share  # masks mostly in the part
     num_masks = np.asarray(speaks.sum(axis=1)).reshape(-1)
@@ -107,13 +127,14 @@ def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matr
     label_votes = _label_votes(inside, votes)
     order = np.argsort(-scores, kind="stable")
     order = order[(num_masks >= config.min_masks)[order]]
-    order = order[_not_contained(masks[order], votes.sizes, config.contained_object)]
+    order = order[_not_contained(pieces[order], votes.pieces.sizes, config.contained_object)]
     evidence = {"num_frames": views, "num_masks": num_masks, "num_votes": np.asarray(inside.sum(axis=1)).reshape(-1),
                 "agreement": groups.agreement[group], "mask_score": quality, "best_frames": _best_frames(inside, votes)}
     if votes.classes:
         evidence["label_votes"] = label_votes
-    return Instances.from_masks(masks[order].toarray() > 0, label_votes.argmax(axis=1)[order], np.clip(scores, 0, 1)[order],
-                                votes.classes or ("object",), scan.point_to_superpoint,
+    on_segments, segments = votes.pieces.segments(pieces[order])
+    return Instances.from_masks(on_segments, label_votes.argmax(axis=1)[order], np.clip(scores, 0, 1)[order],
+                                votes.classes or ("object",), segments[votes.pieces.point_to_piece],
                                 {name: np.asarray(value)[order] for name, value in evidence.items()})
 
 

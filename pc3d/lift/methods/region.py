@@ -9,6 +9,7 @@ from scipy.sparse import csr_matrix, diags_array, vstack
 
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.methods.groups import Groups, join_tracks
+from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes
 from pc3d.ops import grow_regions
@@ -118,4 +119,4 @@ def _groups(votes: Votes, region_of: NDArray[np.int64], config: LiftConfig) -> G
     spoken = np.bincount(group_of_mask[group_of_mask >= 0], minlength=to.shape[1]) > 0
     extent = csr_matrix(to.T.multiply(spoken[:, None]))
     extent.eliminate_zeros()
-    return Groups(group_of_mask, (seen.T.tocsr() > 0), np.minimum(share, 1), extent)
+    return Groups(group_of_mask, (seen.T.tocsr() > 0), np.minimum(share, 1), Extent.of(extent))

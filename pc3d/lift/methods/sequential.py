@@ -7,6 +7,7 @@ from scipy.sparse import csr_matrix
 
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.methods.groups import Groups
+from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes
 
@@ -35,4 +36,4 @@ def sequential(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     member = np.flatnonzero(group_of_mask >= 0)
     observed = csr_matrix((np.ones(len(member), bool), (group_of_mask[member], votes.frame_of_mask[member])),
                           shape=(count, votes.num_frames))
-    return Groups(group_of_mask, observed, np.ones(count), csr_matrix(unions[:count]))
+    return Groups(group_of_mask, observed, np.ones(count), Extent.of(csr_matrix(unions[:count], dtype=np.int32)))

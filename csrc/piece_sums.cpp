@@ -1,0 +1,102 @@
+#include "piece_sums.h"
+
+#include "tasks.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace pc3d {
+namespace {
+
+using namespace piece_sums;
+
+constexpr int64_t kSets = 16;  // of a task
+constexpr int64_t kNone = INT64_MIN;
+
+struct Rows {
+  const int64_t* starts;
+  const int32_t* columns;
+  int64_t count;
+};
+
+Rows rows_of(const Tensor& starts, const Tensor& columns, int64_t num_columns) {
+  check(starts.dim() == 1 && starts.numel() > 0 && starts.scalar_type() == ScalarType::Long && starts.is_contiguous() &&
+            columns.dim() == 1 && columns.scalar_type() == ScalarType::Int && columns.is_contiguous(),
+        "piece_sums: rows must be int64 (rows + 1,) with int32 (E,)");
+  const Rows rows{data<int64_t>(starts), data<int32_t>(columns), starts.numel() - 1};
+  check(rows.starts[0] == 0 && rows.starts[rows.count] == columns.numel() &&
+            std::is_sorted(rows.starts, rows.starts + rows.count + 1),
+        "piece_sums: starts do not fit the entries");
+  check(std::all_of(rows.columns, rows.columns + columns.numel(), [=](int32_t c) { return c >= 0 && c < num_columns; }),
+        "piece_sums: an entry is out of range");
+  return rows;
+}
+
+// Owner of each piece; every piece must have one.
+std::vector<int32_t> owners_of(const int64_t* first, const int64_t* number, int64_t owners) {
+  int64_t pieces = 0;
+  for (int64_t s = 0; s < owners; ++s) {
+    check(number[s] >= 0 && first[s] >= 0, "piece_sums: an owner has no pieces to speak of");
+    pieces += number[s];
+  }
+  std::vector<int32_t> owner(pieces, -1);
+  for (int64_t s = 0; s < owners; ++s) {
+    check(first[s] + number[s] <= pieces || !number[s], "piece_sums: a piece is out of range");
+    if (number[s]) std::fill_n(owner.begin() + first[s], number[s], static_cast<int32_t>(s));
+  }
+  check(std::find(owner.begin(), owner.end(), -1) == owner.end(), "piece_sums: a piece has no owner");
+  return owner;
+}
+
+}  // namespace
+
+Tensor piece_sums_op(const Tensor& set_starts, const Tensor& set_rows, const Tensor& starts, const Tensor& pieces,
+                     const Tensor& counts, const Tensor& pair_starts, const Tensor& pair_owners, const Tensor& first,
+                     const Tensor& number) {
+  for (const Tensor* each : {&first, &number})
+    check(each->scalar_type() == ScalarType::Long && each->is_contiguous() && each->numel() == first.numel(),
+          "piece_sums: first and number must be int64 (S,)");
+  const int64_t owners = first.numel(), *begin = data<int64_t>(first), *size = data<int64_t>(number);
+  const std::vector<int32_t> owner = owners_of(begin, size, owners);
+  const Rows rows = rows_of(starts, pieces, static_cast<int64_t>(owner.size()));
+  const Rows sets = rows_of(set_starts, set_rows, rows.count), pairs = rows_of(pair_starts, pair_owners, owners);
+  check(sets.count == pairs.count && counts.numel() == pieces.numel() && counts.scalar_type() == ScalarType::Int &&
+            counts.is_contiguous(),
+        "piece_sums: the sets or the counts do not fit");
+  const int32_t* count = data<int32_t>(counts);
+
+  std::vector<Run> runs;
+  std::vector<int64_t> run_starts{0};
+  for (int64_t row = 0; row < rows.count; ++row) {
+    for (int64_t e = rows.starts[row], next; e < rows.starts[row + 1]; e = next) {
+      const int32_t own = owner[rows.columns[e]];
+      for (next = e + 1; next < rows.starts[row + 1] && owner[rows.columns[next]] == own; ++next) {}
+      runs.push_back({own, e, next});
+    }
+    run_starts.push_back(static_cast<int64_t>(runs.size()));
+  }
+  std::vector<int64_t> offset{0};
+  for (int64_t q = 0; q < pair_owners.numel(); ++q) offset.push_back(offset.back() + size[pairs.columns[q]]);
+  Tensor out = zeros(starts, {offset.back()}, ScalarType::Long);
+  int64_t* sums = mutable_data<int64_t>(out);
+  run_tasks((sets.count + kSets - 1) / kSets, [&] { return std::vector<int64_t>(owners, kNone); },
+            [&](std::vector<int64_t>& place, int64_t task) {
+    for (int64_t set = task * kSets; set < std::min(sets.count, (task + 1) * kSets); ++set) {
+      if (pairs.starts[set] == pairs.starts[set + 1]) continue;
+      for (int64_t q = pairs.starts[set]; q < pairs.starts[set + 1]; ++q)
+        place[pairs.columns[q]] = offset[q] - begin[pairs.columns[q]];
+      for (int64_t r = sets.starts[set]; r < sets.starts[set + 1]; ++r)
+        for (int64_t k = run_starts[sets.columns[r]]; k < run_starts[sets.columns[r] + 1]; ++k) {
+          const Run& run = runs[k];
+          if (place[run.owner] == kNone) continue;
+          for (int64_t e = run.begin; e < run.end; ++e) sums[place[run.owner] + rows.columns[e]] += count[e];
+        }
+      for (int64_t q = pairs.starts[set]; q < pairs.starts[set + 1]; ++q) place[pairs.columns[q]] = kNone;
+    }
+  });
+  return out;
+}
+
+}  // namespace pc3d
+
+STABLE_TORCH_LIBRARY_IMPL(pc3d, CPU, m) { m.impl("piece_sums", TORCH_BOX(&pc3d::piece_sums_op)); }
