@@ -9,12 +9,17 @@
 namespace pc3d {
 namespace PC3D_SIMD {
 
+constexpr int64_t kFewTiles = 16;  // a superpoint of no more is pooled at once: its rows fit in a core's cache
+
 struct Processor {
   const Memory& memory;
 
+  static int64_t space_size(const Shape& shape) {
+    return (asam::num_buffers * shape.stride() + asam::num_columns) * tile_rows;
+  }
   template <class Pass>
   void run(const Shape& shape, int64_t count, const Pass& pass) const {
-    const int64_t size = (asam::num_buffers * shape.stride() + asam::num_columns) * tile_rows;
+    const int64_t size = space_size(shape) + kFewTiles * tile_rows * shape.stride();
     // Several at a time: the atomic addition of a task waits for all stores before it.
     const int64_t grain = std::min<int64_t>(16, count / 64 + 1);
     run_tasks(blocks_of(count, grain), [&](int64_t block) {
@@ -39,9 +44,64 @@ struct Processor {
   }
 };
 
+// All of a superpoint of few tiles in evaluation.
+struct AtOnce {
+  CenterPass center;
+  MergeCenters merge_centers;
+  PoolPass pool;
+  MergePool merge_pool;
+
+  void operator()(const Team& team, int64_t s, T* space) const {
+    const Shape& shape = pool.shape;
+    const Input<T>& in = pool.in;
+    const int64_t first = in.tiles[s], last = in.tiles[s + 1], vectors = shape.stride() / kWidth;
+    if (last - first > kFewTiles) return;
+    const auto each_tile = [&](const auto& visit) {
+      T* x = space + Processor::space_size(shape);
+      for (int64_t t = first; t < last; ++t, x += tile_rows * shape.stride()) visit(Work(shape, in, t, s, space), t, x);
+    };
+    each_tile([&](const Work& work, int64_t t, T* x) { center.read(team, work, t, x); });
+    for (int64_t v = 0; v < vectors; ++v) merge_centers(s * vectors + v);
+    const int64_t ahead = in.offsets[s + 1] - in.offsets[s];  // to those of the next superpoint
+    each_tile([&](const Work& work, int64_t t, T* x) { pool.pool(team, work, t, x, ahead); });
+    for (int64_t b = 0; b < 2; ++b) merge_pool(2 * s + b);
+  }
+};
+
+// A pass or step that starts elsewhere than at 0.
+template <class Pass>
+struct From {
+  int64_t first;
+  Pass pass;
+
+  void operator()(const Team& team, int64_t i, T* space) const { pass(team, first + i, space); }
+  void operator()(int64_t i) const { pass(first + i); }
+};
+
+inline void evaluate(const Pool<Processor>& pool) {
+  const Processor& processor = pool.backend;
+  const Shape& shape = pool.shape;
+  const int64_t vectors = shape.stride() / kWidth;
+  for (int layer = 0; layer < 2; ++layer) pool.fold(layer);
+  const CenterPass center = pool.center_pass();
+  const PoolPass pass = pool.pool_pass();
+  const AtOnce at_once{center, pool.merge_centers(center), pass, pool.merge_pool(pass)};
+  processor.run(shape, shape.num_segments, at_once);
+  for (int64_t s = 0; s < shape.num_segments; ++s) {
+    const int64_t first = pool.in.tiles[s], tiles = pool.in.tiles[s + 1] - first;
+    if (tiles <= kFewTiles) continue;
+    processor.run(shape, tiles, From<CenterPass>{first, center});
+    processor.each(vectors, From<MergeCenters>{s * vectors, at_once.merge_centers});
+    processor.run(shape, tiles, From<PoolPass>{first, pass});
+    processor.each(2, From<MergePool>{2 * s, at_once.merge_pool});
+  }
+}
+
 inline void forward(const Shape& shape, const Input<T>& in, const Weights& weights, const Output<T>& out, const Memory& memory) {
   const Processor processor{memory};
-  Pool<Processor>(processor, shape, in, weights, out).forward();
+  const Pool<Processor> pool(processor, shape, in, weights, out);
+  if (shape.training) pool.forward();
+  else evaluate(pool);
 }
 
 inline void backward(const Shape& shape, const Input<T>& in, const Weights& weights, const Output<T>& out,

@@ -17,26 +17,42 @@ PC3D_TARGET inline int64_t blocks_of(int64_t count, int64_t size) { return (coun
 PC3D_TARGET inline int64_t max_tiles(const Shape& shape) { return shape.num_entries / tile_rows + shape.num_segments; }
 PC3D_TARGET inline int64_t max_chunks(const Shape& shape) { return blocks_of(max_tiles(shape), asam::chunk_tiles); }
 
-// Mean, maximum and its entry of (segment, channel) i from those of tiles.
+// Mean, maximum and its entry of (segment, vector) i from those of tiles.
 struct MergeCenters {
   Shape shape;
   Input<T> in;
-  const T *sum, *top;
-  const int64_t* top_entry;
+  const T *sum, *top, *place;
   T* centers;
   int64_t* peak;
 
   PC3D_TARGET void operator()(int64_t i) const {
-    const int64_t s = i / shape.channels, c = i % shape.channels, stride = shape.stride();
-    T total = 0;
-    segment::Best<T> best{0, -1};
+    const int64_t vectors = shape.stride() / kWidth, s = i / vectors, first = i % vectors * kWidth;
+    Vector total = Simd::set(0), best = total, tile = total, row = total;
     for (int64_t t = in.tiles[s]; t < in.tiles[s + 1]; ++t) {
-      total += sum[t * stride + c];
-      best = better_of(best, segment::Best<T>{top[t * stride + c], top_entry[t * stride + c]});
+      const int64_t cell = t * shape.stride() + first;
+      const Vector value = Simd::load(top + cell), own = Simd::load(place + cell);
+      const bool is_first = t == in.tiles[s];
+      const auto better = Simd::beats(value, best);
+      total = total + Simd::load(sum + cell);
+      row = is_first ? own : Simd::choose(better, own, row);
+      tile = is_first ? tile : Simd::choose(better, Simd::set(static_cast<T>(t - in.tiles[s])), tile);
+      best = is_first ? value : Simd::choose(better, value, best);
     }
-    centers[i] = in.sizes[s] ? total / static_cast<T>(in.sizes[s]) : T(0);
-    centers[shape.num_segments * shape.channels + i] = best.value;
-    peak[i] = best.row;
+    store(s, first, total, best, tile, row);
+  }
+
+  PC3D_TARGET void store(int64_t s, int64_t first, Vector total, Vector best, Vector tile, Vector row) const {
+    const int64_t at = s * shape.channels + first, size = in.sizes[s];
+    T lanes[4][kWidth];
+    Simd::store(lanes[0], total);
+    Simd::store(lanes[1], best);
+    Simd::store(lanes[2], tile);
+    Simd::store(lanes[3], row);
+    for (int l = 0; l < kWidth && first + l < shape.channels; ++l) {
+      centers[at + l] = size ? lanes[0][l] / static_cast<T>(size) : T(0);
+      centers[shape.num_segments * shape.channels + at + l] = lanes[1][l];
+      peak[at + l] = size ? in.offsets[s] + static_cast<int64_t>(lanes[2][l]) * tile_rows + static_cast<int64_t>(lanes[3][l]) : -1;
+    }
   }
 };
 
@@ -298,12 +314,24 @@ struct Pool {
       backend.each(moments_size(), SumTables{shape, sums + b * shape.cells(), 2 * shape.cells(), 0, in.tiles, factor, nullptr, to[b]});
   }
 
-  void find_centers() const {
+  CenterPass center_pass() const {
     const int64_t cells = max_tiles(shape) * shape.stride();
-    T *sum = scratch<T>(cells), *top = scratch<T>(cells);
-    int64_t* entry = scratch<int64_t>(cells);
-    backend.over_tiles(shape, in.tiles, CenterPass{shape, in, rows, sum, top, entry});
-    backend.each(shape.num_segments * shape.channels, MergeCenters{shape, in, sum, top, entry, out.centers, out.peak});
+    return {shape, in, rows, scratch<T>(cells), scratch<T>(cells), scratch<T>(cells)};
+  }
+  MergeCenters merge_centers(const CenterPass& pass) const {
+    return {shape, in, pass.sum, pass.top, pass.place, out.centers, out.peak};
+  }
+  PoolPass pool_pass() const {
+    const int64_t tiles = max_tiles(shape);
+    return {shape, in, rows, out.centers, {net(0), net(1)}, out.logits, out.gates, scratch<T>(2 * tiles), scratch<T>(2 * tiles),
+            scratch<T>(2 * tiles * shape.stride())};
+  }
+  MergePool merge_pool(const PoolPass& pass) const { return {shape, in, pass.top, pass.total, pass.sum, out.pooled, out.level}; }
+
+  void find_centers() const {
+    const CenterPass pass = center_pass();
+    backend.over_tiles(shape, in.tiles, pass);
+    backend.each(shape.num_segments * (shape.stride() / kWidth), merge_centers(pass));
   }
 
   // E[d d^T] and E[d]. About the mean E[d] is 0; about the maximum d is that about the mean plus maximum - mean.
@@ -333,10 +361,9 @@ struct Pool {
     fold(0);
     if (shape.training) hidden_moments();
     fold(1);
-    const int64_t tiles = max_tiles(shape);
-    T *top = scratch<T>(2 * tiles), *total = scratch<T>(2 * tiles), *sum = scratch<T>(2 * tiles * shape.stride());
-    backend.over_tiles(shape, in.tiles, PoolPass{shape, in, rows, out.centers, {net(0), net(1)}, out.logits, out.gates, top, total, sum});
-    backend.each(2 * shape.num_segments, MergePool{shape, in, top, total, sum, out.pooled, out.level});
+    const PoolPass pass = pool_pass();
+    backend.over_tiles(shape, in.tiles, pass);
+    backend.each(2 * shape.num_segments, merge_pool(pass));
   }
 
   // Gradients of the parameters of a layer from sums over chunks; in training also those of its moments (2, C + 1, C).

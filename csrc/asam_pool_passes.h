@@ -16,8 +16,10 @@ struct Work {
   int rows;
   T* space;
 
-  PC3D_TARGET Work(const Shape& shape, const Input<T>& in, int64_t t, T* space_in) : stride(shape.stride()), space(space_in) {
-    segment = segment::segment_of_tile(in.tiles, shape.num_segments, t);
+  PC3D_TARGET Work(const Shape& shape, const Input<T>& in, int64_t t, T* space_in)
+      : Work(shape, in, t, segment::segment_of_tile(in.tiles, shape.num_segments, t), space_in) {}
+  PC3D_TARGET Work(const Shape& shape, const Input<T>& in, int64_t t, int64_t segment_in, T* space_in)
+      : segment(segment_in), stride(shape.stride()), space(space_in) {
     const int64_t begin = in.offsets[segment] + (t - in.tiles[segment]) * tile_rows;
     tile = {begin, smaller(begin + tile_rows, in.offsets[segment + 1])};
     rows = static_cast<int>(tile.end - tile.begin);
@@ -51,10 +53,10 @@ PC3D_TARGET inline void sum_chunk(const Pass& pass, const Team& team, int64_t ch
 
 // h = relu(t1 + d w1) of branch b with d = center - x; leaves d and h in buffers.
 PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Work& work, const T* centers, const Net& net, int b,
-                               const T* x, T* d, T* h) {
-  subtract(team, centers + (b * shape.num_segments + work.segment) * shape.channels, shape.channels, work.stride, x, work.rows, d);
+                               const T* x, int rows, T* d, T* h) {
+  subtract(team, centers + (b * shape.num_segments + work.segment) * shape.channels, shape.channels, work.stride, x, rows, d);
   team.sync();
-  product(team, d, work.rows, shape.channels, work.stride, net.w1, net.t1, true, h);
+  product(team, d, rows, shape.channels, work.stride, net.w1, net.t1, true, h);
   team.sync();
 }
 
@@ -63,32 +65,49 @@ struct CenterPass {
   Shape shape;
   Input<T> in;
   T* rows;            // (E, stride)
-  T *sum, *top;       // (tiles, stride)
-  int64_t* top_entry;  // (tiles, stride)
+  T *sum, *top, *place;  // (tiles, stride) sum, maximum and its row in the tile
 
   PC3D_TARGET void operator()(const Team& team, int64_t t, T* space) const {
     const Work work(shape, in, t, space);
-    for (int v = team.rank; v * kWidth < work.stride; v += team.size) visit(work, t, v);
+    read(team, work, t, work.of(rows));
   }
 
-  PC3D_TARGET void visit(const Work& work, int64_t t, int v) const {
-    Vector total = Simd::set(0), best = Simd::set(0), entry = Simd::set(0);
+  PC3D_TARGET void read(const Team& team, const Work& work, int64_t t, T* x) const {
+    const int vectors = static_cast<int>(work.stride / kWidth);
+    for (int v = team.rank * Simd::panel; v < vectors; v += team.size * Simd::panel) {
+      if (vectors - v >= Simd::panel) visit<Simd::panel>(work, t, v, x);
+      else for (int own = v; own < vectors; ++own) visit<1>(work, t, own, x);
+    }
+  }
+
+  // Vectors v and, with V = 2, the next.
+  template <int V>
+  PC3D_TARGET void visit(const Work& work, int64_t t, int v, T* x) const {
+    Vector total[V], best[V], entry[V];
+#pragma GCC unroll 4
+    for (int i = 0; i < V; ++i) total[i] = best[i] = entry[i] = Simd::set(0);
     for (int r = 0; r < work.rows; ++r) {
       const int64_t e = work.tile.begin + r;
-      if (v == 0) prefetch_row(shape, in, e);
-      const Vector value = load_lanes(in.x + in.row[e] * shape.channels, shape.channels, v);
-      Simd::store(rows + e * work.stride + v * kWidth, value);
-      total = Simd::multiply_add(Simd::set(static_cast<T>(in.count[e])), value, total);
-      const auto better = Simd::beats(value, best);
-      entry = r ? Simd::choose(better, Simd::set(static_cast<T>(r)), entry) : entry;
-      best = r ? Simd::choose(better, value, best) : value;
+      if (v == 0) prefetch_row(shape, in, e + kAhead);
+      const T* row = in.x + in.row[e] * shape.channels;
+      const Vector points = Simd::set(static_cast<T>(in.count[e])), own = Simd::set(static_cast<T>(r));
+#pragma GCC unroll 4
+      for (int i = 0; i < V; ++i) {
+        const Vector value = load_lanes(row, shape.channels, v + i);
+        Simd::store(x + r * work.stride + (v + i) * kWidth, value);
+        total[i] = Simd::multiply_add(points, value, total[i]);
+        best[i] = r ? best[i] : value;
+        const auto better = Simd::beats(value, best[i]);
+        entry[i] = Simd::choose(better, own, entry[i]);
+        best[i] = Simd::choose(better, value, best[i]);
+      }
     }
-    T lanes[kWidth];
-    Simd::store(lanes, entry);
-    Simd::store(sum + t * work.stride + v * kWidth, total);
-    Simd::store(top + t * work.stride + v * kWidth, best);
-    for (int l = 0; l < kWidth; ++l)
-      top_entry[t * work.stride + v * kWidth + l] = work.tile.begin + static_cast<int64_t>(lanes[l]);
+    for (int i = 0; i < V; ++i) {
+      const int64_t cell = t * work.stride + (v + i) * kWidth;
+      Simd::store(sum + cell, total[i]);
+      Simd::store(top + cell, best[i]);
+      Simd::store(place + cell, entry[i]);
+    }
   }
 };
 
@@ -161,7 +180,7 @@ struct HiddenMomentPass {
     read_counts(team, in.count + work.tile.begin, work.rows, count);
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      hidden(team, shape, work, centers, nets[b], b, work.of(rows), d, h);
+      hidden(team, shape, work, centers, nets[b], b, work.of(rows), work.rows, d, h);
       scale_rows(team, h, count, work.rows, work.stride, scaled);
       team.sync();
       add_outer(team, scaled, h, work.rows, shape.channels, work.stride, own + b * shape.cells());
@@ -183,17 +202,27 @@ struct PoolPass {
 
   PC3D_TARGET void operator()(const Team& team, int64_t t, T* space) const {
     const Work work(shape, in, t, space);
-    const T* x = work.of(rows);
+    pool(team, work, t, work.of(rows), shape.num_entries);
+  }
+
+  // x: the rows of the tile. Meanwhile the rows of the entries `ahead` of them are asked for.
+  PC3D_TARGET void pool(const Team& team, const Work& work, int64_t t, const T* x, int64_t ahead) const {
     T *d = work.buffer(0), *h = work.buffer(1), *z = work.buffer(2);
     T *count = work.column(0), *score = work.column(1), *weight = work.column(2);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      hidden(team, shape, work, centers, nets[b], b, x, d, h);
-      product(team, h, work.rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z);
-      team.sync();
       const int64_t first = b * shape.num_entries + work.tile.begin;
-      score_rows(team, z, nets[b].w3, work.rows, work.stride, score, gates + first * work.stride / 8);
+      for (int r = 0; r < work.rows; r += Simd::block) {
+        const int rows = static_cast<int>(smaller(Simd::block, work.rows - r));
+        for (int i = r + b; i < r + rows; i += 2) prefetch_row(shape, in, work.tile.begin + i + ahead);
+        hidden(team, shape, work, centers, nets[b], b, x + r * work.stride, rows, d, h);
+        product(team, h, rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z);
+        team.sync();
+        score_rows(team, z, nets[b].w3, rows, work.stride, score + r, gates + (first + r) * work.stride / 8);
+        team.sync();
+      }
+      for (int r = work.rows + team.rank; r < tile_rows; r += team.size) score[r] = kNoScore;  // soften gives it no weight
       team.sync();
       finish(team, work, 2 * t + b, score, count, weight, x);
       for (int r = team.rank; r < work.rows; r += team.size) logits[first + r] = score[r];
@@ -241,7 +270,7 @@ struct SecondLayerPass {
     for (int b = 0; b < 2; ++b) {
       const int64_t first = b * shape.num_entries + work.tile.begin;
       slopes(team, work, b, first, x);
-      hidden(team, shape, work, centers, nets[b], b, x, d, h);
+      hidden(team, shape, work, centers, nets[b], b, x, work.rows, d, h);
       open_gates(team, gates + first * work.stride / 8, work.column(3), work.rows, work.stride, g);
       team.sync();
       add_outer(team, g, h, work.rows, shape.channels, work.stride, own + b * shape.cells());
@@ -321,7 +350,7 @@ struct FirstLayerPass {
     T *d = work.buffer(0), *h = work.buffer(1), *g = work.buffer(2), *dl = work.column(1 + b);
     const int64_t first = b * shape.num_entries + work.tile.begin;
     for (int r = team.rank; r < work.rows; r += team.size) dl[r] = slope[first + r];
-    hidden(team, shape, work, centers, nets[b], b, x, d, h);
+    hidden(team, shape, work, centers, nets[b], b, x, work.rows, d, h);
     open_gates(team, gates + first * work.stride / 8, dl, work.rows, work.stride, g);
     if (shape.training) {
       product(team, h, work.rows, shape.channels, work.stride, nets[b].pull, nets[b].push, false, f);
@@ -434,8 +463,6 @@ struct SegmentPass {
 
 // The gradient of a block of rows of x from those of their entries.
 struct RowPass {
-  static constexpr int kAhead = 24;  // entries between asking for one and reading it
-
   Shape shape;
   Input<T> in;
   const int64_t *by_row, *by_row_offsets;

@@ -1,7 +1,8 @@
 // Arithmetic on the rows of one tile in buffers, written once for every instruction set and for CUDA.
 //
 // Include after defining PC3D_SIMD, a namespace of its own, PC3D_TARGET, PC3D_INLINE and in that namespace a struct Simd: T,
-// Vector, width (a divisor of asam::pad), panel (vectors) and tile (rows) of a register tile, set, load, load_part, store,
+// Vector, width (a divisor of asam::pad), panel (vectors) and tile (rows) of a register tile, block (rows that go through the
+// layers together), set, load, load_part, store,
 // store_part, multiply_add, relu, positive (bit per lane), keep (lanes whose bit is set, 0 elsewhere), total, beats, choose;
 // and a function exp_of. Nothing of the standard library is called here: code made for one instruction set can then never be
 // picked by the linker for another.
@@ -183,10 +184,11 @@ PC3D_INLINE void prefetch(const T* row, int64_t channels) {
   for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T))) prefetch_word(row + c);
 }
 
-// Ask for a row some entries before it is read.
+constexpr int kAhead = 24;  // entries between asking for one and reading it
+
+// Ask for the row of an entry, where there is one.
 PC3D_INLINE void prefetch_row(const asam::Shape& shape, const asam::Input<T>& in, int64_t entry) {
-  constexpr int ahead = 24;
-  if (entry + ahead < shape.num_entries) prefetch(in.x + in.row[entry + ahead] * shape.channels, shape.channels);
+  if (entry < shape.num_entries) prefetch(in.x + in.row[entry] * shape.channels, shape.channels);
 }
 
 // Rows of the tile.
@@ -195,7 +197,7 @@ PC3D_TARGET inline void gather(const Team& team, const asam::Shape& shape, const
   const Grid grid(team, vectors);
   for (int v = grid.first; v < vectors; v += grid.step)
     for (int r = grid.row; r < rows; r += grid.row_step) {
-      if (v == 0) prefetch_row(shape, in, tile.begin + r);
+      if (v == 0) prefetch_row(shape, in, tile.begin + r + kAhead);
       Simd::store(x + r * shape.stride() + v * kWidth,
                   load_lanes(in.x + in.row[tile.begin + r] * shape.channels, shape.channels, v));
     }
@@ -245,9 +247,8 @@ PC3D_TARGET inline void read_counts(const Team& team, const int64_t* count, int 
   for (int r = team.rank; r < tile_rows; r += team.size) out[r] = r < rows ? static_cast<T>(count[r]) : T(0);
 }
 
-// score = relu(z) . w, and the gates of z. Past the rows the score is one that soften gives no weight.
+// score = relu(z) . w, and the gates of z.
 PC3D_TARGET inline void score_rows(const Team& team, const T* z, const T* w, int rows, int64_t stride, T* score, uint8_t* gates) {
-  for (int r = rows + team.rank; r < tile_rows; r += team.size) score[r] = kNoScore;
   for (int r = team.rank; r < rows; r += team.size) {
     Vector sum = Simd::set(0);
     for (int64_t c = 0; c < stride; c += kWidth) {
