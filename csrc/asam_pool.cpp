@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdlib>
+#include <memory>
+#include <mutex>
 #include <new>
 #include <utility>
 #include <vector>
@@ -60,35 +62,81 @@ const asam::Kernels<float>& kernels<float>() {
   return asam::plain_float;
 }
 
-// Scratch of one call, on the device of `like`. On the CPU it is cut from blocks of huge pages where the system has them: tens
-// of megabytes that live for milliseconds cost more in page faults than in arithmetic. Blocks come from malloc, for glibc
-// hands out the same memory again at the next call, which it does not for large blocks of aligned_alloc.
+// A block of memory of the CPU, of huge pages where the system has them.
+class Block {
+ public:
+  explicit Block(size_t bytes) : size_((std::max(bytes, 4 * kPage) + kPage - 1) / kPage * kPage) {
+    start_.reset(static_cast<char*>(std::aligned_alloc(kPage, size_)));
+    if (!start_) throw std::bad_alloc();
+#if defined(__linux__)
+    madvise(start_.get(), size_, MADV_HUGEPAGE);
+#endif
+  }
+  char* start() const { return start_.get(); }
+  size_t size() const { return size_; }
+
+ private:
+  struct Free {
+    void operator()(void* memory) const { std::free(memory); }
+  };
+  static constexpr size_t kPage = size_t{2} << 20;
+  size_t size_;
+  std::unique_ptr<char, Free> start_;
+};
+
+// Blocks between calls: tens of megabytes that live for milliseconds cost more in page faults, if they are fresh, than in
+// arithmetic. At most 128 MB are kept.
+class Blocks {
+ public:
+  Block take(size_t bytes) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    const auto found = std::find_if(idle_.begin(), idle_.end(), [=](const Block& block) { return block.size() >= bytes; });
+    if (found == idle_.end()) return Block(bytes);
+    Block block = std::move(*found);
+    idle_.erase(found);
+    kept_ -= block.size();
+    return block;
+  }
+  void give(Block block) {
+    const std::lock_guard<std::mutex> lock(mutex_);
+    if (kept_ + block.size() > kMost) return;
+    kept_ += block.size();
+    const auto place = std::find_if(idle_.begin(), idle_.end(), [&](const Block& other) { return other.size() >= block.size(); });
+    idle_.insert(place, std::move(block));
+  }
+
+ private:
+  static constexpr size_t kMost = size_t{128} << 20;
+  std::mutex mutex_;
+  std::vector<Block> idle_;  // by size
+  size_t kept_ = 0;
+};
+
+Blocks& blocks() {
+  static Blocks all;
+  return all;
+}
+
+// Scratch of one call, on the device of `like`.
 class Scratch {
  public:
   explicit Scratch(const Tensor& like) : like_(like) {}
   Scratch(const Scratch&) = delete;
   ~Scratch() {
-    for (void* block : blocks_) std::free(block);
+    for (Block& block : blocks_) blocks().give(std::move(block));
   }
   asam::Memory memory() { return {&Scratch::take, this}; }
 
  private:
-  static constexpr size_t kPage = size_t{2} << 20;
-
   static void* take(void* owner, size_t bytes) {
     auto* self = static_cast<Scratch*>(owner);
     return self->like_.is_cpu() ? self->cut((bytes + 63) / 64 * 64) : self->device((bytes + 63) / 64 * 64);
   }
   void* cut(size_t bytes) {
     if (bytes > left_) {
-      left_ = (std::max(bytes, 4 * kPage) + kPage - 1) / kPage * kPage;
-      blocks_.push_back(std::malloc(left_ + kPage));
-      if (blocks_.back() == nullptr) throw std::bad_alloc();
-      next_ = static_cast<char*>(blocks_.back());
-      next_ += (kPage - reinterpret_cast<uintptr_t>(next_) % kPage) % kPage;
-#if defined(__linux__)
-      madvise(next_, left_, MADV_HUGEPAGE);
-#endif
+      blocks_.push_back(blocks().take(bytes));
+      next_ = blocks_.back().start();
+      left_ = blocks_.back().size();
     }
     left_ -= bytes;
     return std::exchange(next_, next_ + bytes);
@@ -100,7 +148,7 @@ class Scratch {
 
   Tensor like_;
   std::vector<Tensor> held_;
-  std::vector<void*> blocks_;
+  std::vector<Block> blocks_;
   char* next_ = nullptr;
   size_t left_ = 0;
 };

@@ -84,7 +84,7 @@ inline void evaluate(const Pool<Processor>& pool) {
   const int64_t vectors = shape.stride() / kWidth;
   for (int layer = 0; layer < 2; ++layer) pool.fold(layer);
   const CenterPass center = pool.center_pass();
-  const PoolPass pass = pool.pool_pass();
+  const PoolPass pass = pool.pool_pass(nullptr);
   const AtOnce at_once{center, pool.merge_centers(center), pass, pool.merge_pool(pass)};
   processor.run(shape, shape.num_segments, at_once);
   for (int64_t s = 0; s < shape.num_segments; ++s) {

@@ -321,9 +321,9 @@ struct Pool {
   MergeCenters merge_centers(const CenterPass& pass) const {
     return {shape, in, pass.sum, pass.top, pass.place, out.centers, out.peak};
   }
-  PoolPass pool_pass() const {
+  PoolPass pool_pass(const T* kept) const {
     const int64_t tiles = max_tiles(shape);
-    return {shape, in, rows, out.centers, {net(0), net(1)}, out.logits, out.gates, scratch<T>(2 * tiles), scratch<T>(2 * tiles),
+    return {shape, in, rows, out.centers, kept, {net(0), net(1)}, out.logits, out.gates, scratch<T>(2 * tiles), scratch<T>(2 * tiles),
             scratch<T>(2 * tiles * shape.stride())};
   }
   MergePool merge_pool(const PoolPass& pass) const { return {shape, in, pass.top, pass.total, pass.sum, out.pooled, out.level}; }
@@ -348,10 +348,12 @@ struct Pool {
                                            about_top});
   }
 
-  void hidden_moments() const {
+  T* room_for_hidden() const { return scratch<T>(2 * shape.num_entries * shape.stride()); }
+
+  void hidden_moments(T* kept) const {
     T* sums = scratch<T>(max_chunks(shape) * 2 * shape.cells());
     double* const to[2] = {moments_of(0, 1), moments_of(1, 1)};
-    backend.over_chunks(shape, in.tiles, HiddenMomentPass{shape, in, rows, out.centers, {net(0), net(1)}, sums});
+    backend.over_chunks(shape, in.tiles, HiddenMomentPass{shape, in, rows, out.centers, {net(0), net(1)}, kept, sums});
     sum_tables(sums, 1.0 / static_cast<double>(shape.num_points), to);
   }
 
@@ -359,9 +361,10 @@ struct Pool {
     find_centers();
     if (shape.training) row_moments();
     fold(0);
-    if (shape.training) hidden_moments();
+    T* kept = shape.training ? room_for_hidden() : nullptr;
+    if (shape.training) hidden_moments(kept);
     fold(1);
-    const PoolPass pass = pool_pass();
+    const PoolPass pass = pool_pass(kept);
     backend.over_tiles(shape, in.tiles, pass);
     backend.each(2 * shape.num_segments, merge_pool(pass));
   }
@@ -383,11 +386,11 @@ struct Pool {
     fold(0);
     fold(1);
     const int64_t chunks = max_chunks(shape), stride = shape.stride();
-    T* sums = scratch<T>(chunks * 2 * shape.cells());
+    T *sums = scratch<T>(chunks * 2 * shape.cells()), *kept = room_for_hidden();
     T *weight = scratch<T>(2 * shape.num_entries), *slope = scratch<T>(2 * shape.num_entries);
     backend.over_chunks(shape, in.tiles,
                         SecondLayerPass{shape, in, out.centers, {net(0), net(1)}, out.logits, out.level, out.pooled, grad.pooled,
-                                        out.gates, rows, weight, slope, sums});
+                                        out.gates, rows, kept, weight, slope, sums});
     const double* second = unfold(1, sums, grad);
     if (shape.training)
       for (int b = 0; b < 2; ++b) {
@@ -395,7 +398,7 @@ struct Pool {
         backend.each(moments_size(), PackGradient{shape, second + b * moments_size(), nullptr, tables.pull(own), tables.push(own)});
       }
     T* tile_sums = scratch<T>(max_tiles(shape) * 2 * stride);
-    backend.over_chunks(shape, in.tiles, FirstLayerPass{shape, in, out.centers, {net(0), net(1)}, grad.pooled, weight, slope, out.gates,
+    backend.over_chunks(shape, in.tiles, FirstLayerPass{shape, in, out.centers, {net(0), net(1)}, kept, grad.pooled, weight, slope, out.gates,
                                                         sums, tile_sums, rows});
     const double* first = unfold(0, sums, grad);
     T *through = zeros<T>(2 * tables.table() + stride), *to_max = through + tables.table(), *push = to_max + tables.table();

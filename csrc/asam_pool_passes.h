@@ -7,8 +7,6 @@ using asam::Input;
 using asam::Shape;
 using segment::Tile;
 
-PC3D_TARGET inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
-
 // A tile, its segment and what of `space` it uses.
 struct Work {
   Tile tile;
@@ -27,6 +25,12 @@ struct Work {
   PC3D_TARGET T* buffer(int i) const { return space + i * tile_rows * stride; }
   template <class U>
   PC3D_TARGET U* of(U* entries) const { return entries + tile.begin * stride; }
+  // Of branch b, where an array holds `entries` of each.
+  template <class U>
+  PC3D_TARGET U* of(U* array, int b, int64_t entries) const { return array + (b * entries + tile.begin) * stride; }
+  // What follows the tile's rows there, which the next tile needs.
+  template <class U>
+  PC3D_TARGET U* after(U* own) const { return own + rows * stride; }
   PC3D_TARGET T* column(int i) const { return space + asam::num_buffers * tile_rows * stride + i * tile_rows; }
 };
 
@@ -51,12 +55,18 @@ PC3D_TARGET inline void sum_chunk(const Pass& pass, const Team& team, int64_t ch
   for (int64_t t = first; t < last; ++t) pass.visit(team, Work(pass.shape, pass.in, t, space), t, own);
 }
 
-// h = relu(t1 + d w1) of branch b with d = center - x; leaves d and h in buffers.
-PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Work& work, const T* centers, const Net& net, int b,
-                               const T* x, int rows, T* d, T* h) {
+// d = center - x in branch b.
+PC3D_TARGET inline void distance(const Team& team, const Shape& shape, const Work& work, const T* centers, int b, const T* x, int rows,
+                                 T* d) {
   subtract(team, centers + (b * shape.num_segments + work.segment) * shape.channels, shape.channels, work.stride, x, rows, d);
+}
+
+// The same, and h = relu(t1 + d w1).
+PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Work& work, const T* centers, const Net& net, int b,
+                               const T* x, int rows, T* d, T* h, const T* soon = nullptr) {
+  distance(team, shape, work, centers, b, x, rows, d);
   team.sync();
-  product(team, d, rows, shape.channels, work.stride, net.w1, net.t1, true, h);
+  product(team, d, rows, shape.channels, work.stride, net.w1, net.t1, true, h, soon);
   team.sync();
 }
 
@@ -123,13 +133,14 @@ struct RowMomentPass {
   }
 
   PC3D_TARGET void visit(const Team& team, const Work& work, int64_t, T* own) const {
+    const T* x = work.of(rows);
     T *d = work.buffer(0), *scaled = work.buffer(1), *count = work.column(0);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
-    subtract(team, centers + work.segment * shape.channels, shape.channels, work.stride, work.of(rows), work.rows, d);
+    subtract(team, centers + work.segment * shape.channels, shape.channels, work.stride, x, work.rows, d);
     team.sync();
     scale_rows(team, d, count, work.rows, work.stride, scaled);
     team.sync();
-    add_outer(team, scaled, d, work.rows, shape.channels, work.stride, own);  // the mean of d about the mean is 0
+    add_outer(team, scaled, d, work.rows, shape.channels, work.stride, own, work.after(x));  // the mean of d about the mean is 0
     team.sync();
   }
 };
@@ -163,12 +174,13 @@ struct SegmentMomentPass {
   }
 };
 
-// Sums over a chunk of tiles of h h^T and of h, for both branches.
+// h, and its sums over a chunk of tiles of h h^T and of h, for both branches.
 struct HiddenMomentPass {
   Shape shape;
   Input<T> in;
   const T *rows, *centers;
   Net nets[2];
+  T* kept;  // (2, E, stride) h, for the next pass
   T* sums;  // (chunks, 2, cells)
 
   PC3D_TARGET void operator()(const Team& team, int64_t chunk, T* space) const {
@@ -176,14 +188,16 @@ struct HiddenMomentPass {
   }
 
   PC3D_TARGET void visit(const Team& team, const Work& work, int64_t, T* own) const {
-    T *d = work.buffer(0), *h = work.buffer(1), *scaled = work.buffer(2), *count = work.column(0);
+    const T* x = work.of(rows);
+    T *d = work.buffer(0), *scaled = work.buffer(1), *count = work.column(0);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
     team.sync();
     for (int b = 0; b < 2; ++b) {
-      hidden(team, shape, work, centers, nets[b], b, work.of(rows), work.rows, d, h);
+      T* h = work.of(kept, b, shape.num_entries);
+      hidden(team, shape, work, centers, nets[b], b, x, work.rows, d, h, work.after(h));
       scale_rows(team, h, count, work.rows, work.stride, scaled);
       team.sync();
-      add_outer(team, scaled, h, work.rows, shape.channels, work.stride, own + b * shape.cells());
+      add_outer(team, scaled, h, work.rows, shape.channels, work.stride, own + b * shape.cells(), b ? nullptr : work.after(x));
       add_rows(team, scaled, work.rows, work.stride, own + b * shape.cells() + shape.channels * work.stride);
       team.sync();
     }
@@ -195,6 +209,7 @@ struct PoolPass {
   Shape shape;
   Input<T> in;
   const T *rows, *centers;
+  const T* kept;  // (2, E, stride) h, or null
   Net nets[2];
   T* logits;
   uint8_t* gates;
@@ -207,27 +222,37 @@ struct PoolPass {
 
   // x: the rows of the tile. Meanwhile the rows of the entries `ahead` of them are asked for.
   PC3D_TARGET void pool(const Team& team, const Work& work, int64_t t, const T* x, int64_t ahead) const {
-    T *d = work.buffer(0), *h = work.buffer(1), *z = work.buffer(2);
-    T *count = work.column(0), *score = work.column(1), *weight = work.column(2);
+    T *count = work.column(0), *weight = work.column(1);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
-    team.sync();
+    for (int r = 0; r < work.rows; r += Simd::block)
+      for (int b = 0; b < 2; ++b)
+        score(team, work, b, r, static_cast<int>(smaller(Simd::block, work.rows - r)), x + r * work.stride, ahead);
     for (int b = 0; b < 2; ++b) {
-      const int64_t first = b * shape.num_entries + work.tile.begin;
-      for (int r = 0; r < work.rows; r += Simd::block) {
-        const int rows = static_cast<int>(smaller(Simd::block, work.rows - r));
-        for (int i = r + b; i < r + rows; i += 2) prefetch_row(shape, in, work.tile.begin + i + ahead);
-        hidden(team, shape, work, centers, nets[b], b, x + r * work.stride, rows, d, h);
-        product(team, h, rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z);
-        team.sync();
-        score_rows(team, z, nets[b].w3, rows, work.stride, score + r, gates + (first + r) * work.stride / 8);
-        team.sync();
-      }
+      T* score = work.column(2 + b);
       for (int r = work.rows + team.rank; r < tile_rows; r += team.size) score[r] = kNoScore;  // soften gives it no weight
       team.sync();
       finish(team, work, 2 * t + b, score, count, weight, x);
-      for (int r = team.rank; r < work.rows; r += team.size) logits[first + r] = score[r];
+      for (int r = team.rank; r < work.rows; r += team.size) logits[b * shape.num_entries + work.tile.begin + r] = score[r];
       team.sync();
     }
+  }
+
+  // Rows first, first + 1, ... of the tile in branch b.
+  PC3D_TARGET void score(const Team& team, const Work& work, int b, int first, int rows, const T* x, int64_t ahead) const {
+    T *d = work.buffer(0), *h = work.buffer(1), *z = work.buffer(2);
+    const int64_t entry = b * shape.num_entries + work.tile.begin + first;
+    if (kept) {
+      const T* own = kept + entry * work.stride;
+      if (b) prefetch(work.after(x), rows * work.stride);
+      product(team, own, rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z, work.after(own));
+    } else {
+      for (int r = first + b; r < first + rows; r += 2) prefetch_row(shape, in, work.tile.begin + r + ahead);
+      hidden(team, shape, work, centers, nets[b], b, x, rows, d, h);
+      product(team, h, rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z);
+    }
+    team.sync();
+    score_rows(team, z, nets[b].w3, rows, work.stride, work.column(2 + b) + first, gates + entry * work.stride / 8);
+    team.sync();
   }
 
   PC3D_TARGET void finish(const Team& team, const Work& work, int64_t at, const T* score, const T* count, T* weight,
@@ -254,7 +279,7 @@ struct SecondLayerPass {
   Net nets[2];
   const T *logits, *level, *pooled, *grad;  // pooled and its gradient (S, 2C)
   const uint8_t* gates;
-  T* rows;            // (E, stride), for the next pass
+  T *rows, *kept;     // (E, stride) and (2, E, stride) h, for the next pass
   T *weight, *slope;  // (2, E) softmax weight, gradient of the logit
   T* sums;            // (chunks, 2, cells)
 
@@ -263,20 +288,28 @@ struct SecondLayerPass {
   }
 
   PC3D_TARGET void visit(const Team& team, const Work& work, int64_t, T* own) const {
-    T *x = work.of(rows), *d = work.buffer(0), *h = work.buffer(1), *g = work.buffer(2);
+    T *x = work.of(rows), *d = work.buffer(0), *g = work.buffer(1);
     gather(team, shape, in, work.tile, x);
     read_counts(team, in.count + work.tile.begin, work.rows, work.column(0));
     team.sync();
     for (int b = 0; b < 2; ++b) {
       const int64_t first = b * shape.num_entries + work.tile.begin;
+      T* h = work.of(kept, b, shape.num_entries);
       slopes(team, work, b, first, x);
-      hidden(team, shape, work, centers, nets[b], b, x, work.rows, d, h);
+      ask_rows(work, 2 * b);
+      hidden(team, shape, work, centers, nets[b], b, x, work.rows, d, h, work.after(h));
+      ask_rows(work, 2 * b + 1);
       open_gates(team, gates + first * work.stride / 8, work.column(3), work.rows, work.stride, g);
       team.sync();
-      add_outer(team, g, h, work.rows, shape.channels, work.stride, own + b * shape.cells());
+      add_outer(team, g, h, work.rows, shape.channels, work.stride, own + b * shape.cells(), b ? nullptr : work.after(x));
       add_rows(team, g, work.rows, work.stride, own + b * shape.cells() + shape.channels * work.stride);
       team.sync();
     }
+  }
+
+  // Quarter i of the rows of the next tile.
+  PC3D_TARGET void ask_rows(const Work& work, int i) const {
+    for (int r = i * tile_rows / 4; r < (i + 1) * tile_rows / 4; ++r) prefetch_row(shape, in, work.tile.end + r);
   }
 
   // dl = p (dy . x - dy . y), p = count exp(l - level).
@@ -311,7 +344,7 @@ struct FirstLayerPass {
   Input<T> in;
   const T* centers;
   Net nets[2];
-  const T *grad, *weight, *slope;
+  const T *kept, *grad, *weight, *slope;  // kept: h
   const uint8_t* gates;
   T* sums;       // (chunks, 2, cells)
   T* tile_sums;  // (tiles, 2, stride)
@@ -328,7 +361,7 @@ struct FirstLayerPass {
     for (int b = 0; b < 2; ++b) {
       T* f = work.buffer(3 + b);
       first_gradient(team, work, b, x, f);
-      add_outer(team, f, d, work.rows, shape.channels, work.stride, own + b * shape.cells());
+      add_outer(team, f, d, work.rows, shape.channels, work.stride, own + b * shape.cells(), b ? nullptr : work.after(x));
       T* total = own + b * shape.cells() + shape.channels * work.stride;
       for (int v = team.rank; v * kWidth < work.stride; v += team.size) {
         const Vector sum = sum_rows(f, work.rows, work.stride, v);
@@ -347,13 +380,15 @@ struct FirstLayerPass {
 
   // f = gate(h) (gradient of h through the logit, and in training through the second norm's statistics).
   PC3D_TARGET void first_gradient(const Team& team, const Work& work, int b, const T* x, T* f) const {
-    T *d = work.buffer(0), *h = work.buffer(1), *g = work.buffer(2), *dl = work.column(1 + b);
+    const T* h = work.of(kept, b, shape.num_entries);
+    T *d = work.buffer(0), *g = work.buffer(1), *dl = work.column(1 + b);
     const int64_t first = b * shape.num_entries + work.tile.begin;
     for (int r = team.rank; r < work.rows; r += team.size) dl[r] = slope[first + r];
-    hidden(team, shape, work, centers, nets[b], b, x, work.rows, d, h);
+    distance(team, shape, work, centers, b, x, work.rows, d);
+    team.sync();
     open_gates(team, gates + first * work.stride / 8, dl, work.rows, work.stride, g);
     if (shape.training) {
-      product(team, h, work.rows, shape.channels, work.stride, nets[b].pull, nets[b].push, false, f);
+      product(team, h, work.rows, shape.channels, work.stride, nets[b].pull, nets[b].push, false, f, work.after(h));
       team.sync();
       scale_rows(team, f, work.column(0), work.rows, work.stride, f);
     }
@@ -483,7 +518,11 @@ struct RowPass {
           Simd::store(z + cell, Simd::set(0));
         }
       team.sync();
-      product(team, x, rows, shape.channels, stride, through, nullptr, false, z);
+      for (int r = 0; r < rows; r += Simd::block) {
+        ask_entries(first + tile_rows + r);
+        product(team, x + r * stride, static_cast<int>(smaller(Simd::block, rows - r)), shape.channels, stride, through, nullptr, false,
+                z + r * stride, in.x + (first + tile_rows + r) * shape.channels);
+      }
       team.sync();
     }
     for (int v = grid.first; v < vectors; v += grid.step)
@@ -493,15 +532,18 @@ struct RowPass {
     team.sync();
   }
 
-  PC3D_TARGET void prefetch_entry(int64_t e) const {
-    prefetch(entries + e * shape.stride(), shape.stride());
-    prefetch_word(in.count + e);
-    prefetch_word(in.segment + e);
+  // Those of as many rows as go through the product together.
+  PC3D_TARGET void ask_entries(int64_t row) const {
+    const int64_t first = by_row_offsets[smaller(row, shape.num_rows)], last = by_row_offsets[smaller(row + Simd::block, shape.num_rows)];
+    for (int64_t i = first; i < last; ++i) {
+      prefetch(entries + by_row[i] * shape.stride(), shape.stride());
+      prefetch_word(in.count + by_row[i]);
+      prefetch_word(in.segment + by_row[i]);
+    }
   }
 
   PC3D_TARGET Vector collect(int64_t row, int v, const T* through_x) const {
     const int64_t stride = shape.stride();
-    if (v == 0 && by_row_offsets[row] + kAhead < shape.num_entries) prefetch_entry(by_row[by_row_offsets[row] + kAhead]);
     Vector sum = Simd::set(0);
     T points = 0;
     for (int64_t i = by_row_offsets[row]; i < by_row_offsets[row + 1]; ++i) {

@@ -35,6 +35,8 @@ struct Team {  // of one: the compiler sees through the loops
 };
 #endif
 
+PC3D_TARGET inline int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
 // The cells of a table of so many columns that one thread of a team visits: columns first, first + step, ..., in each rows
 // row, row + row_step, ...
 struct Grid {
@@ -58,6 +60,18 @@ PC3D_INLINE void store_lanes(T* row, int64_t channels, int v, Vector value) {
   const int64_t lanes = channels - v * kWidth;
   if (lanes >= kWidth) Simd::store(row + v * kWidth, value);
   else if (lanes > 0) Simd::store_part(row + v * kWidth, value, static_cast<int>(lanes));
+}
+
+// Ask for what will be read soon: the cache line of a word, those of a row.
+PC3D_INLINE void prefetch_word(const void* word) {
+#ifndef __CUDA_ARCH__
+  __builtin_prefetch(word);
+#else
+  (void)word;
+#endif
+}
+PC3D_INLINE void prefetch(const T* row, int64_t channels) {
+  for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T))) prefetch_word(row + c);
 }
 
 template <int R, int V>
@@ -93,14 +107,15 @@ PC3D_TARGET inline void product_rows(int rows, const T* in, int64_t stride, int6
   }
 }
 
-// out = base + in w, or out += in w without a base; w (channels, stride).
+// out = base + in w, or out += in w without a base; w (channels, stride). As many rows at `soon` are asked for meanwhile.
 PC3D_TARGET inline void product(const Team& team, const T* in, int rows, int64_t channels, int64_t stride, const T* w, const T* base,
-                                bool relu, T* out) {
+                                bool relu, T* out, const T* soon = nullptr) {
   const int vectors = static_cast<int>(stride / kWidth), panels = (vectors + Simd::panel - 1) / Simd::panel;
   const Grid grid(team, panels);
   for (int panel = grid.first; panel < panels; panel += grid.step)
     for (int first = grid.row * Simd::tile; first < rows; first += grid.row_step * Simd::tile) {
       const int v = panel * Simd::panel;
+      if (soon && v == 0) prefetch(soon + first * stride, smaller(Simd::tile, rows - first) * stride);
       const T *from = in + first * stride, *own = w + v * kWidth, *start = base ? base + v * kWidth : nullptr;
       T* to = out + first * stride + v * kWidth;
       if (vectors - v >= Simd::panel)
@@ -141,13 +156,15 @@ PC3D_TARGET inline void outer_channels(int64_t channels, const T* a, const T* b,
   }
 }
 
-// d (channels, stride) += sum over rows of a b^T.
-PC3D_TARGET inline void add_outer(const Team& team, const T* a, const T* b, int rows, int64_t channels, int64_t stride, T* d) {
+// d (channels, stride) += sum over rows of a b^T. As many rows at `soon` are asked for meanwhile.
+PC3D_TARGET inline void add_outer(const Team& team, const T* a, const T* b, int rows, int64_t channels, int64_t stride, T* d,
+                                  const T* soon = nullptr) {
   const int vectors = static_cast<int>(stride / kWidth), panels = (vectors + Simd::panel - 1) / Simd::panel;
   const Grid grid(team, panels);
   for (int panel = grid.first; panel < panels; panel += grid.step)
     for (int64_t c = grid.row * Simd::tile; c < channels; c += grid.row_step * Simd::tile) {
       const int v = panel * Simd::panel;
+      if (soon && v == 0) prefetch(soon + c * rows / channels * stride, Simd::tile * rows / channels * stride);
       T* to = d + c * stride + v * kWidth;
       if (vectors - v >= Simd::panel)
         outer_channels<Simd::tile, Simd::panel>(channels - c, a + c, b + v * kWidth, rows, stride, to);
@@ -172,18 +189,6 @@ PC3D_TARGET inline void add_rows(const Team& team, const T* a, int rows, int64_t
     Simd::store(out + v * kWidth, Simd::load(out + v * kWidth) + sum_rows(a, rows, stride, v));
 }
 
-// Ask for what will be read soon: the cache line of a word, those of a row.
-PC3D_INLINE void prefetch_word(const void* word) {
-#ifndef __CUDA_ARCH__
-  __builtin_prefetch(word);
-#else
-  (void)word;
-#endif
-}
-PC3D_INLINE void prefetch(const T* row, int64_t channels) {
-  for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T))) prefetch_word(row + c);
-}
-
 constexpr int kAhead = 24;  // entries between asking for one and reading it
 
 // Ask for the row of an entry, where there is one.
@@ -197,7 +202,6 @@ PC3D_TARGET inline void gather(const Team& team, const asam::Shape& shape, const
   const Grid grid(team, vectors);
   for (int v = grid.first; v < vectors; v += grid.step)
     for (int r = grid.row; r < rows; r += grid.row_step) {
-      if (v == 0) prefetch_row(shape, in, tile.begin + r + kAhead);
       Simd::store(x + r * shape.stride() + v * kWidth,
                   load_lanes(in.x + in.row[tile.begin + r] * shape.channels, shape.channels, v));
     }
