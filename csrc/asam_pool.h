@@ -4,6 +4,9 @@
 // tile_rows. A pass runs over tiles; chunks of tiles add up what concerns all rows, and chunks are added in order, so
 // results are the same bits for any number of threads. Sums over all rows, and the small algebra between passes, are double.
 //
+// Evaluation on the CPU pools a superpoint of few tiles at once. Training goes pass by pass; h is kept in scratch from the pass
+// that makes it to the next, for memory costs less than the product:
+//
 //   forward, training:  centres | moments of d | fold 1 | moments of h | fold 2 | logits, softmax, sums
 //   backward, training: dW2 | unfold 2 | dW1, dx of a row | unfold 1 | dx through centres and moments
 #pragma once

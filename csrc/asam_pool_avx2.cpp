@@ -17,7 +17,6 @@ struct Simd {
   // Of 16 registers a tile takes tile * panel for sums, `panel` for what is shared and one for the broadcast.
   static constexpr int panel = 2;
   static constexpr int tile = 6;
-  static constexpr int block = 24;
 
   PC3D_INLINE __m256i mask(int lanes) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(lanes), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

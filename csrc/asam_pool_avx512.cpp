@@ -17,7 +17,6 @@ struct Simd {
   // Of 32 registers a tile takes tile * panel for sums, `panel` for what is shared and one for the broadcast.
   static constexpr int panel = 2;
   static constexpr int tile = 12;
-  static constexpr int block = 24;
 
   PC3D_INLINE __mmask16 mask(int lanes) { return static_cast<__mmask16>((1u << lanes) - 1); }
   PC3D_INLINE Vector set(float x) { return _mm512_set1_ps(x); }

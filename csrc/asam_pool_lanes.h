@@ -25,7 +25,6 @@ struct Simd {
   static constexpr int width = 8;
   static constexpr int panel = 1;
   static constexpr int tile = 4;
-  static constexpr int block = asam::tile_rows;
 
   PC3D_INLINE Lanes set(T x) { PC3D_EACH_LANE(x); }
   PC3D_INLINE Lanes load(const T* p) { PC3D_EACH_LANE(p[l]); }

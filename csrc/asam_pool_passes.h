@@ -56,17 +56,18 @@ PC3D_TARGET inline void sum_chunk(const Pass& pass, const Team& team, int64_t ch
 }
 
 // d = center - x in branch b.
-PC3D_TARGET inline void distance(const Team& team, const Shape& shape, const Work& work, const T* centers, int b, const T* x, int rows,
+PC3D_TARGET inline void distance(const Team& team, const Shape& shape, const Work& work, const T* centers, int b, const T* x,
                                  T* d) {
-  subtract(team, centers + (b * shape.num_segments + work.segment) * shape.channels, shape.channels, work.stride, x, rows, d);
+  const T* center = centers + (b * shape.num_segments + work.segment) * shape.channels;
+  subtract(team, center, shape.channels, work.stride, x, work.rows, d);
 }
 
 // The same, and h = relu(t1 + d w1).
 PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Work& work, const T* centers, const Net& net, int b,
-                               const T* x, int rows, T* d, T* h, const T* soon = nullptr) {
-  distance(team, shape, work, centers, b, x, rows, d);
+                               const T* x, T* d, T* h, const T* soon = nullptr) {
+  distance(team, shape, work, centers, b, x, d);
   team.sync();
-  product(team, d, rows, shape.channels, work.stride, net.w1, net.t1, true, h, soon);
+  product(team, d, work.rows, shape.channels, work.stride, net.w1, net.t1, true, h, soon);
   team.sync();
 }
 
@@ -194,7 +195,7 @@ struct HiddenMomentPass {
     team.sync();
     for (int b = 0; b < 2; ++b) {
       T* h = work.of(kept, b, shape.num_entries);
-      hidden(team, shape, work, centers, nets[b], b, x, work.rows, d, h, work.after(h));
+      hidden(team, shape, work, centers, nets[b], b, x, d, h, work.after(h));
       scale_rows(team, h, count, work.rows, work.stride, scaled);
       team.sync();
       add_outer(team, scaled, h, work.rows, shape.channels, work.stride, own + b * shape.cells(), b ? nullptr : work.after(x));
@@ -222,37 +223,28 @@ struct PoolPass {
 
   // x: the rows of the tile. Meanwhile the rows of the entries `ahead` of them are asked for.
   PC3D_TARGET void pool(const Team& team, const Work& work, int64_t t, const T* x, int64_t ahead) const {
-    T *count = work.column(0), *weight = work.column(1);
+    T *d = work.buffer(0), *h = work.buffer(1), *z = work.buffer(2);
+    T *count = work.column(0), *score = work.column(1), *weight = work.column(2);
     read_counts(team, in.count + work.tile.begin, work.rows, count);
-    for (int r = 0; r < work.rows; r += Simd::block)
-      for (int b = 0; b < 2; ++b)
-        score(team, work, b, r, static_cast<int>(smaller(Simd::block, work.rows - r)), x + r * work.stride, ahead);
+    team.sync();
     for (int b = 0; b < 2; ++b) {
-      T* score = work.column(2 + b);
-      for (int r = work.rows + team.rank; r < tile_rows; r += team.size) score[r] = kNoScore;  // soften gives it no weight
+      const int64_t first = b * shape.num_entries + work.tile.begin;
+      if (kept) {
+        const T* own = work.of(kept, b, shape.num_entries);
+        if (b) prefetch(work.after(x), work.rows * work.stride);
+        product(team, own, work.rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z, work.after(own));
+      } else {
+        for (int r = b; r < work.rows; r += 2) prefetch_row(shape, in, work.tile.begin + r + ahead);
+        hidden(team, shape, work, centers, nets[b], b, x, d, h);
+        product(team, h, work.rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z);
+      }
+      team.sync();
+      score_rows(team, z, nets[b].w3, work.rows, work.stride, score, gates + first * work.stride / 8);
       team.sync();
       finish(team, work, 2 * t + b, score, count, weight, x);
-      for (int r = team.rank; r < work.rows; r += team.size) logits[b * shape.num_entries + work.tile.begin + r] = score[r];
+      for (int r = team.rank; r < work.rows; r += team.size) logits[first + r] = score[r];
       team.sync();
     }
-  }
-
-  // Rows first, first + 1, ... of the tile in branch b.
-  PC3D_TARGET void score(const Team& team, const Work& work, int b, int first, int rows, const T* x, int64_t ahead) const {
-    T *d = work.buffer(0), *h = work.buffer(1), *z = work.buffer(2);
-    const int64_t entry = b * shape.num_entries + work.tile.begin + first;
-    if (kept) {
-      const T* own = kept + entry * work.stride;
-      if (b) prefetch(work.after(x), rows * work.stride);
-      product(team, own, rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z, work.after(own));
-    } else {
-      for (int r = first + b; r < first + rows; r += 2) prefetch_row(shape, in, work.tile.begin + r + ahead);
-      hidden(team, shape, work, centers, nets[b], b, x, rows, d, h);
-      product(team, h, rows, shape.channels, work.stride, nets[b].w2, nets[b].t2, false, z);
-    }
-    team.sync();
-    score_rows(team, z, nets[b].w3, rows, work.stride, work.column(2 + b) + first, gates + entry * work.stride / 8);
-    team.sync();
   }
 
   PC3D_TARGET void finish(const Team& team, const Work& work, int64_t at, const T* score, const T* count, T* weight,
@@ -297,7 +289,7 @@ struct SecondLayerPass {
       T* h = work.of(kept, b, shape.num_entries);
       slopes(team, work, b, first, x);
       ask_rows(work, 2 * b);
-      hidden(team, shape, work, centers, nets[b], b, x, work.rows, d, h, work.after(h));
+      hidden(team, shape, work, centers, nets[b], b, x, d, h, work.after(h));
       ask_rows(work, 2 * b + 1);
       open_gates(team, gates + first * work.stride / 8, work.column(3), work.rows, work.stride, g);
       team.sync();
@@ -384,7 +376,7 @@ struct FirstLayerPass {
     T *d = work.buffer(0), *g = work.buffer(1), *dl = work.column(1 + b);
     const int64_t first = b * shape.num_entries + work.tile.begin;
     for (int r = team.rank; r < work.rows; r += team.size) dl[r] = slope[first + r];
-    distance(team, shape, work, centers, b, x, work.rows, d);
+    distance(team, shape, work, centers, b, x, d);
     team.sync();
     open_gates(team, gates + first * work.stride / 8, dl, work.rows, work.stride, g);
     if (shape.training) {
@@ -518,13 +510,10 @@ struct RowPass {
           Simd::store(z + cell, Simd::set(0));
         }
       team.sync();
-      for (int r = 0; r < rows; r += Simd::block) {
-        ask_entries(first + tile_rows + r);
-        product(team, x + r * stride, static_cast<int>(smaller(Simd::block, rows - r)), shape.channels, stride, through, nullptr, false,
-                z + r * stride, in.x + (first + tile_rows + r) * shape.channels);
-      }
+      product(team, x, rows, shape.channels, stride, through, nullptr, false, z);
       team.sync();
     }
+    ask_entries(first + tile_rows);
     for (int v = grid.first; v < vectors; v += grid.step)
       for (int r = grid.row; r < rows; r += grid.row_step)
         store_lanes(out + (first + r) * shape.channels, shape.channels, v, collect(first + r, v,
@@ -532,9 +521,10 @@ struct RowPass {
     team.sync();
   }
 
-  // Those of as many rows as go through the product together.
+  // Those of the next block, from this row on.
   PC3D_TARGET void ask_entries(int64_t row) const {
-    const int64_t first = by_row_offsets[smaller(row, shape.num_rows)], last = by_row_offsets[smaller(row + Simd::block, shape.num_rows)];
+    const int64_t first = by_row_offsets[smaller(row, shape.num_rows)];
+    const int64_t last = by_row_offsets[smaller(row + tile_rows, shape.num_rows)];
     for (int64_t i = first; i < last; ++i) {
       prefetch(entries + by_row[i] * shape.stride(), shape.stride());
       prefetch_word(in.count + by_row[i]);

@@ -1,8 +1,7 @@
 // Arithmetic on the rows of one tile in buffers, written once for every instruction set and for CUDA.
 //
 // Include after defining PC3D_SIMD, a namespace of its own, PC3D_TARGET, PC3D_INLINE and in that namespace a struct Simd: T,
-// Vector, width (a divisor of asam::pad), panel (vectors) and tile (rows) of a register tile, block (rows that go through the
-// layers together), set, load, load_part, store,
+// Vector, width (a divisor of asam::pad), panel (vectors) and tile (rows) of a register tile, set, load, load_part, store,
 // store_part, multiply_add, relu, positive (bit per lane), keep (lanes whose bit is set, 0 elsewhere), total, beats, choose;
 // and a function exp_of. Nothing of the standard library is called here: code made for one instruction set can then never be
 // picked by the linker for another.
@@ -252,8 +251,9 @@ PC3D_TARGET inline void read_counts(const Team& team, const int64_t* count, int 
   for (int r = team.rank; r < tile_rows; r += team.size) out[r] = r < rows ? static_cast<T>(count[r]) : T(0);
 }
 
-// score = relu(z) . w, and the gates of z.
+// score = relu(z) . w, and the gates of z. Past the rows the score is one that soften gives no weight.
 PC3D_TARGET inline void score_rows(const Team& team, const T* z, const T* w, int rows, int64_t stride, T* score, uint8_t* gates) {
+  for (int r = rows + team.rank; r < tile_rows; r += team.size) score[r] = kNoScore;
   for (int r = team.rank; r < rows; r += team.size) {
     Vector sum = Simd::set(0);
     for (int64_t c = 0; c < stride; c += kWidth) {

@@ -151,13 +151,22 @@ def test_kernels_agree_with_the_references(channels: int, training: bool) -> Non
         torch.testing.assert_close(kernel, reference)
 
 
-def test_results_are_the_same_bits_for_any_number_of_threads(isa: str) -> None:
+def test_superpoints_of_any_size_agree_with_the_equations_in_evaluation(isa: str) -> None:
+    x, index, rows = make_case(32, points=6000, rows=5000)  # one is too large to be pooled at once
+    nets = make_nets(32)
+    got = asam_pool(x.float(), index, 9, nets, point_to_row=rows)[0]
+    expected = by_the_equations(x, index, 9, nets, rows, training=False)
+    assert (got - expected).abs().max() <= 1e-5 * expected.abs().max()
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_results_are_the_same_bits_for_any_number_of_threads(training: bool, isa: str) -> None:
     x, index, rows = make_case(32, points=6000, rows=5000)
     nets, results, before = make_nets(32), [], torch.get_num_threads()
     for count in (1, 2, 3):
         torch.set_num_threads(count)
         parts = leaves(x, nets, torch.float32)
-        y, stats = asam_pool(parts[0], index, 9, WeightNets(*parts[1:], nets.stats), point_to_row=rows, training=True)
+        y, stats = asam_pool(parts[0], index, 9, WeightNets(*parts[1:], nets.stats), point_to_row=rows, training=training)
         results.append([y, stats, *torch.autograd.grad(y.square().sum(), parts)])
     torch.set_num_threads(before)
     for other in results[1:]:
