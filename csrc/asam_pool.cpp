@@ -9,11 +9,8 @@
 #include <utility>
 #include <vector>
 
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
-
 #include "cuda_call.h"
+#include "large_pages.h"
 
 // The plain kernels.
 #define PC3D_TARGET
@@ -62,15 +59,13 @@ const asam::Kernels<float>& kernels<float>() {
   return asam::plain_float;
 }
 
-// A block of memory of the CPU, of huge pages where the system has them.
+// A block of memory of the CPU, of large pages where the system has them.
 class Block {
  public:
   explicit Block(size_t bytes) : size_((std::max(bytes, 4 * kPage) + kPage - 1) / kPage * kPage) {
     start_.reset(static_cast<char*>(std::aligned_alloc(kPage, size_)));
     if (!start_) throw std::bad_alloc();
-#if defined(__linux__)
-    madvise(start_.get(), size_, MADV_HUGEPAGE);
-#endif
+    prefer_large_pages(start_.get(), size_);
   }
   char* start() const { return start_.get(); }
   size_t size() const { return size_; }
@@ -253,6 +248,7 @@ Gradients run_backward(const Arguments& a, const Tensor& grad_in, const Outputs&
   check(grad.dim() == 2 && grad.size(0) == a.sizes.numel() && grad.size(1) == 2 * a.x.size(1),
         "asam_pool: the gradient must be (S, 2C)");
   if (none) return out;
+  if (a.x.is_cpu()) prefer_large_pages(std::get<0>(out).mutable_data_ptr(), a.x.numel() * a.x.element_size());
   Scratch scratch(a.x);
   by_type(a.x, [&](auto* type) {
     using T = std::remove_pointer_t<decltype(type)>;
