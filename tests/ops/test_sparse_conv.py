@@ -278,3 +278,20 @@ def test_a_map_of_other_voxels_is_refused_before_it_reads_memory() -> None:
         rows[1] = 10_000                            # neither first nor last of its tap
         with pytest.raises((RuntimeError, ValueError), match="must ascend"):
             sparse_conv(x, weight, dataclasses.replace(pairs, **{name: rows}))
+
+
+@needs_kernels
+def test_rows_that_do_not_ascend_are_refused_in_any_block() -> None:
+    pairs = a_map(700)
+    x, weight = op_arguments(pairs, 3, 4)[:2]
+    y = normal(pairs.num_out, 4)
+    for begin, end in ((int(n) for n in pairs.tap_offsets[tap:][:2]) for tap in (0, 12, 26)):
+        for name in ("in_rows", "out_rows"):
+            for first in range(begin, end - 1, (end - begin) // 7):
+                rows = getattr(pairs, name).clone()
+                rows[[first, first + 1]] = rows[[first + 1, first]]
+                changed = dataclasses.replace(pairs, **{name: rows})
+                with pytest.raises((RuntimeError, ValueError), match=r"must ascend|out of range"):
+                    sparse_conv(x, weight, changed)
+                with pytest.raises((RuntimeError, ValueError), match=r"must ascend|out of range"):
+                    conv_module._weight_grad_op(x, y, changed.in_rows, changed.out_rows, changed.tap_offsets)
