@@ -55,10 +55,11 @@ def compare(name: str, own: Callable[[], Own], peer: Callable[[], Peer], rounds:
             figures: Mapping[str, float] | None = None, note: str = "") -> Row:
     """Time ``own`` and ``peer`` in turn, after ``same`` found nothing to object to in their results.
 
+    Before each timed run its side runs once untimed: neither then pays for what the other left in memory and caches.
     ``same`` raises DataError where the results differ: a time for another result is no time. See ``close``.
     """
     same(own(), peer())
-    times = [(*_timed(own), *_timed(peer)) for _ in range(rounds)]
+    times = [(*_warm(own), *_warm(peer)) for _ in range(rounds)]
     wall, cpu, peer_wall, peer_cpu = (statistics.median(column) for column in zip(*times))
     ratio = statistics.median(theirs / max(ours, 1e-9) for ours, _, theirs, _ in times)
     return Row(name, wall, cpu, torch.get_num_threads(), peer_name, peer_wall, peer_cpu, ratio, _percent(flop, wall, dtype),
@@ -85,6 +86,12 @@ def _timed(run: Callable[[], object]) -> tuple[float, float]:
     cpu, wall = time.process_time(), time.perf_counter()
     run()
     return time.perf_counter() - wall, time.process_time() - cpu
+
+
+def _warm(run: Callable[[], object]) -> tuple[float, float]:
+    """The same of a call after another."""
+    run()
+    return _timed(run)
 
 
 def _percent(flop: float | None, seconds: float, dtype: torch.dtype) -> float | None:

@@ -35,11 +35,11 @@ def test_another_shape_and_nan_are_differences(own: torch.Tensor) -> None:
         close(1.0)(own, torch.ones(3))
 
 
-def test_own_and_peer_run_in_turn() -> None:
+def test_own_and_peer_run_in_turn_each_warm() -> None:
     calls: list[str] = []
     own, peer = (lambda side=side: calls.append(side) for side in ("own", "peer"))
     row = compare("noop", own, peer, 3, peer_name="twin", same=lambda a, b: None)
-    assert calls == ["own", "peer"] * 4
+    assert calls == ["own", "peer"] + ["own", "own", "peer", "peer"] * 3
     assert row.ratio is not None
     assert row.peer == "twin"
 
