@@ -48,8 +48,7 @@ void each_tile(const Groups& g, int64_t begin, int64_t end, const Body& body) {
   int64_t s = segment::segment_of_tile(g.tiles, g.num_segments, begin);
   for (int64_t t = begin; t < end; ++t) {
     while (g.tiles[s + 1] <= t) ++s;
-    const int64_t first = g.offsets[s] + (t - g.tiles[s]) * tile_rows;
-    body(segment::Tile{first, std::min(first + tile_rows, g.offsets[s + 1])}, t, s);
+    body(segment::tile_of(g.offsets, g.tiles, s, t), t, s);
   }
 }
 

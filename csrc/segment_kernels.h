@@ -23,10 +23,14 @@ PC3D_HD inline int64_t segment_of_tile(const int64_t* tiles, int64_t num_segment
   return low;
 }
 
-PC3D_HD inline Tile find_tile(const int64_t* offsets, const int64_t* tiles, int64_t num_segments, int64_t t) {
-  const int64_t s = segment_of_tile(tiles, num_segments, t);
+// Tile number t, which is of segment s.
+PC3D_HD inline Tile tile_of(const int64_t* offsets, const int64_t* tiles, int64_t s, int64_t t) {
   const int64_t begin = offsets[s] + (t - tiles[s]) * tile_rows, last = offsets[s + 1];
   return {begin, begin + tile_rows < last ? begin + tile_rows : last};
+}
+
+PC3D_HD inline Tile find_tile(const int64_t* offsets, const int64_t* tiles, int64_t num_segments, int64_t t) {
+  return tile_of(offsets, tiles, segment_of_tile(tiles, num_segments, t), t);
 }
 
 // Sum of a tile in `width` neighbouring channels; the order of additions in a channel does not depend on width.

@@ -89,7 +89,7 @@ def _timed(run: Callable[[], object]) -> tuple[float, float]:
 
 
 def _warm(run: Callable[[], object]) -> tuple[float, float]:
-    """The same of a call after another."""
+    """Wall and processor seconds of a call right after another."""
     run()
     return _timed(run)
 
