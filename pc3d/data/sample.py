@@ -62,7 +62,7 @@ def make_sample(cloud: PointCloud, model: ModelConfig, *, augment: AugmentConfig
     color_shift = (augment.color_shift * rng.standard_normal(3)).tolist()
     positions = _in_voxels(cloud, model)
     for granularity, magnitude in augment.elastic:
-        positions = elastic_distortion(positions, granularity, magnitude, rng)
+        positions = elastic_distortion(positions, granularity, magnitude, rng, source=cloud.metadata.get("file"))
     positions = _from_zero(positions)
     if max_points is not None and len(cloud) > max_points:
         positions, keep = random_crop(positions, max_points, rng)

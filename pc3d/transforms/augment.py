@@ -9,9 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pc3d.errors import DataError, explain
 from pc3d.ops import column_stats, elastic, map_points
 from pc3d.structures import PointCloud
 from pc3d.transforms.tensors import as_tensor
+
+MAX_NODES = 1 << 26     # of an elastic distortion: 3 GB in all; a floor of 100 x 60 x 5 m in voxels of 2 cm has 2.4 million
 
 
 def random_linear(cloud: PointCloud, rng: np.random.Generator, *, jitter: float = 0.1, flip: bool = True, rotate: bool = True,
@@ -37,17 +40,22 @@ def _mapped(points: NDArray[np.float32], matrix: NDArray[np.float64]) -> NDArray
 
 
 def elastic_distortion(positions: NDArray[np.float32], granularity: float, magnitude: float,
-                       rng: np.random.Generator) -> NDArray[np.float32]:
+                       rng: np.random.Generator, *, source: object = None) -> NDArray[np.float32]:
     """Shift positions (N, 3), in voxels, by smooth noise: white noise on a grid, blurred six times, read trilinearly.
 
     ``granularity`` is half the grid spacing in voxels, ``magnitude`` the factor on the blurred noise. The grid has
-    ``max |x| // granularity + 3`` nodes along x, and so on.
+    ``max |x| // granularity + 3`` nodes along x, and so on. Raises DataError, naming ``source``, where these are more than
+    MAX_NODES.
     """
     if len(positions) == 0:
         return positions
     points = as_tensor(positions)
     low, high, _ = column_stats(points)
     shape = (torch.maximum(high.abs(), low.abs()).numpy() // granularity).astype(int) + 3
+    if np.prod(shape, dtype=float) > MAX_NODES:
+        raise DataError(explain("the scan is too large to distort elastically", where=source,
+                                got=f"{', '.join(f'{e:.3g}' for e in (high - low).tolist())} voxels along x, y, z",
+                                do="Check its units (metres) and outliers, cut it into parts, or set augment.elastic=[]."))
     noise = torch.from_numpy(rng.standard_normal((3, *shape), dtype=np.float32))
     return elastic(points, noise, granularity, magnitude).numpy()
 
@@ -58,7 +66,7 @@ def random_crop(positions: NDArray[np.float32], max_points: int, rng: np.random.
 
     Positions (N, 3) start at 0. Returns them moved so that the box starts at 0, and which of them it holds (N,); nothing
     moves when there are few enough already. Where even the smallest box holds too many (a column of points), it keeps a
-    random choice of them.
+    random choice of them; where a box holds none (between parts of a wide scan), it moves to a random point.
     """
     keep = np.ones(len(positions), dtype=bool)
     if len(positions) <= max_points:
@@ -69,8 +77,16 @@ def random_crop(positions: NDArray[np.float32], max_points: int, rng: np.random.
         if box[0] <= 32:
             keep[rng.permutation(np.flatnonzero(keep))[max_points:]] = False
             break
-        offset = np.minimum(box - reach + 0.001, 0) * rng.random(3)
-        moved = positions + offset.astype(np.float32)
-        keep = ((moved >= 0) & (moved < box)).all(axis=1)
+        moved, keep = _boxed(positions, np.minimum(box - reach + 0.001, 0) * rng.random(3), box)
+        if not keep.any():
+            middle = box / 2 - positions[rng.integers(len(positions))]
+            moved, keep = _boxed(positions, np.clip(middle, np.minimum(box - reach - 1, 0), 0), box)
         box[:2] -= 32
     return moved, keep
+
+
+def _boxed(positions: NDArray[np.float32], offset: NDArray[np.float64],
+           box: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Positions (N, 3) moved, and which of them (N,) lie between 0 and the corner of the box then."""
+    moved = positions + offset.astype(np.float32)
+    return moved, ((moved >= 0) & (moved < box)).all(axis=1)

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from pc3d.errors import DataError
 from pc3d.structures import PointCloud
 from pc3d.transforms import elastic_distortion, random_crop, random_linear
 
@@ -71,3 +72,33 @@ def test_crop_keeps_all_of_a_small_scan():
     moved, keep = random_crop(points, 10, np.random.default_rng(0))
     assert keep.all()
     assert np.array_equal(moved, points)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_crop_between_the_parts_of_a_wide_scan_is_not_empty(seed):
+    """Two rooms 3,000 voxels apart: a box of 512 that is put anywhere mostly holds no point."""
+    rng = np.random.default_rng(seed)
+    points = rng.random((2000, 3), dtype=np.float32) * np.float32([300, 300, 100])
+    points[1000:] += np.float32([3000, 3000, 0])
+    moved, keep = random_crop(points, 1500, rng)
+    assert 0 < keep.sum() <= 1500
+    assert moved[keep].min() >= 0
+    assert moved[keep].max() < 512
+    assert np.ptp(points[keep], axis=0).max() < 512
+
+
+def test_a_crop_around_a_far_point_holds_it():
+    """One outlier a kilometre away and the rest in one place: whichever point the box moves to, it is inside."""
+    points = np.zeros((60, 3), dtype=np.float32)
+    points[0] = 50_000
+    for seed in range(200):
+        moved, keep = random_crop(points, 59, np.random.default_rng(seed))
+        assert 0 < keep.sum() <= 59
+        assert moved[keep].min() >= 0
+        assert moved[keep].max() < 512
+
+
+def test_a_distortion_whose_grid_fits_no_memory_is_refused():
+    points = np.float32([[0, 0, 0], [50_000, 50_000, 50_000]])
+    with pytest.raises(DataError, match=r"far\.ply: the scan is too large to distort elastically; got 5e\+04"):
+        elastic_distortion(points, 6.0, 40.0, np.random.default_rng(0), source="far.ply")
