@@ -42,7 +42,7 @@ def save_model(model: Relation3D, path: str | Path, *, dtype: torch.dtype | None
               "classes": list(model.config.classes), "config": model.config.model_dump(mode="json")}
     path.parent.mkdir(parents=True, exist_ok=True)
     sidecar = path.with_suffix(".json")
-    before = _previous(sidecar)
+    before = _record_before(sidecar, path)
     _replace(sidecar, _dump(record if before is None else {**record, "previous": before}))
     _replace(path, weights)
     if before is not None:
@@ -150,12 +150,13 @@ def _record_of(sidecar: Path, sha256: str) -> dict[str, Any]:
                                   expected=entries[0]["sha256"], do="Copy both files of the model again."))
 
 
-def _previous(sidecar: Path) -> dict[str, Any] | None:
+def _record_before(sidecar: Path, weights: Path) -> dict[str, Any] | None:
+    """The entry of the weights that are there, None where no pair is: after a crash while saving it is the previous one."""
     try:
-        record = json.loads(sidecar.read_bytes())
-        return {key: value for key, value in record.items() if key != "previous"}
-    except (OSError, ValueError, AttributeError):
+        record = _record_of(sidecar, hashlib.sha256(_read(weights)).hexdigest())
+    except (FileError, CheckpointError):
         return None
+    return {key: value for key, value in record.items() if key != "previous"}
 
 
 def _read(path: Path) -> bytes:

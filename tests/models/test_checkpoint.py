@@ -71,6 +71,27 @@ def test_crash_while_saving_leaves_a_network_that_loads(tmp_path: Path, monkeypa
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.json", "a.safetensors"]
 
 
+def test_a_crash_in_each_of_two_saves_leaves_a_network_that_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that is killed at the same place again, before the weights follow their description."""
+    save_model(make(0), tmp_path / "a")
+    replace = os.replace
+
+    def crash(source: str, target: Path) -> None:
+        if target.suffix == ".safetensors":
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "replace", crash)
+        for seed in (1, 2):
+            with pytest.raises(KeyboardInterrupt):
+                save_model(make(seed), tmp_path / "a")
+            assert same(load_model(tmp_path / "a.safetensors"), make(0))
+    save_model(make(3), tmp_path / "a")
+    assert same(load_model(tmp_path / "a.safetensors"), make(3))
+    assert "previous" not in json.loads((tmp_path / "a.json").read_text())
+
+
 def test_damaged_weights_are_refused(tmp_path: Path) -> None:
     save_model(make(), tmp_path / "a")
     content = bytearray((tmp_path / "a.safetensors").read_bytes())
