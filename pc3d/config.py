@@ -210,7 +210,7 @@ class TrainConfig(Config):
     save_steps: int = Field(0, ge=0)                     # also after so many steps of an epoch; 0: at epochs only
     keep: int = Field(2, ge=1)                           # how many of the last training states stay
     log_to: tuple[Literal["tensorboard", "wandb"], ...] = ()  # besides metrics.jsonl
-    seed: int = 1999
+    seed: int = Field(1999, ge=0)
     device: str = "auto"
 
 

@@ -67,7 +67,7 @@ def test_a_malformed_override_is_a_config_error(tmp_path: Path, override: str) -
 @pytest.mark.parametrize(("key", "value"), [
     ("model.backbone.channels", "[]"), ("model.backbone.channels", "[8, 0]"), ("augment.elastic", "[[0, 40]]"),
     ("augment.scale", "[0, 1]"), ("augment.scale", "[1.1, 0.9]"), ("augment.keep_points", "[0, 1]"),
-    ("augment.keep_points", "[0.5, 1.5]"), ("augment.keep_points", "[0.7, 0.3]")])
+    ("augment.keep_points", "[0.5, 1.5]"), ("augment.keep_points", "[0.7, 0.3]"), ("train.seed", "-1")])
 def test_values_out_of_range_name_their_key_and_where_they_come_from(tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"^command line: {key}.*; got "):
         load_config(written(tmp_path, ""), [f"{key}={value}"])

@@ -29,11 +29,11 @@ class MetricsLog:
             file.write(json.dumps({"kind": kind, "time": round(time.time(), 3), **_finite(values)}) + "\n")
 
     def read(self, kind: str) -> list[dict[str, Any]]:
-        """All records of one kind, in order."""
+        """All records of one kind, in order; a last line that was cut off, of a run that was killed or is writing, is none."""
         if not self.path.exists():
             return []
-        records = (json.loads(line) for line in self.path.read_text(encoding="utf-8").splitlines())
-        return [record for record in records if record["kind"] == kind]
+        whole, _, _ = self.path.read_text(encoding="utf-8").rpartition("\n")
+        return [record for record in map(json.loads, whole.splitlines()) if record["kind"] == kind]
 
     @property
     def size(self) -> int:
@@ -43,7 +43,7 @@ class MetricsLog:
     def cut(self, size: int) -> None:
         """Forget what was written after the log had this size: a resumed run writes it again."""
         with self.path.open("ab") as file:
-            file.truncate(size)
+            file.truncate(min(size, self.size))     # it may have been removed: longer, it would be filled with zeros
 
 
 def _finite(values: dict[str, Any]) -> dict[str, Any]:

@@ -60,7 +60,8 @@ def draw_run(run: str | Path, *, width: int = 1200) -> NDArray[np.uint8]:
     path = Path(run) / "metrics.jsonl"
     if not path.is_file():
         raise FileError(explain("this run has no log", where=path, do="Name the output folder of a training run."))
-    records = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+    whole, _, _ = path.read_text(encoding="utf-8").rpartition("\n")     # the last line may be in the middle of being written
+    records = [json.loads(line) for line in whole.splitlines()]
     losses = _columns([_over_layers(record) for record in records if record["kind"] == "train"], LOSSES)
     scores = {name.upper(): curve for name, curve in _columns([r for r in records if r["kind"] == "val"], SCORES).items()}
     half = width // 2

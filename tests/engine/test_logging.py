@@ -34,6 +34,19 @@ def test_a_resumed_log_forgets_what_came_after_the_state(config, tmp_path):
     assert [record["step"] for record in Logger(config, tmp_path, size=size).log.read("step")] == [1]
 
 
+def test_a_resumed_log_that_was_removed_begins_anew(config, tmp_path):
+    Logger(config, tmp_path, size=40).write("step", 1, {"loss": 3.0})
+    assert [record["step"] for record in MetricsLog(tmp_path).read("step")] == [1]
+
+
+def test_a_line_that_was_cut_off_is_passed_over(config, tmp_path):
+    log = MetricsLog(tmp_path)
+    log.write("step", {"step": 1})
+    with log.path.open("a") as file:
+        file.write('{"kind": "st')
+    assert [record["step"] for record in log.read("step")] == [1]
+
+
 def test_only_the_first_process_writes(config, tmp_path):
     Logger(config, tmp_path, active=False).write("step", 1, {"loss": 3.0})
     assert list(tmp_path.iterdir()) == []

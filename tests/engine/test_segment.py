@@ -148,7 +148,7 @@ def test_confident_keeps_each_mask_once_under_its_best_class():
     assert len(confident(found[:0])) == 0
 
 
-@pytest.mark.parametrize("name", ["meta", "cuda:99", "cuda:x", "gpu"])
+@pytest.mark.parametrize("name", ["meta", "cuda:99", "cuda:x", "cuda:²", "cuda:", "cpu:", "gpu"])
 def test_unknown_devices_are_refused(name):
     with pytest.raises(BackendError, match=name):
         choose_device(name)

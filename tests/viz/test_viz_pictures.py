@@ -196,6 +196,9 @@ def test_a_training_run_is_drawn_from_its_log(tmp_path):
     timed = [{**line, "lr": 7, "step": 900, "data_seconds": 80.0} for line in lines]
     (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in timed))
     np.testing.assert_array_equal(draw_run(tmp_path, width=400), picture)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"kind": "tra')  # a run that is writing, or was killed at it
+    np.testing.assert_array_equal(draw_run(tmp_path, width=400), picture)
 
 
 def test_the_layers_of_a_loss_are_one_curve():
