@@ -45,9 +45,11 @@ def cloud_from_columns(columns: Mapping[str, NDArray[Any]], *, source: object, f
     fields["superpoints"] = _convert(rest, "superpoint", _superpoints, source)
     _warn_of_coarse_steps(xyz, source)
     fields |= {"attributes": free_names(rest, source), "faces": faces, "metadata": {"file": str(source), **(metadata or {})}}
-    if origin is not None:
+    if origin is None:
+        return PointCloud.from_world(xyz, **fields)
+    if np.can_cast(xyz.dtype, np.float32):
         return PointCloud(xyz=xyz, origin=origin, **fields)
-    return PointCloud.from_world(xyz, **fields)
+    return PointCloud.from_world(xyz + origin, **fields)    # wider numbers may need an origin of their own
 
 
 def columns_from_cloud(cloud: PointCloud, *, where: object, world: bool = True) -> Columns:

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from pc3d.errors import FormatError, explain
-from pc3d.io.files import atomic_file
-from pc3d.io.npz import read_arrays
+from pc3d.io.npz import read_arrays, write_arrays
 from pc3d.structures import Instances
 
 
 def write_instances(instances: Instances, path: str | Path) -> None:
     """Write instances into an ``.npz``, with ``point_instance`` and ``point_label`` (N,) for other programs; or FileError."""
     point_instance, point_label = instances.to_labels()
-    with atomic_file(Path(path)) as file:
-        np.savez_compressed(file, point_instance=point_instance, point_label=point_label, **instances.to_arrays())
+    write_arrays({"point_instance": point_instance, "point_label": point_label, **instances.to_arrays()}, Path(path))
 
 
 def read_instances(path: str | Path) -> Instances:

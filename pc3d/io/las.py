@@ -16,6 +16,7 @@ from pc3d.io.las_header import check_las_header
 from pc3d.structures import PointCloud
 
 EXACT_INTENSITY = "intensity_float"     # LAS intensity is 16 bits; others go into an extra dimension of this name
+_COORDINATES = ("X", "Y", "Z")           # whole numbers of the grid
 _WITH_COLOUR = {0: 2, 1: 3, 4: 5, 6: 7, 9: 10}
 _OWN_RECORDS = {("LASF_Spec", 4), ("laszip encoded", 22204)}      # extra dimensions and LAZ: laspy writes these itself
 
@@ -30,7 +31,7 @@ def read_las(path: Path) -> PointCloud:
     las = _call_laspy(path, _load, path)
     columns: Columns = {axis: np.array(las[axis], dtype=np.float64) for axis in AXES}
     for name in las.point_format.dimension_names:
-        if name not in ("X", "Y", "Z"):
+        if name not in _COORDINATES:
             columns[_free_name(name)] = np.ascontiguousarray(las[name])
     if EXACT_INTENSITY in columns:
         columns["intensity"] = columns.pop(EXACT_INTENSITY)
@@ -38,12 +39,23 @@ def read_las(path: Path) -> PointCloud:
 
 
 def write_las(cloud: PointCloud, path: Path) -> None:
-    """Write LAS, or LAZ when the suffix says so; columns that LAS does not know become extra dimensions. Faces are left out."""
+    """Write LAS, or LAZ when the suffix says so; columns that LAS does not know become extra dimensions. Faces are left out.
+
+    Raises DataError for what LAS cannot hold as it is: coordinates that are not finite, an attribute of another type or range
+    than the dimension of its name, or with the name of another column.
+    """
     _require_laspy()
+    if not np.isfinite(cloud.xyz).all():
+        row = int(np.argmin(np.isfinite(cloud.xyz).all(axis=1)))
+        raise DataError(explain("LAS keeps whole numbers: every coordinate must be finite", where=f"{path}:row {row}",
+                                got=cloud.xyz[row].tolist()))
     if cloud.faces is not None:
         warnings.warn(f"{path}: faces are left out, a LAS file has no place for them", stacklevel=3)
     flat = columns_from_cloud(cloud.replace(attributes={}), where=path)
-    columns: Columns = {**_flat_attributes(cloud), **flat}
+    attributes = _flat_attributes(cloud)
+    if taken := sorted(attributes.keys() & {*flat, *_COORDINATES, *COLOURS[0], EXACT_INTENSITY}):
+        raise DataError(explain(f"attribute {taken[0]!r} has the name of another column", where=path, do="Rename it."))
+    columns: Columns = {**attributes, **flat}
     notes = cloud.metadata.get("las", {})
     las = _call_laspy(path, _build, cloud, columns, notes, path)
     with atomic_file(path) as file:
@@ -129,13 +141,27 @@ def _build(cloud: PointCloud, columns: Columns, notes: dict[str, Any], path: Pat
     _add_extra_dimensions(header, columns, path)
     las = laspy.LasData(header)
     las.x, las.y, las.z = cloud.world_xyz.T
+    color_scale = 1 if notes.get("colour_bits") == 8 else 257
     for name, values in columns.items():
-        las[name] = values.astype(np.uint16) * (1 if notes.get("colour_bits") == 8 else 257) if name in COLOURS[0] else values
+        _put(las, name, values.astype(np.uint16) * color_scale if name in COLOURS[0] else values, path)
     if notes.get("evlrs"):
         from laspy.vlrs.vlrlist import VLRList
 
         las.evlrs = VLRList([laspy.VLR(*record) for record in notes["evlrs"]])
     return las
+
+
+def _put(las: Any, name: str, values: NDArray[Any], path: Path) -> None:
+    """Fill a dimension, or raise DataError where it holds other numbers then: laspy wraps what is too large."""
+    try:
+        with np.errstate(invalid="ignore"):
+            las[name] = values
+        held = np.asarray(las[name])
+    except OverflowError:
+        held = np.empty(0)
+    if not np.array_equal(held, values, equal_nan=values.dtype.kind == "f"):
+        raise DataError(explain(f"dimension {name!r} of LAS cannot hold this attribute", where=path,
+                                got=f"{values.dtype} from {values.min()} to {values.max()}", do="Rename it."))
 
 
 def _grid(world: NDArray[np.float64], notes: dict[str, Any]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 import zipfile
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,10 +69,7 @@ def write_npz(cloud: PointCloud, path: Path) -> None:
             raise DataError(explain(f"attribute {name!r} cannot be written", where=path, do="Rename it." if taken else None,
                                     got="the name of another column" if taken else "Python objects"))
         arrays[name] = np.asarray(values)
-    with atomic_file(path) as file, zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
-        for name, values in arrays.items():
-            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                npy_format.write_array(member, values, allow_pickle=False)
+    write_arrays(arrays, path)
 
 
 def read_npy(path: Path) -> PointCloud:
@@ -106,6 +105,20 @@ def write_npy(cloud: PointCloud, path: Path) -> None:
         npy_format.write_array(file, table, allow_pickle=False)
 
 
+def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
+    """Write an NPZ archive that ``read_arrays`` takes: packed, unless it would pack so well that it looks like a bomb."""
+    with atomic_file(path) as file:
+        for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
+            file.seek(0)
+            file.truncate()
+            with zipfile.ZipFile(file, "w", method, compresslevel=1) as archive:
+                for name, values in arrays.items():
+                    with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                        npy_format.write_array(member, values, allow_pickle=False)
+            if _unpacked(archive.infolist()) <= _most_unpacked(file.seek(0, os.SEEK_END)):
+                return
+
+
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read every array of an NPZ archive after its promised sizes were held against ``MAX_RATIO`` and ``MAX_MEMBERS``."""
     size = check_file(path)
@@ -127,11 +140,19 @@ def _check_archive(path: Path, members: list[zipfile.ZipInfo], size: int) -> Non
     if foreign:
         raise FormatError(explain("this archive was not written by numpy", where=f"{path}:{foreign[0]!r}",
                                   got="a name that is no .npy or is there twice", expected="only .npy members"))
-    unpacked = sum(m.file_size for m in members)
-    if unpacked > max(FREE_BYTES, MAX_RATIO * size):
+    unpacked = _unpacked(members)
+    if unpacked > _most_unpacked(size):
         raise FormatError(explain("the archive would unpack to far more than it holds", where=path,
                                   got=f"{unpacked} bytes from {size}", expected=f"at most {MAX_RATIO} times its size",
                                   do="If it is genuine, save it again with np.savez (uncompressed)."))
+
+
+def _unpacked(members: list[zipfile.ZipInfo]) -> int:
+    return sum(member.file_size for member in members)
+
+
+def _most_unpacked(size: int) -> int:
+    return max(FREE_BYTES, MAX_RATIO * size)
 
 
 def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:

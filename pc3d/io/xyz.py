@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.errors import FormatError, explain
+from pc3d.errors import DataError, FormatError, explain
 from pc3d.io.bare_columns import name_columns
 from pc3d.io.columns import AXES, COLOURS, RESERVED, Columns, cloud_from_columns, columns_from_cloud
 from pc3d.io.files import atomic_file, check_file
@@ -36,13 +36,30 @@ def read_xyz(path: Path) -> PointCloud:
 
 
 def write_xyz(cloud: PointCloud, path: Path) -> None:
-    """Write a text file with a line of column names (``# x y z red ...``) and exact digits; faces are left out."""
+    """Write a text file with a line of column names (``# x y z red ...``) and exact digits; faces are left out.
+
+    Raises DataError for a column of no numbers, or one that would be read back under the name of another.
+    """
     columns = columns_from_cloud(cloud, where=path)
     if cloud.faces is not None:
         warnings.warn(f"{path}: faces are left out, a text file has no place for them", stacklevel=3)
-    titles = ["_".join(_SEPARATOR.split(name.strip())) for name in columns]
+    titles = [_title(name, values, path) for name, values in columns.items()]
+    if len(set(titles)) < len(titles):
+        twice = next(title for title in titles if titles.count(title) > 1)
+        raise DataError(explain(f"two columns would be called {twice!r}", where=path, do="Rename an attribute."))
     with atomic_file(path) as file:
         file.write(f"# {' '.join(titles)}\n{format_rows(list(columns.values()))}".encode())
+
+
+def _title(name: str, values: NDArray[Any], path: Path) -> str:
+    """A column's name without separators."""
+    title = "_".join(_SEPARATOR.split(name.strip()))
+    if values.dtype.kind not in "biuf":
+        raise DataError(explain(f"attribute {name!r} is no column of numbers", where=path, got=values.dtype))
+    if not title or _canonical(title) != title:
+        raise DataError(explain(f"attribute {name!r} would be read as {_canonical(title)!r}", where=path,
+                                do="Rename the attribute."))
+    return title
 
 
 def _read_lines(path: Path) -> tuple[list[str], int, list[str] | None]:

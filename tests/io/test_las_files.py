@@ -215,3 +215,24 @@ def test_laz_of_several_chunks_reads_whole(tmp_path):
     xyz = np.random.default_rng(0).integers(-9999, 9999, (120_000, 3)) * 1e-3
     write(PointCloud.from_world(xyz), tmp_path / "a.laz")
     assert np.abs(read(tmp_path / "a.laz").world_xyz - xyz).max() < 1e-4
+
+
+@pytest.mark.parametrize(("name", "values"), [
+    ("classification", [300, 1]), ("user_data", [0.5, 1]), ("return_number", [17, 1]), ("scan_angle", [40_000, 0])])
+def test_a_dimension_that_cannot_hold_an_attribute_is_named(tmp_path, name, values):
+    with pytest.raises(DataError, match=rf"a\.las: dimension '{name}' of LAS cannot hold this attribute"):
+        write(PointCloud(np.zeros((2, 3)), attributes={name: np.array(values)}), tmp_path / "a.las")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["X", "red", "label", "intensity_float"])
+def test_an_attribute_cannot_take_the_place_of_another_column(tmp_path, name):
+    cloud = PointCloud(np.zeros((2, 3)), rgb=np.full((2, 3), 9), labels=np.zeros(2), intensity=np.array([0.5, 1]),
+                       attributes={name: np.array([7, 8])})
+    with pytest.raises(DataError, match=f"attribute '{name}' has the name of another column"):
+        write(cloud, tmp_path / "a.las")
+
+
+def test_points_that_are_not_finite_are_not_written(tmp_path):
+    with pytest.raises(DataError, match=r"a\.las:row 1: LAS keeps whole numbers"):
+        write(PointCloud(np.array([[0, 0, 0], [np.nan, 0, 0]])), tmp_path / "a.las")

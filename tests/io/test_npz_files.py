@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from pc3d.errors import DataError, FormatError
-from pc3d.io import read, write
-from pc3d.structures import PointCloud
+from pc3d.io import read, read_instances, write, write_instances
+from pc3d.structures import Instances, PointCloud
 
 XYZ = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -49,6 +49,21 @@ def test_npz_keeps_the_origin_to_the_last_bit(tmp_path, scan):
     back = read(tmp_path / "a.npz")
     assert back.origin.tobytes() == cloud.origin.tobytes()
     assert back.xyz.tobytes() == cloud.xyz.tobytes()
+
+
+def test_wide_coordinates_beside_an_origin_keep_their_digits(tmp_path):
+    world = np.array([[500_000.123, 5_400_000.456, 1.0], [500_001.123, 5_400_001.456, 2.0]])
+    np.savez(tmp_path / "a.npz", xyz=world - [0, 0, 10], origin=[0, 0, 10])
+    assert np.abs(read(tmp_path / "a.npz").world_xyz - world).max() < 1e-6
+
+
+def test_an_archive_that_packs_like_a_bomb_is_written_so_that_it_reads(tmp_path):
+    count = 6_000_000
+    write(PointCloud(np.zeros((count, 3), np.float32)), tmp_path / "a.npz")
+    assert len(read(tmp_path / "a.npz")) == count
+    nothing = Instances.from_masks(np.zeros((0, count), bool), [], [], ("chair",))
+    write_instances(nothing, tmp_path / "b.npz")
+    assert read_instances(tmp_path / "b.npz").num_segments == count
 
 
 def test_byte_order_and_memory_order_do_not_matter(tmp_path):

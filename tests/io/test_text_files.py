@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pc3d.errors import FormatError
+from pc3d.errors import DataError, FormatError
 from pc3d.io import read, write
+from pc3d.structures import PointCloud
 
 LAYOUTS = {
     "blanks": "1 2 3 255 0 7\n4 5 6 1 2 3\n",
@@ -88,3 +89,20 @@ def test_the_written_file_is_plain_to_others(tmp_path, scan):
     table = np.loadtxt(path)
     assert np.array_equal(table[:, :3].astype(np.float32), scan.xyz)
     assert path.read_text().startswith("# x y z red green blue nx ny nz intensity label instance superpoint alpha")
+
+
+@pytest.mark.parametrize(("names", "words"), [
+    (("i",), "'i' would be read as 'intensity'"), (("Label",), "'Label' would be read as 'label'"),
+    (("",), "would be read as ''"),
+    (("a b", "a_b"), "two columns would be called 'a_b'")])
+def test_what_would_be_read_back_under_another_name_is_not_written(tmp_path, names, words):
+    cloud = PointCloud(np.zeros((2, 3)), attributes={name: np.arange(2) for name in names})
+    with pytest.raises(DataError, match=words):
+        write(cloud, tmp_path / "a.xyz")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("values", [np.array(["a", "b"]), np.array([1j, 2]), np.array([None, 1])])
+def test_what_is_no_number_is_not_written(tmp_path, values):
+    with pytest.raises(DataError, match=r"a\.xyz: attribute 'thing' is no column of numbers"):
+        write(PointCloud(np.zeros((2, 3)), attributes={"thing": values}), tmp_path / "a.xyz")
