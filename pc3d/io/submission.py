@@ -31,8 +31,8 @@ _SCENE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 def write_submission(folder: str | Path, scene: str, instances: Instances, ids: Mapping[str, int]) -> Path:
     """Write ``<scene>.txt`` and its masks into a folder and return the listing; ``ids`` maps class names to the benchmark's.
 
-    Scores read back as they are. Raises DataError for a class without an id, a score outside [0, 1] or a scene's name that is
-    no plain word, FileError where the folder cannot be written.
+    What an earlier run wrote of the scene is replaced. Scores read back as they are. Raises DataError for a class without an
+    id, a score outside [0, 1] or a scene's name that is no plain word, FileError where the folder cannot be written.
     """
     folder = Path(folder)
     if not _SCENE.fullmatch(scene):
@@ -58,6 +58,10 @@ def write_submission(folder: str | Path, scene: str, instances: Instances, ids: 
     listing = folder / f"{scene}.txt"
     with atomic_file(listing) as file:
         file.write("".join(lines).encode())
+    named = {line.split()[0] for line in lines}
+    for path in (folder / MASKS).glob(f"{scene}_*.txt"):
+        if re.fullmatch(rf"{scene}_[0-9]+\.txt", path.name) and f"{MASKS}/{path.name}" not in named:  # of an earlier run
+            path.unlink()
     return listing
 
 

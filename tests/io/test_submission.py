@@ -168,3 +168,12 @@ def test_a_missing_folder_or_scene_is_a_file_error(tmp_path):
         read_submission(tmp_path / "none", SCENE, IDS)
     with pytest.raises(FileError, match="no such file"):
         read_submission(tmp_path, SCENE, IDS)
+
+
+def test_a_second_run_leaves_no_masks_of_the_first(folder):
+    write_submission(folder, f"{SCENE}_1", make_instances(count=2), IDS)     # another scene, whose name begins alike
+    write_submission(folder, SCENE, make_instances(count=3), IDS)
+    masks = [f"{SCENE}_000.txt", f"{SCENE}_001.txt", f"{SCENE}_002.txt", f"{SCENE}_1_000.txt", f"{SCENE}_1_001.txt"]
+    assert sorted(path.name for path in (folder / "predicted_masks").iterdir()) == masks
+    archive = zip_submission(folder, folder.with_name("sub.zip"))
+    assert len(zipfile.ZipFile(archive).namelist()) == 2 + len(masks)
