@@ -86,7 +86,7 @@ class FolderScans(WholeScenes):
             raise DataError(explain(f"the scan has no column {lacking!r}", where=path,
                                     do=f"Add it, or {source.name}{SIDECARS[f'{lacking}s']} with a number a line beside it."))
         labels = self._labels(path, cloud.labels)
-        return cloud.replace(labels=labels, instances=np.where(labels >= 0, cloud.instances, -1)), []
+        return cloud.replace(labels=labels, instances=np.where(labels >= 0, np.maximum(cloud.instances, -1), -1)), []
 
     def _labels(self, path: Path, given: NDArray[np.int64]) -> NDArray[np.int64]:
         labels = np.full(len(given), -1, dtype=np.int64)

@@ -45,7 +45,8 @@ def write_scene(cloud: PointCloud, folder: Path, facts: dict[str, Any]) -> dict[
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         for leftover in folder.parent.glob(f".{glob.escape(folder.name)}.*.tmp"):  # of runs that were killed
-            shutil.rmtree(leftover)
+            if leftover.stem.removeprefix(f".{folder.name}.").isdigit():           # else of "scan.v2" beside "scan"
+                shutil.rmtree(leftover)
         temporary.mkdir()
         try:
             record = _write_files(cloud, temporary, facts)

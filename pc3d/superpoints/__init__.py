@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.structures import PointCloud
+from pc3d.structures.ids import dense_ids
 from pc3d.superpoints.cloud import cloud_normals, normals_and_superpoints, segment_cloud
 from pc3d.superpoints.mesh import mesh_normals, segment_mesh
 
@@ -28,7 +29,12 @@ DEFAULT = SuperpointSettings()
 
 
 def complete(cloud: PointCloud, settings: SuperpointSettings = DEFAULT) -> PointCloud:
-    """Return the cloud with normals and superpoints: what it brings is kept, what is missing is computed."""
+    """Return the cloud with normals and superpoints: what it brings is kept, what is missing is computed.
+
+    Ids of superpoints that have gaps, as files may have them, are numbered anew in their order.
+    """
+    if cloud.superpoints is not None and (ids := dense_ids(cloud.superpoints)[1]) is not cloud.superpoints:
+        cloud = cloud.replace(superpoints=ids)
     if cloud.normals is not None and cloud.superpoints is not None:
         return cloud
     computed = compute_superpoints(cloud, settings)

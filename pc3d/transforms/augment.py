@@ -89,4 +89,4 @@ def _boxed(positions: NDArray[np.float32], offset: NDArray[np.float64],
            box: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """Positions (N, 3) moved, and which of them (N,) lie between 0 and the corner of the box then."""
     moved = positions + offset.astype(np.float32)
-    return moved, ((moved >= 0) & (moved < box)).all(axis=1)
+    return moved, np.all((moved >= 0) & (moved < box), axis=1)

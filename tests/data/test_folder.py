@@ -77,6 +77,16 @@ def test_a_scan_with_an_unknown_class_no_labels_or_too_few_is_a_fault_of_its_own
     assert "c.instances.txt" in faults["val/c"]
 
 
+def test_any_number_below_zero_is_no_instance_and_superpoints_may_have_gaps(raw, room, tmp_path):
+    own = io.read(raw / "train/a.ply")
+    gappy = own.replace(instances=np.where(own.instances < 0, -100, own.instances), superpoints=np.arange(len(own)) // 50 * 7)
+    io.write(gappy, raw / "train/a.ply")
+    assert prepare(FolderScans.open(raw, ["train"]), tmp_path / "out").faults == {}
+    scan = ScanDataset(tmp_path / "out", "train")[0]
+    assert np.array_equal(scan.instances, room.instances)
+    assert np.array_equal(scan.superpoints, np.arange(len(own)) // 50)
+
+
 def test_test_scans_need_no_labels(raw, tmp_path, room):
     (raw / "test").mkdir()
     io.write(room.replace(labels=None, instances=None), raw / "test/t.ply")

@@ -48,6 +48,14 @@ def test_map_coordinates_keep_their_origin(tmp_path):
     assert np.allclose(read_scene(tmp_path / "a").world_xyz, cloud.world_xyz, atol=1e-4)
 
 
+def test_a_scene_leaves_what_is_being_written_of_another_alone(tmp_path, room):
+    """Two workers at once, one at "scan", the other at "scan.v2"; what a killed run left of "scan" goes."""
+    for name in (".scan.v2.7.tmp", ".scan.7.tmp"):
+        (tmp_path / name).mkdir()
+    write_scene(room, tmp_path / "scan", {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".scan.v2.7.tmp", "scan"]
+
+
 def test_columns_are_mapped_not_loaded(scene):
     cloud = read_scene(scene)
     base = cloud.xyz

@@ -38,6 +38,14 @@ def test_prediction_follows_file_order(segmenter):
     assert np.array_equal(straight.labels, shuffled.labels)
 
 
+def test_superpoints_with_gaps_are_numbered_as_the_instances_count_them(segmenter):
+    cloud = compute_superpoints(make_scan(3))
+    straight, gappy = segmenter(cloud), segmenter(cloud.replace(superpoints=cloud.superpoints * 10**12 + 7))
+    assert np.array_equal(straight.instances.bits, gappy.instances.bits)
+    for found in (straight, gappy):     # images are lifted onto the superpoints of the cloud, and fused with those instances
+        assert np.array_equal(found.cloud.superpoints, found.instances.point_to_superpoint)
+
+
 def test_far_from_the_origin_gives_the_same_instances(segmenter):
     near = make_scan(3)
     far = PointCloud.from_world(near.xyz + np.array([500_000.0, 5_000_000.0, 100.0]), rgb=near.rgb)
