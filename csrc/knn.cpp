@@ -18,6 +18,7 @@ struct Point {
 struct Node {
   float low[3], high[3];
   int32_t begin, end;
+  int32_t first;  // The lowest id in the box.
   int32_t right;  // The left child is the next node; 0 marks a leaf.
 };
 
@@ -44,7 +45,10 @@ class Tree {
   int32_t build(int32_t begin, int32_t end) {
     const int32_t self = static_cast<int32_t>(nodes.size());
     nodes.push_back(bounded(begin, end));
-    if (end - begin <= leaf_size) return self;
+    if (end - begin <= leaf_size) {
+      nodes[self].first = lowest_id(begin, end);
+      return self;
+    }
     const int axis = widest_axis(nodes[self]);
     const int32_t middle = begin + (end - begin) / 2;
     std::nth_element(points.begin() + begin, points.begin() + middle, points.begin() + end,
@@ -54,11 +58,18 @@ class Tree {
     build(begin, middle);
     const int32_t right = build(middle, end);
     nodes[self].right = right;
+    nodes[self].first = std::min(nodes[self + 1].first, nodes[right].first);
     return self;
   }
 
+  int32_t lowest_id(int32_t begin, int32_t end) const {
+    int32_t lowest = points[begin].id;
+    for (int32_t i = begin + 1; i < end; ++i) lowest = std::min(lowest, points[i].id);
+    return lowest;
+  }
+
   Node bounded(int32_t begin, int32_t end) const {
-    Node node{{}, {}, begin, end, 0};
+    Node node{{}, {}, begin, end, 0, 0};
     for (int a = 0; a < 3; ++a) {
       node.low[a] = node.high[a] = points[begin].at[a];
       for (int32_t i = begin + 1; i < end; ++i) {
@@ -83,8 +94,10 @@ class Nearest {
   explicit Nearest(int k) : k_(k) {}
 
   float worst() const { return count_ < k_ ? std::numeric_limits<float>::infinity() : distance_[k_ - 1]; }
+  // Whether a point of this id or a higher one, at this distance or farther, would be among the k.
+  bool wants(float distance, int32_t id) const { return count_ < k_ || before(distance, id, k_ - 1); }
   void offer(float distance, int32_t id) {
-    if (count_ == k_ && !before(distance, id, k_ - 1)) return;
+    if (!wants(distance, id)) return;
     int slot = count_ < k_ ? count_++ : k_ - 1;
     for (; slot > 0 && before(distance, id, slot - 1); --slot) {
       distance_[slot] = distance_[slot - 1];
@@ -127,13 +140,14 @@ void search(const Tree& tree, const Point& query, Nearest& nearest) {
     const Pending next = stack[--top];
     if (next.distance > nearest.worst()) continue;
     const Node& node = tree.nodes[next.node];
+    if (!nearest.wants(next.distance, node.first)) continue;  // of points in one place, and there may be many, the first k do
     if (!node.right) {
       scan_leaf(tree, node, query, nearest);
       continue;
     }
     Pending near{next.node + 1, distance_to_box(query.at, tree.nodes[next.node + 1])};
     Pending far{node.right, distance_to_box(query.at, tree.nodes[node.right])};
-    if (far.distance < near.distance) std::swap(near, far);
+    if (far.distance < near.distance) std::swap(near, far);  // equal ones stay: the left child has the lower ids of one place
     stack[top++] = far;
     stack[top++] = near;
   }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 import torch
 from torch import Tensor
@@ -15,7 +17,7 @@ from pc3d.ops import (
     orient_normals,
     vertex_normals,
 )
-from pc3d.ops._library import REFERENCES
+from pc3d.ops._library import REFERENCES, has_kernel
 from pc3d.ops.mesh_graph import edge_weights, mean_face_normals
 
 NAN = float("nan")
@@ -104,6 +106,20 @@ class TestNearestNeighbours:
         xyz = torch.full((50, 3), 5e6)
         assert knn(xyz, 3)[[0, 10, 49]].tolist() == [[1, 2, 3], [0, 1, 2], [0, 1, 2]]
         assert torch.equal(knn(xyz, 8), REFERENCES["knn"](xyz, 8))
+
+    @pytest.mark.skipif(not has_kernel("knn"), reason="the reference looks at all pairs")
+    def test_many_points_in_one_place_take_no_longer_than_others(self) -> None:
+        """Scanners put every pixel without a return at (0, 0, 0): 100,000 of them took two minutes."""
+        start = time.process_time()
+        found = knn(torch.zeros(100_000, 3), 3)
+        assert time.process_time() - start < 10
+        assert found[[0, 1, 99_999]].tolist() == [[1, 2, 3], [0, 2, 3], [0, 1, 2]]
+
+    @pytest.mark.parametrize("seed", range(8))
+    def test_ties_of_points_in_few_places_go_to_the_lowest_index(self, seed: int) -> None:
+        xyz = torch.randint(0, 3, (300, 3), generator=generator(seed)).float()
+        for k in (1, 16, 40):
+            assert torch.equal(knn(xyz, k), REFERENCES["knn"](xyz, k))
 
     def test_bad_points_and_k_are_refused(self) -> None:
         with pytest.raises(DataError, match="knn:row 1"):
