@@ -3,7 +3,8 @@ way to associate them; alone and with the network.
 
 The tables of docs/lifting.md: ``python tools/measure_lifting.py``. Class-agnostic AP by the protocol "objects", each mask once;
 labelled AP by ScanNet's, on its 18 classes. "bound" is what the scan's superpoints allow, each given to the object that most of
-its points belong to. With ``--segmenter``, words as for ``pc3d lift``, the masks are those of a 2D model instead.
+its points belong to. With ``--segmenter``, words as for ``pc3d lift``, the masks are those of a 2D model instead; with
+``--tracks`` some of the same, with and without the tracks of a perfect video model.
 """
 
 from __future__ import annotations
@@ -54,6 +55,17 @@ def unlabelled(view: View, rng: np.random.Generator) -> FrameMasks:
     return replace(masks, labels=np.full(len(masks), -1), classes=())
 
 
+def tracked(masks: Masks) -> Masks:
+    """The same masks, each with the number of the true object that it shows most of, if any: a video model at its best."""
+    def found(view: View, rng: np.random.Generator) -> FrameMasks:
+        own = masks(view, rng)
+        shown = np.zeros((len(own) + 1, view.instances.max() + 2), np.int64)
+        np.add.at(shown, (own.ids[0], view.instances), 1)           # the last column is no object
+        track = shown[1:].argmax(axis=1)
+        return replace(own, tracks=np.where(track < shown.shape[1] - 1, track, -1))
+    return found
+
+
 SOURCES = {
     "true": Source(truth),
     "true, no depth": Source(truth, depth=False),
@@ -61,6 +73,11 @@ SOURCES = {
     "noisy, no labels": Source(unlabelled, methods=USUAL),
     "noisy, every 4th frame": Source(noisy, every=4, methods=USUAL),
     "noisy, every 4th, no labels": Source(unlabelled, every=4, methods=USUAL),
+}
+TRACKS = {
+    name + words: Source(make(masks), every=every, methods=("hierarchical", "consensus", "region"))
+    for name, masks, every in (("noisy", noisy, 1), ("noisy, every 4th", noisy, 4), ("true, every 4th", truth, 4))
+    for words, make in (("", lambda masks: masks), (", tracks", tracked))
 }
 
 
@@ -135,10 +152,11 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=10000)
     parser.add_argument("--rooms", type=int, default=20)
     parser.add_argument("--segmenter", help="a 2D model instead of the truth and the noise model")
+    parser.add_argument("--tracks", action="store_true", help="what tracks of masks are worth")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     warnings.simplefilter("error", RuntimeWarning)
-    sources = SOURCES if options.segmenter is None else masks_found(options.segmenter)
+    sources = TRACKS if options.tracks else SOURCES if options.segmenter is None else masks_found(options.segmenter)
     rows = measure(sources, options.split, options.seed, options.rooms)
     if options.json:
         print(json.dumps(rows, indent=1))
