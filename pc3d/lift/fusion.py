@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pc3d.errors import DataError, explain
+from pc3d.lift.masks import UNNAMED
 from pc3d.lift.votes import Torn, Votes
 from pc3d.structures import Instances
 from pc3d.structures.sparse import rows_of
 from pc3d.structures.suppression import suppress
 
 SOURCES = ("network", "images", "both")     # values of evidence["source"]
-UNNAMED = "object"                          # class of what masks without labels found and the network has no name for
 
 Floats = NDArray[np.float32]
 
@@ -204,7 +204,10 @@ def _source(network: NDArray[np.bool_], images: NDArray[np.bool_], own: NDArray[
 
 def _check(network: Instances, lifted: Instances, votes: Votes) -> None:
     sizes = {"network": network.num_segments, "lifted": lifted.num_segments, "votes": len(votes.sizes)}
-    points = {len(one.point_to_superpoint) for one in (network, lifted) if one.point_to_superpoint is not None}
-    if sizes["network"] != sizes["votes"] or sizes["lifted"] < sizes["votes"] or points != {len(votes.pieces.point_to_piece)}:
-        raise DataError(explain("network and images must speak of the same superpoints", got=sizes, expected="equal numbers",
+    own = votes.pieces.superpoint[votes.pieces.point_to_piece]
+    same = network.point_to_superpoint is not None and np.array_equal(network.point_to_superpoint, own)
+    on_scan = lifted.point_to_superpoint is not None and len(lifted.point_to_superpoint) == len(own)
+    if not (same and on_scan) or sizes["network"] != sizes["votes"] or sizes["lifted"] < sizes["votes"]:
+        raise DataError(explain("network and images must speak of the same superpoints", got=f"{sizes} segments",
+                                expected="the same segment of every point",
                                 do="Lift onto `Segmentation.cloud`, the scan with the superpoints that the network used."))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pc3d.errors import DataError, explain
 
 MAX_MASKS = 65535
+UNNAMED = "object"  # class of what no mask has a name for
 _TABLE = 2**20  # least to largest number of a label map, for them to be looked up instead of sorted
 
 
@@ -41,7 +42,7 @@ class FrameMasks:
         if count and not (np.isfinite(self.scores).all() and self.scores.min() >= 0 and self.scores.max() <= 1):
             raise DataError(explain("mask scores must be in [0, 1]", got=f"[{self.scores.min()}, {self.scores.max()}]"))
         if count and (self.labels.min() < -1 or self.labels.max() >= len(self.classes)):
-            raise DataError(explain("a mask label has no class", got=int(self.labels.max()),
+            raise DataError(explain("a mask label has no class", got=f"{self.labels.min()} to {self.labels.max()}",
                                     expected=f"-1 to {len(self.classes) - 1}"))
 
     def __len__(self) -> int:
@@ -50,14 +51,12 @@ class FrameMasks:
     @classmethod
     def from_label_map(cls, label_map: NDArray[np.integer], scores: NDArray[np.floating] | None = None,
                        labels: NDArray[np.integer] | None = None, classes: Sequence[str] = (), *,
-                       none: int = 0) -> FrameMasks:
-        """One mask of each number in an image (h, w) but ``none``; scores and labels in the order of the numbers."""
+                       tracks: NDArray[np.integer] | None = None, none: int = 0) -> FrameMasks:
+        """One mask of each number in an image (h, w) but ``none``; what is known of them in the order of the numbers."""
         if label_map.ndim != 2:
             raise DataError(explain("a label map is one plane of numbers", got=f"{label_map.dtype} {label_map.shape}"))
         ids, numbers = ids_of(label_map, none)
-        count = len(numbers)
-        return cls(ids[None], np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
-                   np.full(count, -1) if labels is None else np.asarray(labels, np.int64), tuple(classes))
+        return cls._known(ids[None], len(numbers), scores, labels, classes, tracks)
 
     @classmethod
     def from_masks(cls, masks: NDArray[np.bool_], scores: NDArray[np.floating] | None = None,
@@ -81,7 +80,13 @@ class FrameMasks:
                 layers.append(np.zeros(masks.shape[1:], np.uint16))
                 layer = layers[-1]
             layer[masks[row]] = row + 1
-        return cls(np.stack(layers), np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
+        return cls._known(np.stack(layers), count, scores, labels, classes, tracks)
+
+    @classmethod
+    def _known(cls, ids: NDArray[np.uint16], count: int, scores: NDArray[np.floating] | None,
+               labels: NDArray[np.integer] | None, classes: Sequence[str], tracks: NDArray[np.integer] | None) -> FrameMasks:
+        """Masks of score 1 without labels and tracks, where nothing else is given."""
+        return cls(ids, np.ones(count, np.float32) if scores is None else np.asarray(scores, np.float32),
                    np.full(count, -1) if labels is None else np.asarray(labels, np.int64), tuple(classes),
                    None if tracks is None else np.asarray(tracks, np.int64))
 

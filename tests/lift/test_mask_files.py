@@ -88,8 +88,10 @@ def test_arrays_of_masks_or_ids(tmp_path):
     masks = MaskFolder(tmp_path)(frame())
     check(masks)
     assert masks.tracks.tolist() == [1, 2]
-    np.savez(tmp_path / "0001.npz", ids=MAP)
-    check(MaskFolder(tmp_path)(frame()))
+    np.savez(tmp_path / "0001.npz", ids=MAP, tracks=np.array([3, 4]))
+    masks = MaskFolder(tmp_path)(frame())
+    check(masks)
+    assert masks.tracks.tolist() == [3, 4]
 
 
 def test_a_zip_as_scannet_ships_it(tmp_path):
@@ -98,6 +100,17 @@ def test_a_zip_as_scannet_ships_it(tmp_path):
         archive.write(tmp_path / "1.png", "instance-filt/1.png")
     masks = make_segmenter(f"masks:{tmp_path / 'scene_2d-instance-filt.zip'}")(frame("1"))
     assert len(masks) == 2
+
+
+def test_what_a_json_file_leaves_open_is_as_if_it_were_not_there(tmp_path):
+    (tmp_path / "0001.json").write_text(json.dumps([record(4, score=None, label=None, track=None), record(300, label="chair")]))
+    masks = MaskFolder(tmp_path)(frame())
+    check(masks)
+    assert (masks.scores.tolist(), masks.labels.tolist(), masks.tracks.tolist()) == ([1, 1], [-1, 0], [-1, -1])
+
+
+def write_json(*records):
+    return lambda p: (p / "0001.json").write_text(json.dumps(records))
 
 
 FAULTS = {
@@ -110,6 +123,13 @@ FAULTS = {
     "no image": (lambda p: (p / "0001.png").write_bytes(b"x"), FormatError, "the label map cannot be read"),
     "colours": (lambda p: Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(p / "0001.png"), FormatError, "one channel"),
     "other arrays": (lambda p: np.savez(p / "0001.npz", a=MAP), FormatError, "no masks in the archive"),
+    "other sizes": (write_json(record(4), {"segmentation": {"size": [2, 2], "counts": [4]}}), FormatError, "0001: .*same sh"),
+    "negative size": (write_json({"segmentation": {"size": [-6, -8], "counts": [48]}}), FormatError, "0001: .*makes no sense"),
+    "a score in words": (write_json(record(4, score="good")), FormatError, "0001: .*makes no sense; got could not convert"),
+    "a score of nan": (write_json(record(4, score=float("nan"))), FormatError, "0001: mask scores must be in"),
+    "a label without class": (write_json(record(4, label=7)), FormatError, "0001: a mask label has no class; got 7 to 7"),
+    "a score of two": (lambda p: np.savez(p / "0001.npz", ids=MAP, scores=[1, 2]), FormatError, "0001: mask scores must be in"),
+    "labels in words": (lambda p: np.savez(p / "0001.npz", ids=MAP, labels=["a", "b"]), FormatError, "0001: .*makes no sense"),
     "no archive": (lambda p: (p / "0001.npz").write_bytes(b"PK"), FormatError, "archive cannot be read"),
 }
 
@@ -120,6 +140,15 @@ def test_a_broken_file_is_refused_with_its_name(name, tmp_path):
     write(tmp_path)
     with pytest.raises(error, match=words):
         MaskFolder(tmp_path)(frame())
+
+
+def test_a_damaged_member_of_a_zip_is_refused_with_its_name(tmp_path):
+    path = tmp_path / "masks.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("0001.npz", b"0123456789")
+    path.write_bytes(path.read_bytes().replace(b"0123456789", b"0123456798"))
+    with pytest.raises(FormatError, match=r"masks\.zip:0001\.npz: the file cannot be read; got Bad CRC-32"):
+        MaskFolder(path)(frame())
 
 
 def test_two_files_for_a_frame_are_refused(tmp_path):

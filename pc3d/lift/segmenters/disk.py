@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.errors import FileError, FormatError, explain, require_package
+from pc3d.errors import DataError, FileError, FormatError, explain, require_package
 from pc3d.lift.masks import FrameMasks, ids_of
 from pc3d.structures import Frame
 
@@ -51,10 +52,19 @@ class MaskFolder:
         self.classes = self._read_classes("classes.json" if "classes.json" in names else None)
 
     def __call__(self, frame: Frame) -> FrameMasks:
-        """Masks of one frame; FileError when there is no file for it."""
+        """Masks of one frame; FileError when there is no file for it, FormatError for one that makes no sense."""
         files = self._files.get(frame.name)
         if files is None:
             raise FileError(explain("no masks for the frame", where=f"{self.path}:{frame.name}"))
+        try:
+            return self._read(files)
+        except DataError as error:
+            raise FormatError(explain(str(error), where=f"{self.path}:{frame.name}")) from error
+        except (TypeError, ValueError) as error:
+            raise FormatError(explain("what is said of the masks makes no sense", where=f"{self.path}:{frame.name}",
+                                      got=str(error)[:200])) from error
+
+    def _read(self, files: dict[str, str]) -> FrameMasks:
         records = self._json(files[".json"]) if ".json" in files else []
         if ".npz" in files:
             return self._from_arrays(files[".npz"])
@@ -63,7 +73,10 @@ class MaskFolder:
         return self._from_records(files[".json"], records)
 
     def _bytes(self, name: str) -> bytes:
-        return self._archive.read(name) if self._archive else (self.path / name).read_bytes()
+        try:
+            return self._archive.read(name) if self._archive else (self.path / name).read_bytes()
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:    # RuntimeError: it is encrypted
+            raise FormatError(explain("the file cannot be read", where=f"{self.path}:{name}", got=str(error)[:100])) from error
 
     def _json(self, name: str) -> list[dict[str, Any]]:
         try:
@@ -113,18 +126,24 @@ class MaskFolder:
         if "ids" not in given:
             raise FormatError(explain("there are no masks in the archive", where=f"{self.path}:{name}", got=", ".join(given),
                                       expected="masks (K, h, w) or ids (h, w)"))
-        return FrameMasks.from_label_map(given["ids"], given.get("scores"), given.get("labels"), self.classes)
+        return FrameMasks.from_label_map(given["ids"], given.get("scores"), given.get("labels"), self.classes,
+                                         tracks=given.get("tracks"))
 
     def _known(self, records: Sequence[dict[str, Any]]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        scores = [float(record.get("score", record.get("predicted_iou", 1.0))) for record in records]
+        scores = [_number(record.get("score", record.get("predicted_iou")), 1.0) for record in records]
         number = {name: index for index, name in enumerate(self.classes)}
-        labels = [record.get("label", -1) for record in records]
-        return (np.clip(np.array(scores, np.float32), 0, 1),
-                np.array([number.get(label, -1) if isinstance(label, str) else int(label) for label in labels], np.int64))
+        given = [record.get("label") for record in records]
+        labels = [number.get(label, -1) if isinstance(label, str) else _number(label, -1) for label in given]
+        return np.clip(np.array(scores, np.float32), 0, 1), np.array(labels, np.int64)
 
     @staticmethod
     def _tracks(records: Sequence[dict[str, Any]]) -> NDArray[np.int64]:
-        return np.array([int(record.get("track", -1)) for record in records], np.int64)
+        return np.array([_number(record.get("track"), -1) for record in records], np.int64)
+
+
+def _number(given: Any, unknown: float) -> float:
+    """A number of a json file, in the type of what stands for one that is not there, or null."""
+    return unknown if given is None else type(unknown)(given)
 
 
 def _read_png(content: bytes, where: str) -> NDArray[np.integer]:
