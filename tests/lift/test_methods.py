@@ -125,6 +125,20 @@ def test_labels_are_voted_by_score_and_points_and_the_distribution_is_kept(scene
     assert [found.labels[other] for other in range(5) if other != row] == [0] * 4
 
 
+@pytest.mark.parametrize("method", GROUPERS)
+def test_what_no_mask_has_a_name_for_is_an_object(scene, method):
+    """Only the masks of box 0 bear a label."""
+    lifter = Lifter(scene.cloud)
+    for frame, seen in zip(scene.frames, scene.seen):
+        boxes = np.unique(seen[seen >= 0])
+        lifter.add(frame, FrameMasks.from_label_map(seen, labels=np.where(boxes == 0, 1, -1), classes=CLASSES, none=-1))
+    found = lifter.instances(method)
+    named = {np.bincount(scene.cloud.instances[mask] + 1).argmax() - 1: found.classes[label]
+             for mask, label in zip(found.point_masks, found.labels)}
+    assert named == {0: CLASSES[1], 1: "object", 2: "object", 3: "object", 4: "object"}
+    assert found.classes == (*CLASSES, "object")
+
+
 def test_a_group_whose_parts_do_not_touch_is_split(scene):
     """Boxes 0 and 3 stand apart; a model that always calls them one thing does not make them one object."""
     def join(row, seen):

@@ -10,6 +10,7 @@ from scipy.sparse import coo_matrix, csr_matrix
 from scipy.sparse.csgraph import connected_components
 
 from pc3d.lift.config import LiftConfig
+from pc3d.lift.masks import UNNAMED
 from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Torn, Votes
@@ -133,8 +134,9 @@ def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matr
     if votes.classes:
         evidence["label_votes"] = label_votes
     on_segments, segments = votes.pieces.segments(pieces[order])
-    return Instances.from_masks(on_segments, label_votes.argmax(axis=1)[order], np.clip(scores, 0, 1)[order],
-                                votes.classes or ("object",), segments[votes.pieces.point_to_piece],
+    classes, labels = _named(label_votes[order], votes.classes)
+    return Instances.from_masks(on_segments, labels, np.clip(scores, 0, 1)[order], classes,
+                                segments[votes.pieces.point_to_piece],
                                 {name: np.asarray(value)[order] for name, value in evidence.items()})
 
 
@@ -168,6 +170,15 @@ def _label_votes(inside: csr_matrix, votes: Votes) -> NDArray[np.float32]:
     weight = csr_matrix((votes.scores[known], (known, votes.labels[known])), shape=(votes.num_masks, count))
     total = (inside @ weight).toarray()
     return (total / np.maximum(total.sum(axis=1, keepdims=True), 1e-9)).astype(np.float32)
+
+
+def _named(label_votes: NDArray[np.float32], classes: tuple[str, ...]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+    """Classes, and of each part (P,) the one with most votes; what has none of them is ``UNNAMED``."""
+    named = label_votes.any(axis=1)
+    if classes and named.all():
+        return classes, label_votes.argmax(axis=1)
+    classes = tuple(dict.fromkeys((*classes, UNNAMED)))
+    return classes, np.where(named, label_votes.argmax(axis=1), classes.index(UNNAMED))
 
 
 def _best_frames(inside: csr_matrix, votes: Votes) -> NDArray[np.int64]:
