@@ -107,8 +107,9 @@ class Lifter:
         at, z = np.rint(camera.project(from_camera)), from_camera[:, 2]
         inside = ((at >= 0) & (at < [camera.width, camera.height])).all(axis=1) & (z >= self.config.min_depth)
         u, v = np.where(inside[:, None], at, 0).astype(np.int64).T
-        near = np.abs(z - image.numpy()[v, u]) <= np.maximum(tolerance, self.config.depth_tolerance_rel * z)
-        return inside & near
+        shown = image.numpy()[v, u]
+        near = np.abs(z - shown) <= np.maximum(tolerance, self.config.depth_tolerance_rel * z)
+        return inside & near & (shown > 0)
 
     def depth_of(self, frame: Frame, depth: NDArray[np.float32] | None = None) -> tuple[Camera, torch.Tensor, float]:
         """Camera and image of the depth of a frame, or else of the scan there, and how far a point may be from it."""
@@ -116,8 +117,10 @@ class Lifter:
             camera, rendered = self.scan.render_depth(frame.camera, frame.T_world_camera)
             return camera, rendered, max(self.config.depth_tolerance, _RENDERED_TOLERANCE * self.scan.spacing)
         image = frame.depth if depth is None else depth
-        return (frame.depth_camera, torch.from_numpy(np.ascontiguousarray(image, dtype=np.float32)),
-                self.config.depth_tolerance)
+        if image.shape != (frame.depth_camera.height, frame.depth_camera.width):
+            raise DataError(explain("the depth image has another size than its camera", where=f"frame {frame.name}",
+                                    got=image.shape, expected=(frame.depth_camera.height, frame.depth_camera.width)))
+        return frame.depth_camera, torch.from_numpy(np.require(image, np.float32, "CW")), self.config.depth_tolerance
 
     def _count(self, frame: Frame, masks: FrameMasks, camera: Camera, depth: torch.Tensor,
                tolerance: float) -> list[NDArray[np.int32]]:
@@ -126,11 +129,11 @@ class Lifter:
         mask_camera = frame.camera
         if (mask_camera.width, mask_camera.height) != (width, height):
             mask_camera = mask_camera.resized(width, height)
+        ids = torch.from_numpy(np.require(masks.ids, requirements="CW").view(np.int16))
         counted = ops.lift_vote(
             scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(frame.T_world_camera, scan.origin), depth,
-            *self._packed(camera), torch.from_numpy(masks.ids.view(np.int16)), *self._packed(mask_camera), len(masks),
-            scan.piece_starts, near=config.min_depth, absolute=tolerance, relative=config.depth_tolerance_rel,
-            cut_share=config.cut_share, cut_points=config.cut_points)
+            *self._packed(camera), ids, *self._packed(mask_camera), len(masks), scan.piece_starts, near=config.min_depth,
+            absolute=tolerance, relative=config.depth_tolerance_rel, cut_share=config.cut_share, cut_points=config.cut_points)
         return [rows.numpy() for rows in counted]
 
     def _packed(self, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:

@@ -162,11 +162,13 @@ def _rows_below(lifter: Lifter, frame: Frame, pixels: NDArray[np.float64]) -> li
     """Points of the scan at pixels (K, 2) of a colour image."""
     camera, depth, _ = lifter.depth_of(frame)
     rays = frame.camera.rays(pixels)
-    at = np.rint(camera.project(rays)).astype(int).clip(0, [camera.width - 1, camera.height - 1])
-    z = depth.numpy()[at[:, 1], at[:, 0]]
-    if (z <= 0).any():
+    at = camera.project(rays)
+    inside = _inside(camera, at)
+    column, row = np.rint(np.where(inside[:, None], at, 0)).astype(int).T
+    z = np.where(inside, depth.numpy()[row, column], 0)
+    if not (z > 0).all():
         raise DataError(explain("there is no depth at the pixel", where=f"frame {frame.name}",
-                                got=pixels[np.flatnonzero(z <= 0)[0]].round(1).tolist(), do="Take one beside it."))
+                                got=pixels[np.flatnonzero(~(z > 0))[0]].round(1).tolist(), do="Take one beside it."))
     world = (rays * z[:, None]) @ frame.T_world_camera[:3, :3].T + frame.T_world_camera[:3, 3]
     return [_row(lifter.cloud, tuple(one)) for one in world.tolist()]
 

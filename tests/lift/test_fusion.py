@@ -145,6 +145,9 @@ def test_other_superpoints_are_refused(scene):
     other = replace(network, bits=network.bits[:, :1], num_segments=8, point_to_superpoint=None)
     with pytest.raises(DataError, match="same superpoints"):
         fused(scene, other, lifter)
+    turned = np.roll(np.arange(network.num_segments), 1)[scene.cloud.superpoints]       # as many, and others
+    with pytest.raises(DataError, match="same superpoints"):
+        fused(scene, replace(network, point_to_superpoint=turned), lifter)
 
 
 def doubted(votes, score):

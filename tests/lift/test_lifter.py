@@ -118,6 +118,25 @@ def test_frames_that_cannot_be_used_are_named_and_the_others_count(scene):
     assert lifter.votes().num_frames == 21
 
 
+def test_a_frame_that_no_masks_were_given_for_is_left_out(scene):
+    given = GivenMasks({frame.name: truth(seen) for frame, seen in list(zip(scene.frames, scene.seen))[1:]})
+    _, lifter = lift(scene.cloud, scene.frames, given)
+    assert lifter.skipped == {"0000": "no masks: no masks were given for the frame"}
+    assert lifter.votes().num_frames == 23
+
+
+@pytest.mark.filterwarnings("error")
+def test_masks_and_depth_may_lie_in_memory_as_they_like(scene):
+    expected, found = Lifter(scene.cloud), Lifter(scene.cloud)
+    for frame, seen in zip(scene.frames, scene.seen):
+        masks, depth = truth(seen), frame.depth
+        expected.add(frame, masks, depth)
+        ids, turned = masks.ids[:, ::-1].copy()[:, ::-1], depth[::-1].copy()[::-1]       # the same, from the last row on
+        ids.flags.writeable = turned.flags.writeable = False
+        found.add(frame, replace(masks, ids=ids), turned)
+    assert same(found.instances(), expected.instances())
+
+
 def test_no_usable_frame_points_to_the_check(scene):
     away = [frame.moved(np.block([[np.eye(3), np.full((3, 1), 90.0)], [0, 0, 0, 1]])) for frame in scene.frames[:3]]
     with pytest.raises(DataError, match=r"no frame sees the scan; got .*sees nothing of the scan.*pc3d frames check"):
@@ -134,6 +153,8 @@ def test_bad_arguments_say_what_is_wrong(scene):
     lifter.add(scene.frames[0], FrameMasks.from_masks(one, labels=labels, classes=("chair",)))
     with pytest.raises(DataError, match="frame 0001: all frames must name the same classes"):
         lifter.add(scene.frames[1], FrameMasks.from_masks(one, labels=labels, classes=("table",)))
+    with pytest.raises(DataError, match=r"frame 0001: the depth image has another size .* got \(60, 79\); expected"):
+        lifter.add(scene.frames[1], FrameMasks.empty(), scene.frames[1].depth[:, 1:])
 
 
 def test_frames_without_masks_still_say_what_they_see(scene):

@@ -6,9 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 from pc3d.errors import ConfigError, DataError, FileError
-from pc3d.lift import FrameMasks, LiftConfig, Pixels, Prompt, lift_prompt
+from pc3d.lift import FrameMasks, LiftConfig, Lifter, Pixels, Prompt, lift_prompt
 from pc3d.lift.segmenters import GivenMasks, make_segmenter
 from tests.lift.conftest import BOXES
 
@@ -228,6 +229,24 @@ def test_a_model_of_the_sam_family_is_asked(scene, checkpoints):
     assert len(found) == 1
     assert [one.ids.shape for one in asked] == [(1, 16, 16)] * 2
     assert found.evidence["mask_score"][0] == pytest.approx(np.mean([one.scores[0] for one in asked]), abs=1e-5)
+
+
+def test_a_pixel_that_the_depth_image_does_not_reach_has_no_depth(scene):
+    """The depth camera sees the middle of the colour image only; the pixel at its border is not taken for the one asked."""
+    frame = scene.frames[0]
+    camera = replace(frame.depth_camera, width=40, cx=frame.depth_camera.cx - 20)
+    narrow = replace(frame, depth_camera=camera, read_depth=lambda: frame.depth[:, 20:60])
+    with pytest.raises(DataError, match=r"no depth at the pixel; got \[17\.0, 30\.0\]"):
+        lift_prompt(scene.cloud, [narrow], Truth(scene), Prompt(points=(Pixels(frame.name, (17.0, 30.0)),)))
+
+
+def test_nothing_is_seen_where_there_is_no_depth(scene):
+    """Near a camera, points of a coarse scan that stands for depth lie within what is allowed of no depth at all."""
+    lifter = Lifter(scene.cloud)
+    frame = scene.frames[0]
+    lifter.depth_of = lambda frame, depth: (frame.camera, torch.zeros(60, 80), 0.5)
+    before = frame.T_world_camera[:3, 3] + 0.2 * frame.T_world_camera[:3, 2]
+    assert not lifter.sees(frame, before[None]).any()
 
 
 def test_prompts_that_mean_nothing_are_said(scene):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Protocol
 
-from pc3d.errors import DataError, explain
+from pc3d.errors import FileError, explain
 from pc3d.lift.masks import FrameMasks
 from pc3d.structures import Frame
 
@@ -28,7 +28,7 @@ class GivenMasks:
         self.masks = masks
 
     def __call__(self, frame: Frame) -> FrameMasks:
-        """The masks of the frame, none where nothing was given."""
+        """The masks of the frame; FileError where none were given."""
         if frame.name not in self.masks:
-            raise DataError(explain("no masks were given for the frame", where=f"frame {frame.name}"))
+            raise FileError(explain("no masks were given for the frame", where=f"frame {frame.name}"))
         return self.masks[frame.name]
