@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pc3d.errors import ConfigError, DataError, FileError, explain
+from pc3d.errors import ConfigError, DataError, FileError, FormatError, explain
 from pc3d.structures import Frame, PointCloud
 
 _OPENGL = np.diag([1.0, -1.0, -1.0, 1.0])
@@ -58,12 +58,9 @@ class Convention:
 
     def apply(self, frame: Frame, T_scan_world: NDArray[np.float64] | None = None) -> Frame:
         """The frame as it is meant, in the coordinates of the scan."""
-        pose = self.pose(frame.T_world_camera)
-        read = frame.read_depth
-        if read is not None and self.depth_scale != 1:
-            scale, original = np.float32(self.depth_scale), read
-            read = lambda: original() * scale  # noqa: E731
-        return replace(frame, T_world_camera=pose if T_scan_world is None else T_scan_world @ pose, read_depth=read)
+        meant = replace(frame, T_world_camera=self.pose(frame.T_world_camera))
+        meant = meant if self.depth_scale == 1 else meant.with_depth_times(self.depth_scale)
+        return meant if T_scan_world is None else meant.moved(T_scan_world)
 
 
 def _is_positive(text: str) -> bool:
@@ -165,19 +162,36 @@ ALIGNED = "T_aligned_world"  # how reconstruct.align_up marks a turned mesh
 
 
 def find_alignments(cloud: PointCloud, path: Path | None = None) -> dict[str, NDArray[np.float64]]:
-    """Known transforms from the frames' world to the scan: its own note, and ScanNet's axisAlignment beside the file."""
+    """Known transforms from the frames' world to the scan: its own note, and ScanNet's axisAlignment beside the file.
+
+    Of several scenes' notes that of the scan's own scene counts, the longest name that the scan's begins with.
+    Raises FormatError for a note of other than 16 numbers.
+    """
     found = {}
     for comment in cloud.metadata.get("ply", {}).get("comments", ()):
         name, _, numbers = str(comment).partition(" ")
         if name == ALIGNED:
-            found["scan"] = np.array(numbers.split(), dtype=np.float64).reshape(4, 4)
-    for text in sorted(path.parent.glob("*.txt")) if path is not None else ():
-        if text.stat().st_size > _MAX_NOTE:     # a scan may be a .txt too
+            found["scan"] = _matrix(numbers, f"comment {ALIGNED}")
+    for text in _notes(path) if path is not None else ():
+        if not text.is_file() or text.stat().st_size > _MAX_NOTE:     # a scan may be a .txt too
             continue
         for line in text.read_text(encoding="utf-8", errors="replace").splitlines():
             if line.replace(" ", "").startswith("axisAlignment="):
-                found["axis"] = np.array(line.partition("=")[2].split(), dtype=np.float64).reshape(4, 4)
+                found["axis"] = _matrix(line.partition("=")[2], str(text))
     return found
+
+
+def _notes(scan: Path) -> list[Path]:
+    """Text files beside a scan, its own scene's last."""
+    return sorted(scan.parent.glob("*.txt"), key=lambda one: (len(one.stem) * scan.name.startswith(one.stem), one.name))
+
+
+def _matrix(numbers: str, where: str) -> NDArray[np.float64]:
+    try:
+        return np.array(numbers.split(), dtype=np.float64).reshape(4, 4)
+    except ValueError as error:
+        raise FormatError(explain("this is no 4x4 matrix", where=where, got=repr(numbers.strip()[:100]),
+                                  expected="16 numbers, row by row")) from error
 
 
 def resolve_alignment(name: str, known: Mapping[str, NDArray[np.float64]]) -> NDArray[np.float64]:

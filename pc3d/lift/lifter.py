@@ -120,7 +120,7 @@ class Lifter:
         if image.shape != (frame.depth_camera.height, frame.depth_camera.width):
             raise DataError(explain("the depth image has another size than its camera", where=f"frame {frame.name}",
                                     got=image.shape, expected=(frame.depth_camera.height, frame.depth_camera.width)))
-        return frame.depth_camera, torch.from_numpy(np.require(image, np.float32, "CW")), self.config.depth_tolerance
+        return frame.depth_camera, torch.from_numpy(np.require(image, np.float32, ("C", "W"))), self.config.depth_tolerance
 
     def _count(self, frame: Frame, masks: FrameMasks, camera: Camera, depth: torch.Tensor,
                tolerance: float) -> list[NDArray[np.int32]]:
@@ -129,7 +129,7 @@ class Lifter:
         mask_camera = frame.camera
         if (mask_camera.width, mask_camera.height) != (width, height):
             mask_camera = mask_camera.resized(width, height)
-        ids = torch.from_numpy(np.require(masks.ids, requirements="CW").view(np.int16))
+        ids = torch.from_numpy(np.require(masks.ids, requirements=("C", "W")).view(np.int16))
         counted = ops.lift_vote(
             scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(frame.T_world_camera, scan.origin), depth,
             *self._packed(camera), ids, *self._packed(mask_camera), len(masks), scan.piece_starts, near=config.min_depth,

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from pc3d.errors import DataError, explain
 from pc3d.structures.lens import Lens
 
+_RIGID = 1e-4   # scales this near to 1 are the rounding of written numbers
+
 
 @dataclass(frozen=True)
 class Camera:
@@ -104,5 +106,20 @@ class Frame:
         return self.read_depth()
 
     def moved(self, T_new_world: NDArray[np.float64]) -> Frame:
-        """The same frame in another world: its pose becomes T_new_world @ T_world_camera."""
-        return replace(self, T_world_camera=T_new_world @ self.T_world_camera)
+        """The same frame in another world: its pose becomes T_new_world @ T_world_camera.
+
+        A transform that scales (COLMAP's worlds have no metres) takes depth along, and the pose stays a rotation and a place.
+        Raises DataError for one that mirrors.
+        """
+        pose, scale = T_new_world @ self.T_world_camera, float(np.cbrt(np.linalg.det(T_new_world[:3, :3])))
+        if not scale > 0:
+            raise DataError(explain("a transform of worlds must not mirror or flatten", got=T_new_world.tolist()))
+        if abs(scale - 1) < _RIGID:
+            return replace(self, T_world_camera=pose)
+        pose[:3, :3] /= scale
+        return replace(self.with_depth_times(scale), T_world_camera=pose)
+
+    def with_depth_times(self, scale: float) -> Frame:
+        """The same frame, its depth read and multiplied."""
+        read = self.read_depth
+        return self if read is None else replace(self, read_depth=lambda: read() * np.float32(scale))

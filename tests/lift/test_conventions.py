@@ -7,8 +7,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pc3d.errors import ConfigError, DataError
+from pc3d.errors import ConfigError, DataError, FormatError
+from pc3d.lift import FrameMasks, Lifter
 from pc3d.lift.conventions import ALIGNED, Convention, check_conventions, find_alignments, resolve_alignment
+from pc3d.structures import PointCloud
 
 OPENGL = np.diag([1.0, -1, -1, 1])
 TURN = np.array([[0.0, -1, 0, 0.7], [1, 0, 0, -0.3], [0, 0, 1, 0.2], [0, 0, 0, 1]])
@@ -55,6 +57,43 @@ def test_a_turned_scan_is_found_by_its_own_note_or_by_scannets_file(scene, tmp_p
     np.testing.assert_allclose(resolve_alignment("none", known), np.eye(4))
     with pytest.raises(ConfigError, match="expected auto, none, axis or a file"):
         resolve_alignment("scan", known)
+
+
+def test_of_several_scenes_notes_that_of_the_scan_counts(tmp_path):
+    for name, value in (("scene0000", 1), ("scene0000_00", 2), ("scene0001_00", 3)):
+        (tmp_path / f"{name}.txt").write_text(f"axisAlignment = {f'{value} ' * 16}\n")
+    (tmp_path / "scene0002_00.txt").mkdir()
+    for name, value in (("scene0000_00_vh_clean_2.ply", 2), ("scene0001_00.ply", 3)):
+        assert find_alignments(PointCloud(xyz=np.zeros((1, 3), np.float32)), tmp_path / name)["axis"][0, 0] == value
+
+
+def test_a_note_that_is_no_matrix_is_refused_with_its_place(scene, tmp_path):
+    with pytest.raises(FormatError, match="comment T_aligned_world: this is no 4x4 matrix; got '1 2'"):
+        find_alignments(scene.cloud.replace(metadata={"ply": {"comments": [f"{ALIGNED} 1 2"]}}))
+    (tmp_path / "a.txt").write_text("axisAlignment = 1 x\n")
+    with pytest.raises(FormatError, match=r"a\.txt: this is no 4x4 matrix; got '1 x'"):
+        find_alignments(scene.cloud, tmp_path / "a.ply")
+
+
+def test_a_world_of_another_scale_is_lifted_as_it_is_checked(scene):
+    """The frames' world has units of half a metre, depth too."""
+    T_scan_world = np.block([[2 * TURN[:3, :3], np.array([[1.0], [2], [3]])], [0, 0, 0, 1]])
+    unit = np.linalg.inv(T_scan_world)
+    frames = []
+    for frame in scene.frames[::4]:
+        pose = frame.T_world_camera.copy()
+        pose[:3] = unit[:3] @ pose
+        pose[:3, :3] *= 2
+        frames.append(replace(frame, T_world_camera=pose, read_depth=lambda depth=frame.depth: depth / 2))
+    assert check_conventions(frames, scene.cloud, {"file": T_scan_world}).advice() == "add --alignment file"
+    as_given, turned = Lifter(scene.cloud), Lifter(scene.cloud)
+    for given, frame in zip(scene.frames[::4], frames):
+        as_given.add(given, FrameMasks.empty())
+        turned.add(Convention().apply(frame, T_scan_world), FrameMasks.empty())
+    seen, expected = turned.votes().visible, as_given.votes().visible
+    assert abs(seen - expected).sum() < 0.01 * expected.sum()
+    with pytest.raises(DataError, match="must not mirror"):
+        frames[0].moved(np.diag([1.0, 1, -1, 1]))
 
 
 def test_frames_of_another_place_fit_in_no_way(scene):
