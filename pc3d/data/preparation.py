@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from pc3d import __version__
-from pc3d.data.prepared import FORMAT_VERSION, check_scene, is_current, is_prepared, read_json, read_record, write_scene
+from pc3d.data.prepared import FORMAT_VERSION, check_scene, is_current, is_prepared, read_record, write_scene
 from pc3d.errors import ConfigError, FileError, FormatError, Pc3dError, explain
-from pc3d.io.files import atomic_file, check_file
+from pc3d.io.files import atomic_file, check_file, read_json
 from pc3d.structures import PointCloud
 from pc3d.superpoints import SuperpointSettings, complete
 

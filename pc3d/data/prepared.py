@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 
 from pc3d.errors import DataError, FileError, FormatError, explain
+from pc3d.io.files import read_json
 from pc3d.ops import unit_normals
 from pc3d.structures import PointCloud
 
@@ -108,17 +109,6 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record.get("columns"), dict) or not isinstance(record.get("points"), int):
         raise FormatError(explain("the record has no points or columns", where=folder / RECORD, do="Prepare the scene again."))
     return record
-
-
-def read_json(path: Path) -> Any:
-    """Read a json file. Raises FileError (missing, unreadable) or FormatError (no json)."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(explain("the file cannot be read", where=path, got=error.strerror)) from error
-    except (ValueError, RecursionError) as error:
-        raise FormatError(explain("the file is not valid json", where=path, got=str(error),
-                                  do="It is probably cut off: copy it again.")) from error
 
 
 def read_scene(folder: Path) -> PointCloud:

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.data.prepared import read_json
 from pc3d.errors import DataError, FormatError, explain
+from pc3d.io.files import read_json
 from pc3d.structures.ids import dense_ids
 
 

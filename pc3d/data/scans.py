@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 
 from pc3d.data.pointcept import is_pointcept, read_pointcept
 from pc3d.data.preparation import MANIFEST, read_manifest
-from pc3d.data.prepared import is_prepared, read_json, read_scene
+from pc3d.data.prepared import is_prepared, read_scene
 from pc3d.errors import DataError, FileError, FormatError, explain
 from pc3d.io import read
+from pc3d.io.files import read_json
 from pc3d.structures import PointCloud
 from pc3d.superpoints import complete
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from pc3d.errors import FileError, FormatError, explain
 
@@ -27,6 +29,34 @@ def check_file(path: Path, *, may_be_empty: bool = False) -> int:
     if size == 0 and not may_be_empty:
         raise FormatError(explain("the file is empty", where=path, got="0 bytes", do="Copy or export it again."))
     return size
+
+
+def read_text(path: Path) -> str:
+    """The text of a file that is not empty. Raises FileError, or FormatError for what is not UTF-8."""
+    check_file(path)
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise FormatError(explain("the file is not text in UTF-8", where=path, got=str(error))) from error
+
+
+def read_json(path: Path) -> Any:
+    """What a json file holds. Raises FileError (missing, unreadable) or FormatError (no json)."""
+    text = read_text(path)
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise FormatError(explain("the file is not valid json", where=path, got=str(error)[:200],
+                                  do="It is probably cut off: copy it again.")) from error
+
+
+def inflate(content: bytes, most: int, wbits: int = zlib.MAX_WBITS) -> bytes:
+    """Unpack what should be ``most`` bytes or fewer; zlib.error for more, before there is memory taken for them."""
+    packed = zlib.decompressobj(wbits)
+    unpacked = packed.decompress(content, most + 1)
+    if len(unpacked) > most or not packed.eof:
+        raise zlib.error(f"more than {most} bytes" if len(unpacked) > most else "it is cut off")
+    return unpacked
 
 
 def check_folder(path: Path) -> Path:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import struct
+import tracemalloc
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from pc3d.errors import ConfigError, FileError, FormatError
+from pc3d.errors import ConfigError, DataError, FileError, FormatError, Pc3dError
 from pc3d.io import read_frames, write_sens
 from pc3d.io.frames import LAYOUTS
 from pc3d.io.frames.poses import OPENGL
 from pc3d.structures import Camera, Frame, Lens
+from tests.io.test_fuzz import damage
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -318,11 +322,36 @@ def test_what_is_no_layout_lists_the_known_ones(tmp_path):
         read_frames(tmp_path / "nowhere")
 
 
+def change_json(path, change):
+    content = json.loads(path.read_text())
+    change(content)
+    path.write_text(json.dumps(content))
+
+
+def change_bytes(path, before, after):
+    path.write_bytes(path.read_bytes().replace(before, after))
+
+
 FAULTS = {
     "json list": (write_json, lambda f: (f / "frames.json").write_text("[]"), "there is no list of frames"),
-    "json text": (write_json, lambda f: (f / "frames.json").write_text("{"), "the file is no json"),
+    "json text": (write_json, lambda f: (f / "frames.json").write_text("{"), "the file is not valid json"),
     "json pose": (write_json, lambda f: (f / "frames.json").write_text('{"frames": [{"file_path": "0.png"}]}'),
                   "frame 0: a frame lacks what it needs; got KeyError: 'transform_matrix'"),
+    "json axes": (write_json, lambda f: change_json(f / "frames.json", lambda c: c["frames"][1].update(axes="up")),
+                  "frame 1: a frame lacks what it needs; got ValueError: axes 'up', known are opencv and opengl"),
+    "tum nothing": (write_tum, lambda f: (f / "rgb.txt").write_text("# time file\n"), "the list names no images"),
+    "json unit": (write_json, lambda f: change_json(f / "frames.json", lambda c: c.update(depth_unit="mm")),
+                  "frame 0: a frame lacks what it needs"),
+    "scannet++ list": (write_scannetpp, lambda f: (f / "iphone/pose_intrinsic_imu.json").write_text("[1]"),
+                       "there are no poses by frame; got a list"),
+    "replica list": (write_replica, lambda f: (f / "cam_params.json").write_text("[1]"), "these are no camera parameters"),
+    "replica word": (write_replica, lambda f: (f / "cam_params.json").write_text('{"camera": {"fx": "far"}}'),
+                     "these are no camera parameters"),
+    "tum bytes": (write_tum, lambda f: (f / "rgb.txt").write_bytes(b"0.0 rgb/\xff.png\n"), "not text in UTF-8"),
+    "open3d bytes": (write_open3d_log, lambda f: (f / "trajectory.log").write_bytes(b"0 0 \xff\n"), "not text in UTF-8"),
+    "colmap bytes": (write_colmap_text, lambda f: (f / "sparse/0/images.txt").write_bytes(b"1 \xff\n"), "not text in UTF-8"),
+    "colmap name": (write_colmap_binary, lambda f: change_bytes(f / "images.bin", b".png\0", b"\xff\xfe\xfd\xfc\0"),
+                    "no frame can be used; got 4 frames: 4 (no colour image)"),
     "tum line": (write_tum, lambda f: (f / "rgb.txt").write_text("one\n"), "no timestamp and file name"),
     "colmap cut": (write_colmap_binary, lambda f: (f / "images.bin").write_bytes((f / "images.bin").read_bytes()[:-30]),
                    "the file ends inside an image"),
@@ -340,3 +369,93 @@ def test_a_broken_list_is_refused_with_its_fault(name, tmp_path):
     with pytest.raises(FileError) as caught:
         read_frames(tmp_path)
     assert words in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", WRITERS)
+def test_damaged_layouts_raise_only_our_errors(name, tmp_path):
+    WRITERS[name][1](tmp_path)
+    files = sorted(path for path in tmp_path.rglob("*") if path.is_file() and path.suffix not in (".png", ".jpg"))
+    rng = np.random.default_rng(5)
+    for path in files:
+        content = path.read_bytes()
+        for _ in range(8 if len(files) > 2 else 30):
+            path.write_bytes(damage(content, rng))
+            with contextlib.suppress(Pc3dError):
+                for frame in read_frames(tmp_path):
+                    assert frame.depth.ndim == 2 if frame.has_depth else frame.rgb.ndim == 3
+        path.write_bytes(content)
+
+
+def test_a_list_counts_from_pixel_middles_and_each_frame_may_have_its_own_unit_and_axes(tmp_path):
+    write_json(tmp_path)
+
+    def change(content):
+        del content["axes"]     # opencv is what is meant then
+        content["frames"][1]["depth_unit"] = 0.002
+        content["frames"][2] |= {"axes": "opengl", "transform_matrix": (POSES[2] @ OPENGL).tolist()}
+
+    change_json(tmp_path / "frames.json", change)
+    frames = read_frames(tmp_path)
+    for i, frame in enumerate(frames):
+        np.testing.assert_allclose(frame.camera.matrix, K)
+        np.testing.assert_allclose(frame.T_world_camera, POSES[i], atol=1e-12)
+        np.testing.assert_allclose(frame.depth, (1 + 0.5 * i) * (2 if i == 1 else 1), atol=1e-3)
+
+
+def test_depth_may_be_an_array_and_must_be_one(tmp_path):
+    write_json(tmp_path)
+    change_json(tmp_path / "frames.json", lambda c: c["frames"][0].update(depth_file_path="d.npy"))
+    np.save(tmp_path / "d.npy", depth_of(2))
+    np.testing.assert_array_equal(read_frames(tmp_path)[0].depth, depth_of(2))
+    for content, words in ((np.zeros(5), "no depth image; got float64"), (np.array([None]), "cannot be read")):
+        np.save(tmp_path / "d.npy", content)
+        with pytest.raises(FormatError, match=words):
+            read_frames(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["sens", "scannet++"])
+def test_a_depth_image_that_unpacks_to_far_more_than_its_pixels_is_refused_unpacked(name, tmp_path):
+    pytest.importorskip("lz4")
+    WRITERS[name][1](tmp_path)
+    path = tmp_path / ("scan.sens" if name == "sens" else "iphone/depth.bin")
+    press = zlib.compressobj(wbits=15 if name == "sens" else -15)
+    bomb = press.compress(bytes(100_000_000)) + press.flush()
+    if name == "sens":
+        packed = zlib.compress(np.rint(depth_of(3) * 1000).astype("<u2").tobytes())
+        head, _, tail = path.read_bytes().rpartition(packed)
+        size = head.rindex(struct.pack("<Q", len(packed)))
+        path.write_bytes(head[:size] + struct.pack("<Q", len(bomb)) + head[size + 8:] + bomb + tail)
+    else:
+        path.write_bytes((struct.pack("<I", len(bomb)) + bomb) * COUNT)
+    frame = read_frames(tmp_path)[3]
+    tracemalloc.start()
+    with pytest.raises(FormatError, match="the depth image is damaged"):
+        _ = frame.depth
+    assert tracemalloc.get_traced_memory()[1] < 5_000_000
+    tracemalloc.stop()
+
+
+def test_a_damaged_lz4_depth_costs_only_its_frame(tmp_path):
+    pytest.importorskip("lz4")
+    write_scannetpp(tmp_path)
+    path = tmp_path / "iphone/depth.bin"
+    content = bytearray(path.read_bytes())
+    content[4:8] = b"\xff" * 4
+    path.write_bytes(content)
+    frames = read_frames(tmp_path)
+    with pytest.raises(FormatError, match=r"depth\.bin:frame_000000: the depth image is damaged"):
+        _ = frames[0].depth
+    assert frames[1].depth.max() == 1.5
+
+
+def test_sens_writes_far_depth_as_none_and_refuses_what_it_has_no_room_for(tmp_path):
+    def frame(camera, depth=1.0):
+        return Frame("a", camera, CAMERA, POSES[0], lambda: rgb_of(0), lambda: np.full((HEIGHT, WIDTH), depth, np.float32))
+
+    write_sens(tmp_path / "a.sens", [frame(CAMERA, 70.0), frame(CAMERA, np.nan), frame(CAMERA, 65.0)])
+    assert [shot.depth.max() for shot in read_frames(tmp_path / "a.sens")] == [0, 0, 65]
+    for cameras in ((CAMERA, CAMERA.resized(WIDTH, HEIGHT + 1)), (replace(CAMERA, lens=Lens((0.1,))),)):
+        with pytest.raises(DataError, match="one pinhole camera"):
+            write_sens(tmp_path / "b.sens", [frame(camera) for camera in cameras])
+    assert not (tmp_path / "b.sens").exists()

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import FileError, FormatError, explain
-from pc3d.io.files import check_file
+from pc3d.io.files import check_file, read_text
 from pc3d.io.frames.poses import from_quaternion, inverse
 from pc3d.io.frames.source import Frames, Shot, collect
 from pc3d.structures import Camera, Lens
@@ -97,8 +97,7 @@ def _camera(model: str, width: int, height: int, values: list[float], where: obj
 
 
 def _lines(path: Path) -> list[str]:
-    check_file(path)
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
+    return [line for line in read_text(path).splitlines() if not line.startswith("#")]
 
 
 def _cameras_txt(path: Path) -> dict[int, Camera]:
@@ -160,4 +159,4 @@ def _images_bin(path: Path) -> Iterator[tuple[str, int, list[float], list[float]
             if file.tell() + 24 * points > size:
                 raise FormatError(explain("the file ends inside an image", where=path, got=name.decode("utf-8", "replace")))
             file.seek(24 * points, 1)
-            yield name.decode("utf-8"), values[8], list(values[1:5]), list(values[5:8])
+            yield name.decode("utf-8", "replace"), values[8], list(values[1:5]), list(values[5:8])

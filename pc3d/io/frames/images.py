@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ def list_images(folder: Path, suffixes: tuple[str, ...]) -> list[Path]:
 def image_size(path: Path) -> tuple[int, int]:
     """Width and height, without decoding the image."""
     if path.suffix.lower() == ".npy":
-        shape = np.load(path, mmap_mode="r", allow_pickle=False).shape
+        shape = _load_array(path, mmap_mode="r").shape
         return shape[1], shape[0]
     return open_image(path, lambda image: image.size)
 
@@ -49,7 +49,7 @@ def read_rgb(path: Path, camera: Camera) -> NDArray[np.uint8]:
 
 def read_depth(path: Path, camera: Camera, unit: float) -> NDArray[np.float32]:
     """Depth image (H, W) in metres from steps of ``unit`` metres; float images in metres are taken as they are."""
-    depth = np.load(check_path(path), allow_pickle=False) if path.suffix.lower() == ".npy" else open_image(path, np.asarray)
+    depth = _load_array(path) if path.suffix.lower() == ".npy" else open_image(path, np.asarray)
     depth = check_size(path, camera, depth)
     if depth.ndim == 2 and depth.dtype.kind == "f":
         return np.nan_to_num(depth.astype(np.float32), posinf=0, neginf=0)
@@ -59,10 +59,16 @@ def read_depth(path: Path, camera: Camera, unit: float) -> NDArray[np.float32]:
     return depth.astype(np.float32) * np.float32(unit)
 
 
-def check_path(path: Path) -> Path:
-    """The path of a file that is there and not empty."""
+def _load_array(path: Path, mmap_mode: Literal["r"] | None = None) -> NDArray[Any]:
+    """The image of an .npy file; or FormatError."""
     check_file(path)
-    return path
+    try:
+        image: NDArray[Any] = np.load(path, mmap_mode, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise FormatError(explain("the image cannot be read", where=path, got=str(error))) from error
+    if image.ndim != 2:
+        raise FormatError(explain("this is no depth image", where=path, got=f"{image.dtype} {image.shape}", expected="(H, W)"))
+    return image
 
 
 def open_image(path: Path, take: Callable[[Any], Any], content: BinaryIO | None = None) -> Any:

@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 
 from pc3d.errors import FormatError, explain
+from pc3d.io.files import read_json
 from pc3d.io.frames.images import image_size
-from pc3d.io.frames.poses import OPENGL, read_json
+from pc3d.io.frames.poses import OPENGL
 from pc3d.io.frames.source import Frames, Shot, collect
 from pc3d.structures import Camera, Lens
 
@@ -25,32 +26,24 @@ def find_list(path: Path, name: str) -> Path | None:
 
 def read_nerfstudio(path: Path) -> Frames:
     """Read transforms.json: camera-to-world poses with OpenGL axes; intrinsics once or per frame; depth in millimetres."""
-    file = find_list(path, "transforms.json") or path
-    content = read_json(file)
-    unit = float(content.get("depth_unit_scale_factor", 0.001)) if isinstance(content, dict) else 0.001
-    return _read(file, content, "nerfstudio", OPENGL, unit)
+    return _read(find_list(path, "transforms.json") or path, "nerfstudio")
 
 
 def read_list(path: Path) -> Frames:
     """Read frames.json: camera-to-world poses with OpenCV axes unless it says "axes": "opengl" (docs/formats.md)."""
-    file = find_list(path, "frames.json") or path
+    return _read(find_list(path, "frames.json") or path, "json")
+
+
+def _read(file: Path, layout: str) -> Frames:
     content = read_json(file)
-    axes = content.get("axes", "opencv") if isinstance(content, dict) else "opencv"
-    if axes not in ("opencv", "opengl"):
-        raise FormatError(explain("unknown axes", where=file, got=repr(axes), expected="opencv or opengl"))
-    unit = float(content.get("depth_unit", 0.001)) if isinstance(content, dict) else 0.001
-    return _read(file, content, "json", OPENGL if axes == "opengl" else np.eye(4), unit)
-
-
-def _read(file: Path, content: Any, layout: str, axes: np.ndarray, unit: float) -> Frames:
     if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
         raise FormatError(explain("there is no list of frames", where=file, expected='{"frames": [{"file_path": ...}, ...]}'))
-    shots = [_shot(file, content, record, axes, unit, number) for number, record in enumerate(content["frames"])]
+    shots = [_shot(file, content, record, layout == "json", number) for number, record in enumerate(content["frames"])]
     return collect(layout, file.parent, shots)
 
 
-def _shot(file: Path, shared: dict[str, Any], record: Any, axes: np.ndarray, unit: float, number: int) -> Shot:
-    """One frame; its own values win over those of the whole file."""
+def _shot(file: Path, shared: dict[str, Any], record: Any, ours: bool, number: int) -> Shot:
+    """One frame, of our list or nerfstudio's; its own values win over those of the whole file."""
     try:
         values = {**shared, **record}
         image = _image(file.parent / values["file_path"])
@@ -58,8 +51,10 @@ def _shot(file: Path, shared: dict[str, Any], record: Any, axes: np.ndarray, uni
         depth_path = None if depth is None else file.parent / depth
         pose = np.array(values["transform_matrix"], dtype=np.float64)
         pose = np.vstack([pose, [0, 0, 0, 1]]) if pose.shape == (3, 4) else pose.reshape(4, 4)
-        camera = _camera(values, image)
-        return Shot(str(values.get("name", Path(values["file_path"]).stem)), camera, image, depth_path, pose @ axes,
+        camera = _camera(values, image, corner=0.0 if ours else 0.5)
+        unit = float(values.get("depth_unit" if ours else "depth_unit_scale_factor", 0.001))
+        return Shot(str(values.get("name", Path(values["file_path"]).stem)), camera, image, depth_path,
+                    pose @ _axes(values.get("axes", "opencv") if ours else "opengl"),
                     _depth_camera(values, camera, depth_path), unit, values.get("timestamp"))
     except (KeyError, TypeError, ValueError) as error:
         raise FormatError(explain("a frame lacks what it needs", where=f"{file}:frame {number}",
@@ -67,13 +62,20 @@ def _shot(file: Path, shared: dict[str, Any], record: Any, axes: np.ndarray, uni
                                   expected="file_path, transform_matrix, and fl_x fl_y cx cy here or for all")) from error
 
 
+def _axes(name: str) -> np.ndarray:
+    """From OpenCV's axes of a camera to those of a list."""
+    if name not in ("opencv", "opengl"):
+        raise ValueError(f"axes {name!r}, known are opencv and opengl")
+    return OPENGL if name == "opengl" else np.eye(4)
+
+
 def _image(path: Path) -> Path:
     """instant-ngp's lists leave the suffix out."""
     return path if path.suffix else next((p for s in (".png", ".jpg", ".jpeg") if (p := path.with_suffix(s)).is_file()), path)
 
 
-def _camera(values: dict[str, Any], image: Path) -> Camera | None:
-    """Camera of a colour image; COLMAP's principal points count from the corner of the first pixel, ours from its middle."""
+def _camera(values: dict[str, Any], image: Path, corner: float) -> Camera | None:
+    """Camera of a colour image; ``corner`` is where the middle of the first pixel lies: 0.5 as COLMAP has it, ours 0."""
     if not image.is_file():
         return None
     if values.get("camera_model", "OPENCV") not in _MODELS:
@@ -81,8 +83,7 @@ def _camera(values: dict[str, Any], image: Path) -> Camera | None:
     width, height = (int(values[n]) for n in ("w", "h")) if "w" in values and "h" in values else image_size(image)
     fx = float(values["fl_x"]) if "fl_x" in values else width / 2 / np.tan(float(values["camera_angle_x"]) / 2)
     fy = float(values.get("fl_y", fx))
-    half = 0.5 if "axes" not in values else 0.0
-    cx, cy = (float(values.get(name, side / 2 - 0.5 + half)) - half for name, side in (("cx", width), ("cy", height)))
+    cx, cy = (float(values.get(name, side / 2 - 0.5 + corner)) - corner for name, side in (("cx", width), ("cy", height)))
     return Camera(width, height, fx, fy, cx, cy, _lens(values))
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import warnings
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -103,12 +101,3 @@ def read_intrinsics(path: Path) -> NDArray[np.float64]:
         raise FormatError(explain("these are no camera intrinsics", where=path, got=matrix.tolist(),
                                   expected="a 3x3 (or 4x4) matrix [fx 0 cx; 0 fy cy; 0 0 1] in pixels"))
     return matrix
-
-
-def read_json(path: Path) -> Any:
-    """Parsed json, or FormatError with the place of the fault."""
-    check_file(path)
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise FormatError(explain("the file is no json", where=path, got=str(error)[:200])) from error

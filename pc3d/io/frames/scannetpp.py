@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import FileError, FormatError, explain, require_package
+from pc3d.io.files import inflate, read_json
 from pc3d.io.frames.images import image_size
-from pc3d.io.frames.poses import read_json
 from pc3d.io.frames.source import Frames, Shot, collect
 from pc3d.structures import Camera
 
@@ -37,6 +37,9 @@ def read_scannetpp(path: Path) -> Frames:
     if folder is None:
         raise FileError(explain("there is no such file", where=path / "iphone" / POSES))
     records = read_json(folder / POSES)
+    if not isinstance(records, dict):
+        raise FormatError(explain("there are no poses by frame", where=folder / POSES, got=f"a {type(records).__name__}",
+                                  expected='{"frame_000000": {"pose": ..., "intrinsic": ...}, ...}'))
     images = folder / "rgb"
     if not images.is_dir():
         raise FileError(explain("the images are still in the video", where=folder / "rgb.mkv",
@@ -67,7 +70,7 @@ def _depths(folder: Path) -> Callable[[str], Any]:
         return lambda name: folder / "depth" / f"{name}.png"
     if (folder / "depth.bin").is_file():
         packed = PackedDepth(folder / "depth.bin")
-        return lambda name: partial(packed.read, int(name.rsplit("_", 1)[-1]))
+        return lambda name: partial(packed.read, name)
     return lambda name: None
 
 
@@ -86,26 +89,31 @@ class PackedDepth:
             raise FormatError(explain("depth.bin is not packed frame by frame", where=path,
                                       do="Extract it with the ScanNet++ toolkit into depth/frame_%06d.png."))
 
-    def read(self, frame: int) -> NDArray[np.float32]:
-        """Depth (H, W) of one frame in metres."""
-        if frame >= len(self.places):
-            raise FormatError(explain("there is no depth for the frame", where=f"{self.path}:frame {frame}",
+    def read(self, name: str) -> NDArray[np.float32]:
+        """Depth (H, W) in metres of the frame whose number a name ends with."""
+        number = name.rsplit("_", 1)[-1]
+        if not number.isdecimal() or int(number) >= len(self.places):
+            raise FormatError(explain("there is no depth for the frame", where=f"{self.path}:{name}",
                                       got=f"{len(self.places)} frames"))
-        place, count = self.places[frame]
+        place, count = self.places[int(number)]
         with self.path.open("rb") as file:
             file.seek(place)
             content = file.read(count)
+        pixels = DEPTH_WIDTH * DEPTH_HEIGHT
         try:
-            values = np.frombuffer(zlib.decompress(content, wbits=-zlib.MAX_WBITS), "<f4").astype(np.float32)
+            values = np.frombuffer(inflate(content, 4 * pixels, wbits=-zlib.MAX_WBITS), "<f4").astype(np.float32)
         except (zlib.error, ValueError):
-            values = self._lz4(content)
-        if values.size != DEPTH_WIDTH * DEPTH_HEIGHT:
-            raise FormatError(explain("a depth image has another size", where=f"{self.path}:frame {frame}", got=values.size))
+            values = self._lz4(content, name)
+        if values.size != pixels:
+            raise FormatError(explain("a depth image has another size", where=f"{self.path}:{name}", got=values.size))
         return np.nan_to_num(values.reshape(DEPTH_HEIGHT, DEPTH_WIDTH))
 
-    def _lz4(self, content: bytes) -> NDArray[np.float32]:
+    def _lz4(self, content: bytes, name: str) -> NDArray[np.float32]:
         require_package("lz4.block", extra="lift", purpose="reading depth.bin of ScanNet++")
         import lz4.block
 
-        steps = lz4.block.decompress(content, uncompressed_size=2 * DEPTH_WIDTH * DEPTH_HEIGHT)
-        return np.frombuffer(steps, "<u2").astype(np.float32) * np.float32(0.001)
+        try:
+            steps = lz4.block.decompress(content, uncompressed_size=2 * DEPTH_WIDTH * DEPTH_HEIGHT)
+            return np.frombuffer(steps, "<u2").astype(np.float32) * np.float32(0.001)
+        except (lz4.block.LZ4BlockError, ValueError) as error:
+            raise FormatError(explain("the depth image is damaged", where=f"{self.path}:{name}", got=str(error))) from error

@@ -17,8 +17,8 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from pc3d.errors import FormatError, explain, require_package
-from pc3d.io.files import atomic_file, check_file
+from pc3d.errors import DataError, FormatError, explain, require_package
+from pc3d.io.files import atomic_file, check_file, inflate
 from pc3d.io.frames.images import open_image
 from pc3d.io.frames.source import Frames, Shot, collect
 from pc3d.structures import Camera, Frame
@@ -96,7 +96,7 @@ class SensFile:
         content = self._read(place + colour, count)
         if self.depth_compression == 1:
             try:
-                content = zlib.decompress(content)
+                content = inflate(content, 2 * self.depth_size[0] * self.depth_size[1])
             except zlib.error as error:
                 raise FormatError(explain("the depth image is damaged", where=f"{self.path}:frame {frame}",
                                           got=str(error))) from error
@@ -135,12 +135,20 @@ def read_sens(path: Path) -> Frames:
 
 
 def write_sens(path: Path, frames: Iterable[Frame], sensor: str = "StructureSensor", quality: int = 95) -> None:
-    """Write frames as ScanNet does: JPEG colours, zlib-packed millimetres, version 4, no IMU. All need the same cameras."""
+    """Write frames as ScanNet does: JPEG colours, zlib-packed millimetres, version 4, no IMU; depth beyond 65.535 m is none.
+
+    Raises DataError where frames have no depth, a lens, or other cameras than the first: a file has room for one pair.
+    """
     require_package("PIL", extra="viz", purpose="writing images")
     shots = list(frames)
     if not shots:
         raise FormatError(explain("there are no frames to write", where=path))
     camera, depth_camera = shots[0].camera, shots[0].depth_camera
+    for shot in shots:
+        if (shot.camera, shot.depth_camera) != (camera, depth_camera) or camera.lens or depth_camera.lens:
+            raise DataError(explain("a .sens file has one pinhole camera for colour and one for depth",
+                                    where=f"frame {shot.name}", got=f"{shot.camera}, {shot.depth_camera}",
+                                    expected=f"{camera}, {depth_camera}"))
     intrinsics = [_square(camera.matrix), np.eye(4), _square(depth_camera.matrix), np.eye(4)]
     with atomic_file(path) as file:
         file.write(struct.pack("<IQ", VERSION, len(sensor)) + sensor.encode())
@@ -148,10 +156,15 @@ def write_sens(path: Path, frames: Iterable[Frame], sensor: str = "StructureSens
                                depth_camera.width, depth_camera.height, 1000.0))
         file.write(struct.pack("<Q", len(shots)))
         for index, shot in enumerate(shots):
-            colour, depth = _jpeg(shot.rgb, quality), zlib.compress(np.rint(shot.depth * 1000).astype("<u2").tobytes())
+            colour, depth = _jpeg(shot.rgb, quality), zlib.compress(_millimetres(shot.depth).tobytes())
             time = int(1e6 * (index / 30 if shot.timestamp is None else shot.timestamp))
             file.write(_HEAD.pack(*shot.T_world_camera.ravel(), time, time, len(colour), len(depth)) + colour + depth)
         file.write(struct.pack("<Q", 0))
+
+
+def _millimetres(depth: NDArray[np.float32]) -> NDArray[np.uint16]:
+    steps = np.rint(depth * 1000)
+    return np.where((steps >= 0) & (steps <= 65535), steps, 0).astype("<u2")
 
 
 def _square(matrix: NDArray[np.float64]) -> NDArray[np.float64]:

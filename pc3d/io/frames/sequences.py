@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pc3d.errors import FileError, FormatError, explain
-from pc3d.io.files import check_file
+from pc3d.io.files import read_json, read_text
 from pc3d.io.frames.images import COLOUR_SUFFIXES, DEPTH_SUFFIXES, image_size, list_images
 from pc3d.io.frames.poses import (
     from_quaternion,
@@ -19,7 +19,6 @@ from pc3d.io.frames.poses import (
     inverse,
     nearest,
     read_intrinsics,
-    read_json,
     read_matrices,
     read_numbers,
 )
@@ -51,13 +50,23 @@ def read_replica(path: Path) -> Frames:
     depths = {_number(f): f for f in files if f.name.startswith("depth")}
     poses = read_matrices(path / "traj.txt")
     settings = next((p for p in (path / "cam_params.json", path.parent / "cam_params.json") if p.is_file()), None)
-    values = REPLICA | (read_json(settings).get("camera", {}) if settings else {})
-    focal, middle = ([float(values[name]) for name in names] for names in (("fx", "fy"), ("cx", "cy")))
-    camera = Camera(int(values["w"]), int(values["h"]), focal[0], focal[1], middle[0], middle[1])
+    camera, unit = _replica_camera(settings)
     shots = [Shot(colour.stem, camera, colour, depths.get(number), poses[number] if number < len(poses) else None,
-                  depth_unit=1 / float(values["scale"]), fault=None if number in depths else "no depth image")
+                  depth_unit=unit, fault=None if number in depths else "no depth image")
              for number, colour in colours.items()]
     return collect("replica", path, shots)
+
+
+def _replica_camera(settings: Path | None) -> tuple[Camera, float]:
+    """The camera, and the metres per step of a depth image."""
+    try:
+        values = REPLICA | (read_json(settings).get("camera", {}) if settings else {})
+        fx, fy, cx, cy, scale = (float(values[name]) for name in ("fx", "fy", "cx", "cy", "scale"))
+        return Camera(int(values["w"]), int(values["h"]), fx, fy, cx, cy), 1 / scale
+    except (AttributeError, TypeError, ValueError, ZeroDivisionError) as error:
+        raise FormatError(explain("these are no camera parameters", where=settings, got=repr(error),
+                                  expected='{"camera": {"w": ..., "h": ..., "fx": ..., "fy": ..., "cx": ..., "cy": ..., '
+                                           '"scale": ...}}')) from error
 
 
 def _number(path: Path) -> int:
@@ -78,7 +87,8 @@ def read_tum(path: Path) -> Frames:
     The camera comes from K.txt, else from TUM's calibration of the rig (freiburg1, 2, 3 in the folder's name), else it is
     the default of ROS, with a warning. Depth counts 5000 a metre and is registered to colour.
     """
-    images = _tum_list(path / "rgb.txt")
+    if not (images := _tum_list(path / "rgb.txt")):
+        raise FormatError(explain("the list names no images", where=path / "rgb.txt"))
     truth = read_numbers(path / "groundtruth.txt")
     if truth.shape[1] != 8:
         raise FormatError(explain("a line holds no pose", where=path / "groundtruth.txt", got=f"{truth.shape[1]} numbers",
@@ -101,8 +111,7 @@ def read_tum(path: Path) -> Frames:
 
 
 def _tum_list(path: Path) -> list[tuple[float, str]]:
-    check_file(path)
-    rows = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip() and line[0] != "#"]
+    rows = [line.split() for line in read_text(path).splitlines() if line.strip() and line[0] != "#"]
     try:
         return sorted((float(row[0]), row[1]) for row in rows)
     except (ValueError, IndexError) as error:
@@ -212,8 +221,7 @@ def read_open3d(path: Path) -> Frames:
 
 
 def _open3d_log(path: Path) -> tuple[dict[int, NDArray[np.float64]], None]:
-    check_file(path)
-    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    lines = [line.split() for line in read_text(path).splitlines() if line.strip()]
     try:
         blocks = [lines[i:i + 5] for i in range(0, len(lines), 5)]
         return {int(float(b[0][0])): np.array(b[1:], dtype=np.float64).reshape(4, 4) for b in blocks}, None
