@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -60,8 +61,12 @@ class Recycled:
 
     def rest(self) -> None:
         """A pass is over: what is still lent is not ours any more, and what the pass had no use for is freed."""
-        for storages in self.free.values():
-            storages[:] = [storage for storage in storages if storage.data_ptr() in self.used]
+        for storages in list(self.free.values()):
+            for _ in range(len(storages)):       # each is taken out before it is looked at: another thread may be taking, too
+                with suppress(IndexError):
+                    storage = storages.pop(0)
+                    if storage.data_ptr() in self.used:
+                        storages.append(storage)
         self.lent, self.used = {}, set()
 
     def held(self) -> dict[int, int]:

@@ -14,6 +14,7 @@ from torch import Tensor
 from pc3d.bench.sparse_conv import by_gathering, saved_bytes
 from pc3d.config import BackboneConfig
 from pc3d.nn.unet import UNet
+from pc3d.nn.unet_one_pass import Recycled
 from pc3d.ops._library import has_kernel
 
 SHAPE = (17, 14, 19)
@@ -183,6 +184,24 @@ def test_threads_may_run_one_network_at_once() -> None:
 
     with ThreadPoolExecutor(4) as pool:
         assert all(map(torch.equal, results(pool.map), results(map)))
+
+
+def test_memory_that_a_thread_takes_while_another_rests_is_lent_once() -> None:
+    """What a second thread does in the middle of ``rest``: the set that is looked into there takes memory meanwhile."""
+    memory, like, taken = Recycled(), torch.zeros(1), []
+    memory.give_back([memory.take(4, 4, like), memory.take(100, 4, like)])
+
+    class Meanwhile(set):
+        def __contains__(self, address: object) -> bool:
+            taken.append(memory.take(4, 4, like))
+            memory.take(1000, 4, like)           # of a size that was not there
+            return True
+
+    memory.used = Meanwhile(memory.used)
+    memory.rest()
+    assert {x.data_ptr() for x in taken}.isdisjoint(memory.held())
+    later = memory.take(4, 4, like)
+    assert later.data_ptr() not in {x.data_ptr() for x in taken}
 
 
 @needs_kernels
