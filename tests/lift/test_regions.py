@@ -6,10 +6,18 @@ import numpy as np
 import pytest
 
 from pc3d.errors import ConfigError
+from pc3d.lift import FusionConfig
 from pc3d.lift.segmenters import make_segmenter
 from pc3d.structures import Camera, Frame
 
 CAMERA = Camera(80, 60, 60.0, 60.0, 39.5, 29.5)
+
+
+def test_patches_are_believed_far_less_than_objects() -> None:
+    frame = Frame("0", CAMERA, CAMERA, np.eye(4), lambda: np.full((60, 80, 3), 128, np.uint8), floor_and_box)
+    scores = make_segmenter("regions:felzenszwalb")(frame).scores
+    assert len(scores) == 2
+    assert (scores < FusionConfig().sure / 2).all()
 
 
 def segmented(rgb, depth, options="") -> np.ndarray:

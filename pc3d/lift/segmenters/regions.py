@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from pc3d.errors import ConfigError, explain
 from pc3d.lift.masks import FrameMasks
 from pc3d.structures import Frame
 
+_SURE = 0.3     # score of every region: patches of neighbouring images seldom agree, and must not be believed as objects are
 _NEIGHBORS = ((0, 1), (1, 0), (1, 1), (1, -1))
 
 
@@ -40,7 +41,7 @@ class RegionSegmenter:
                                       expected="width, jump and smallest above 0, blur 0 or more"))
 
     def __call__(self, frame: Frame) -> FrameMasks:
-        """Every region of the frame, of score 1 and without labels."""
+        """Every region of the frame, of one low score and without labels."""
         options, camera = self.options, frame.camera
         width = min(options.width, camera.width)
         height = max(1, round(camera.height * width / camera.width))
@@ -49,7 +50,8 @@ class RegionSegmenter:
         depth = _resized(frame.depth, height, width) if frame.has_depth else np.zeros((height, width), np.float32)
         edges, weights = _graph(rgb, depth, options.jump)
         regions = ops.felzenszwalb(edges, weights, height * width, options.scale, options.smallest)
-        return FrameMasks.from_label_map(regions.numpy().reshape(height, width), none=-1)
+        masks = FrameMasks.from_label_map(regions.numpy().reshape(height, width), none=-1)
+        return replace(masks, scores=np.full(len(masks), _SURE, np.float32))
 
 
 def _graph(rgb: NDArray[np.float32], depth: NDArray[np.float32], jump: float) -> tuple[torch.Tensor, torch.Tensor]:
