@@ -297,6 +297,18 @@ def test_a_cached_answer_is_given_without_the_model_and_a_damaged_one_is_made_ag
     assert len(calls) == 4
 
 
+def test_other_weights_in_the_same_folder_are_asked_anew(tmp_path, checkpoints):
+    from safetensors.torch import load_file, save_file
+    folder, cache = tmp_path / "model", tmp_path / "cache"
+    shutil.copytree(checkpoints / "mask2former", folder)
+    for count in (1, 1, 2):
+        if count == 2:
+            trained = {name: 0.5 * values for name, values in load_file(folder / "model.safetensors").items()}
+            save_file(trained, folder / "model.safetensors", metadata={"format": "pt"})
+        make_segmenter(f"mask2former:{folder}?score=0", cache=cache)(frame_of(noise()))
+        assert len(list(cache.iterdir())) == count
+
+
 def test_checkpoints_that_are_not_what_they_are_called_are_refused(checkpoints, tmp_path):
     with pytest.raises(CheckpointError, match=r"of another model; got sam2; expected sam$"):
         make_segmenter(f"sam:{checkpoints / 'sam2'}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -49,6 +51,20 @@ def test_depth_parts_what_is_of_one_colour_and_a_slanted_floor_stays_whole() -> 
     assert len(np.unique(ids)) == 2
     assert len(np.unique(ids[22:38, 32:48])) == 1
     assert ids[30, 40] != ids[50, 10] == ids[5, 70]
+
+
+def test_depth_of_a_camera_that_sees_less_lies_where_it_was_seen() -> None:
+    """The depth camera sees the middle half of the image; the box, a quarter of that, keeps its place and size."""
+    camera = replace(CAMERA, width=40, height=30, cx=19.5, cy=14.5)
+    depth = np.full((30, 40), 2.0, np.float32)
+    depth[8:23, 10:30] = 0.8
+    rgb = np.full((60, 80, 3), 128, np.uint8)
+    frame = Frame("0", CAMERA, camera, np.eye(4), lambda: rgb, lambda: depth)
+    ids = make_segmenter("regions:felzenszwalb?smallest=20")(frame).ids[0]
+    box = ids == ids[30, 40]
+    expected = np.zeros((60, 80), bool)
+    expected[23:38, 30:50] = True
+    assert (box & expected).sum() > 0.85 * (box | expected).sum()
 
 
 def test_missing_depth_parts_nothing() -> None:

@@ -15,6 +15,7 @@ from pc3d.errors import ConfigError, explain
 from pc3d.lift.segmenters import prompted, universal, video
 from pc3d.lift.segmenters.base import GivenMasks, Segmenter
 from pc3d.lift.segmenters.cache import CachedSegmenter
+from pc3d.lift.segmenters.checkpoint import state
 from pc3d.lift.segmenters.concept import ConceptOptions, ConceptSegmenter
 from pc3d.lift.segmenters.disk import MaskFolder
 from pc3d.lift.segmenters.prompted import AutomaticOptions, PromptedSegmenter
@@ -62,7 +63,7 @@ def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) ->
         _options(UniversalOptions(), given)     # a wrong word is told before anything is loaded
         segmenter = UniversalSegmenter(kind, source, device)
         segmenter.choose(_options(segmenter.options, given))
-    return segmenter if cache is None else CachedSegmenter(segmenter, cache, text)
+    return segmenter if cache is None else CachedSegmenter(segmenter, cache, f"{text} {state(source)}")
 
 
 def _finder(kind: str, source: str, device: str, given: dict[str, str]) -> PromptedSegmenter | ConceptSegmenter:

@@ -64,6 +64,13 @@ def load(source: str, architecture: str, types: Collection[str], device: str = "
     return Checkpoint(model.eval().requires_grad_(False).to(_device(device)), _settings(source), source)
 
 
+def state(source: str) -> str:
+    """Names, sizes and times of a checkpoint's files: other weights there are another model. Nothing of a hub id."""
+    folder = WEIGHTS / source if source in CHECKPOINTS else Path(source)
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return " ".join(f"{file.name} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
+
+
 @contextmanager
 def _quiet() -> Iterator[None]:
     """No warnings of transformers meanwhile."""

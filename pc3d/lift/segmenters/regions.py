@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from pc3d import ops
 from pc3d.errors import ConfigError, explain
 from pc3d.lift.masks import FrameMasks
-from pc3d.structures import Frame
+from pc3d.structures import Camera, Frame
 
 _SURE = 0.3     # score of every region: patches of neighbouring images seldom agree, and must not be believed as objects are
 _NEIGHBORS = ((0, 1), (1, 0), (1, 1), (1, -1))
@@ -47,7 +48,7 @@ class RegionSegmenter:
         height = max(1, round(camera.height * width / camera.width))
         rgb = _resized(frame.rgb / np.float32(255), height, width)
         rgb = np.stack([gaussian_filter(channel, options.blur) for channel in np.moveaxis(rgb, 2, 0)], axis=2)
-        depth = _resized(frame.depth, height, width) if frame.has_depth else np.zeros((height, width), np.float32)
+        depth = _depth(frame, height, width) if frame.has_depth else np.zeros((height, width), np.float32)
         edges, weights = _graph(rgb, depth, options.jump)
         regions = ops.felzenszwalb(edges, weights, height * width, options.scale, options.smallest)
         masks = FrameMasks.from_label_map(regions.numpy().reshape(height, width), none=-1)
@@ -77,6 +78,22 @@ def _graph(rgb: NDArray[np.float32], depth: NDArray[np.float32], jump: float) ->
         edges.append(np.stack([rows[here].ravel(), rows[there].ravel()], axis=1))
         weights.append(np.maximum(color, step).ravel().astype(np.float32))
     return torch.from_numpy(np.concatenate(edges)), torch.from_numpy(np.concatenate(weights))
+
+
+def _depth(frame: Frame, height: int, width: int) -> NDArray[np.float32]:
+    """Depth where the pixels of the colour image, at this size, look; 0 where the depth image does not reach."""
+    depth, (inside, row, column) = frame.depth, _places(frame.camera.resized(width, height), frame.depth_camera)
+    return np.where(inside, depth[row, column], np.float32(0))
+
+
+@lru_cache(maxsize=8)
+def _places(camera: Camera, other: Camera) -> tuple[NDArray[np.bool_], NDArray[np.int64], NDArray[np.int64]]:
+    """Whether another camera in the same place sees what the pixels (H, W) of one do, and their rows and columns there."""
+    v, u = np.mgrid[:camera.height, :camera.width]
+    at = np.rint(other.project(camera.rays(np.stack([u.ravel(), v.ravel()], axis=1))))
+    inside = np.all((at >= 0) & (at < [other.width, other.height]), axis=1)
+    column, row = np.where(inside[:, None], at, 0).astype(np.int64).T
+    return inside.reshape(u.shape), row.reshape(u.shape), column.reshape(u.shape)
 
 
 def _resized(image: NDArray[np.floating], height: int, width: int) -> NDArray[np.float32]:
