@@ -135,8 +135,7 @@ def listen(masks: NDArray[np.bool_], votes: Votes, config: FusionConfig) -> Stat
     seen = (extent @ votes.visible.T).toarray()                                     # (P, F) points
     common = (extent @ votes.counts.T).tocoo()                                      # (P, M)
     row, mask, frame = common.row, common.col, votes.frame_of_mask[common.col]
-    total = np.asarray(votes.counts.sum(axis=1)).reshape(-1)
-    iou = common.data / np.maximum(total[mask] + seen[row, frame] - common.data, 1)
+    iou = common.data / np.maximum(votes.points[mask] + seen[row, frame] - common.data, 1)
     best = np.zeros_like(seen)
     np.maximum.at(best, (row, frame), iou)
     weight = seen / np.maximum(masks @ votes.sizes, 1)[:, None]

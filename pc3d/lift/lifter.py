@@ -28,6 +28,7 @@ from pc3d.structures import Camera, Frame, Instances, PointCloud
 if TYPE_CHECKING:
     from pc3d.lift.segmenters import Segmenter
 
+_BLIND = "sees nothing of the scan"
 _RENDERED_TOLERANCE = 2.5  # point spacings: of a surface at a slant, a pixel as wide as the spacing holds the nearest point
 
 
@@ -67,7 +68,7 @@ class Lifter:
             return
         seen, votes, piece_seen, piece_votes = self._count(frame, masks, camera, image, tolerance)
         if not len(seen):
-            self.skipped[frame.name] = "sees nothing of the scan"
+            self.skipped[frame.name] = _BLIND
             return
         self._seen.append(seen)
         self._votes.append(votes)
@@ -162,8 +163,7 @@ def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, me
     """Lift the masks that a segmenter finds in frames onto a scan with superpoints.
 
     Files of the next frames are read, decoded and, by what the segmenter's ``ahead`` says, segmented in background threads
-    while one is counted. Frames that cannot be used are listed in ``Lifter.skipped``. Raises DataError when no frame sees
-    the scan.
+    while one is counted. Frames that cannot be used are listed in ``Lifter.skipped``. Raises DataError when none can be.
     """
     lifter = Lifter(cloud, config)
     with closing(read_ahead(frames, partial(_prepare, segmenter))) as prepared:
@@ -180,8 +180,11 @@ def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, me
                 continue
             lifter.add(frame, masks, depth)
     if not lifter._frames:
-        raise DataError(explain("no frame sees the scan", got=dict(islice(lifter.skipped.items(), 3)) or "no frames",
-                                do="`pc3d frames check FRAMES SCAN` tries the usual conventions of poses and depth."))
+        blind = _BLIND in lifter.skipped.values()
+        raise DataError(explain(
+            "no frame sees the scan" if blind else "no frame can be used",
+            got=dict(islice(lifter.skipped.items(), 3)) or "no frames",
+            do="`pc3d frames check FRAMES SCAN` tries the usual conventions of poses and depth." if blind else None))
     return lifter.instances(method), lifter
 
 

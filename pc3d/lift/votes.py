@@ -61,6 +61,17 @@ class Votes:
         return self.num_frames - len(np.unique(self.frame_of_mask))
 
     @cached_property
+    def points(self) -> NDArray[np.int64]:
+        """Visible points (M,) in each mask."""
+        return np.asarray(self.counts.sum(axis=1)).reshape(-1)
+
+    @property
+    def frames(self) -> csr_matrix:
+        """(M, F) ones where a mask is of a frame."""
+        count = self.num_masks
+        return csr_matrix((np.ones(count, np.int32), self.frame_of_mask, np.arange(count + 1)), shape=(count, self.num_frames))
+
+    @cached_property
     def visible_to_mask(self) -> NDArray[np.int32]:
         """Visible points, in the mask's frame, of the superpoint of each entry of ``counts``."""
         return lookup(self.visible, self.frame_of_mask[rows_of(self.counts)], self.counts.indices)

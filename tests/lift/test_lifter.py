@@ -143,6 +143,11 @@ def test_no_usable_frame_points_to_the_check(scene):
         lift(scene.cloud, away, GivenMasks({f.name: truth(s) for f, s in zip(scene.frames, scene.seen)}))
 
 
+def test_masks_of_other_frames_do_not_blame_the_poses(scene):
+    with pytest.raises(DataError, match=r"^no frame can be used; got \{'0000': 'no masks: no masks were given for the frame'\}$"):
+        lift(scene.cloud, scene.frames[:1], GivenMasks({"0001": truth(scene.seen[1])}))
+
+
 def test_bad_arguments_say_what_is_wrong(scene):
     with pytest.raises(DataError, match="lifting needs a scan with superpoints"):
         Lifter(scene.cloud.replace(superpoints=None))

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from pc3d.lift.config import LiftConfig
-from pc3d.lift.methods.groups import Groups, frame_of, join_tracks, membership
+from pc3d.lift.methods.groups import Groups, join_tracks, membership
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes, rows_for_op
 from pc3d.ops import mask_clusters, mask_testimony
@@ -24,7 +24,7 @@ def consensus(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     count = votes.num_masks
     contained = csr_matrix((np.ones(len(heard.contained), np.int32), heard.contained.numpy(), heard.contained_starts.numpy()),
                            shape=(count, count))
-    observed = (contained @ frame_of(votes)).tocsr()
+    observed = (contained @ votes.frames).tocsr()
     observed.sort_indices()
     node = np.flatnonzero(~heard.undersegmented.numpy())
     holders, frames = rows_for_op(contained[node]), rows_for_op(observed[node])

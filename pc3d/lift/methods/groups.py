@@ -57,6 +57,11 @@ def membership(group_of_mask: NDArray[np.int64], votes: Votes) -> csr_matrix:
     return csr_matrix((np.ones(len(member), np.int32), (group_of_mask[member], member)), shape=shape)
 
 
+def seen_in(group_of_mask: NDArray[np.int64], votes: Votes) -> csr_matrix:
+    """Frames (G, F) with a mask of the group."""
+    return (membership(group_of_mask, votes) @ votes.frames).tocsr() > 0
+
+
 def detected(groups: Groups, belongs: csr_matrix, votes: Votes, config: LiftConfig) -> Extent:
     """Superpoints, and pieces of them, whose points, over all frames with a say, lie in the group's masks often enough.
 
@@ -119,9 +124,9 @@ def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matr
     kept = np.flatnonzero(pieces @ votes.pieces.sizes >= config.min_points)
     group, masks, pieces = group[kept], masks[kept], pieces[kept]
     inside = _points_of_own_masks(groups, group, masks, votes)
-    speaks = inside.multiply(1 / np.maximum(_totals(votes), 1)).tocsr() > config.member_share  # masks mostly in the part
+    speaks = inside.multiply(1 / np.maximum(votes.points, 1)).tocsr() > config.member_share  # masks mostly in the part
     num_masks = np.asarray(speaks.sum(axis=1)).reshape(-1)
-    frames = (speaks @ frame_of(votes)).tocsr()
+    frames = (speaks @ votes.frames).tocsr()
     views = np.diff(frames.indptr)
     quality = np.asarray(speaks @ votes.scores).reshape(-1) / np.maximum(num_masks, 1)
     scores = groups.agreement[group] * quality * (1 - np.exp(-views / config.view_scale))
@@ -153,16 +158,6 @@ def _points_of_own_masks(groups: Groups, group: NDArray[np.int64], masks: csr_ma
     return csr_matrix((count[within], (row, mask[within])), shape=(len(group), votes.num_masks))
 
 
-def _totals(votes: Votes) -> NDArray[np.int64]:
-    return np.asarray(votes.counts.sum(axis=1)).reshape(-1)
-
-
-def frame_of(votes: Votes) -> csr_matrix:
-    """(M, F) ones where a mask is of a frame."""
-    count = votes.num_masks
-    return csr_matrix((np.ones(count, np.int32), votes.frame_of_mask, np.arange(count + 1)), shape=(count, votes.num_frames))
-
-
 def _label_votes(inside: csr_matrix, votes: Votes) -> NDArray[np.float32]:
     """Share of each class (P, C) in the points of labelled masks, weighted by their scores; one column without classes."""
     count = max(len(votes.classes), 1)
@@ -183,7 +178,7 @@ def _named(label_votes: NDArray[np.float32], classes: tuple[str, ...]) -> tuple[
 
 def _best_frames(inside: csr_matrix, votes: Votes) -> NDArray[np.int64]:
     """Rows of the frames (P, 5) whose masks hold most of a part, -1 where there are fewer."""
-    by_frame = (inside @ frame_of(votes)).toarray()
+    by_frame = (inside @ votes.frames).toarray()
     count = min(BEST_FRAMES, by_frame.shape[1])
     order = np.argsort(-by_frame, axis=1, kind="stable")[:, :count]
     found = np.where(np.take_along_axis(by_frame, order, axis=1) > 0, order, -1)

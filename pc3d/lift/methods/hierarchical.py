@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from scipy.sparse import csr_matrix
 
 from pc3d.lift.config import LiftConfig
-from pc3d.lift.methods.groups import Groups, join_tracks
+from pc3d.lift.methods.groups import Groups, join_tracks, seen_in
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes, rows_for_op
 from pc3d.ops import merge_views
@@ -19,8 +17,4 @@ def hierarchical(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
         rows_for_op(votes.counts), rows_for_op(votes.visible), torch.from_numpy(votes.frame_of_mask),
         torch.from_numpy(votes.tracks), len(votes.sizes), min_points=config.min_mask_points, iou=config.merge_iou,
         recall=config.merge_recall, track_iou=config.track_iou)
-    group_of_mask = group.numpy()
-    member = np.flatnonzero(group_of_mask >= 0)
-    observed = csr_matrix((np.ones(len(member), bool), (group_of_mask[member], votes.frame_of_mask[member])),
-                          shape=(len(agreement), votes.num_frames))
-    return join_tracks(Groups(group_of_mask, observed, agreement.numpy()), votes, config)
+    return join_tracks(Groups(group.numpy(), seen_in(group.numpy(), votes), agreement.numpy()), votes, config)

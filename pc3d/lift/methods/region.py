@@ -77,9 +77,7 @@ def affinity(votes: Votes, touching: csr_matrix, region_of: NDArray[np.int64]) -
 def _with_unlabelled(votes: Votes, to: csr_matrix) -> tuple[csr_matrix, NDArray[np.int64]]:
     """Counts of masks over regions (M + F, R), below them what each frame sees outside all masks; and the frame of a row."""
     counts = (votes.counts @ to).tocsr()
-    frames = csr_matrix((np.ones(votes.num_masks, np.int32), (votes.frame_of_mask, np.arange(votes.num_masks))),
-                        shape=(votes.num_frames, votes.num_masks))
-    rest = ((votes.visible @ to) - frames @ counts).tocsr()
+    rest = ((votes.visible @ to) - votes.frames.T @ counts).tocsr()
     rest.data = np.maximum(rest.data, 0)         # overlapping masks can label more than is seen
     rest.eliminate_zeros()
     together = vstack([counts, rest], format="csr").astype(np.float64)
@@ -106,16 +104,13 @@ def _groups(votes: Votes, region_of: NDArray[np.int64], config: LiftConfig) -> G
     to = _to_regions(region_of)
     inside = (votes.counts @ to).tocsr()
     inside.sort_indices()
-    total = np.asarray(votes.counts.sum(axis=1)).reshape(-1)
-    row = np.repeat(np.arange(votes.num_masks), np.diff(inside.indptr))
-    mostly = inside.data > config.region_mask_share * total[row]
+    row = rows_of(inside)
+    mostly = inside.data > config.region_mask_share * votes.points[row]
     group_of_mask = np.full(votes.num_masks, -1, np.int64)
     group_of_mask[row[mostly]] = inside.indices[mostly]
     seen = votes.visible @ to                                  # (F, R)
-    labelled = (csr_matrix((np.ones(votes.num_masks, np.int32), votes.frame_of_mask, np.arange(votes.num_masks + 1)),
-                           shape=(votes.num_masks, votes.num_frames)).T @ inside).tocsr()
     own = np.bincount(group_of_mask[group_of_mask >= 0], inside.data[mostly], to.shape[1])
-    share = own / np.maximum(np.asarray(labelled.sum(axis=0)).reshape(-1), 1)
+    share = own / np.maximum(np.asarray(inside.sum(axis=0)).reshape(-1), 1)
     spoken = np.bincount(group_of_mask[group_of_mask >= 0], minlength=to.shape[1]) > 0
     extent = csr_matrix(to.T.multiply(spoken[:, None]))
     extent.eliminate_zeros()

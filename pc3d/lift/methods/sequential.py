@@ -6,7 +6,7 @@ import numpy as np
 from scipy.sparse import csr_matrix
 
 from pc3d.lift.config import LiftConfig
-from pc3d.lift.methods.groups import Groups
+from pc3d.lift.methods.groups import Groups, seen_in
 from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes
@@ -33,7 +33,5 @@ def sequential(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
         areas[best] += sizes[held][~unions[best, held]].sum()
         unions[best, held] = True
         group_of_mask[mask] = best
-    member = np.flatnonzero(group_of_mask >= 0)
-    observed = csr_matrix((np.ones(len(member), bool), (group_of_mask[member], votes.frame_of_mask[member])),
-                          shape=(count, votes.num_frames))
-    return Groups(group_of_mask, observed, np.ones(count), Extent.of(csr_matrix(unions[:count], dtype=np.int32)))
+    extent = Extent.of(csr_matrix(unions[:count], dtype=np.int32))
+    return Groups(group_of_mask, seen_in(group_of_mask, votes), np.ones(count), extent)
