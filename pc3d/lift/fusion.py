@@ -205,7 +205,7 @@ def _check(network: Instances, lifted: Instances, votes: Votes) -> None:
     sizes = {"network": network.num_segments, "lifted": lifted.num_segments, "votes": len(votes.sizes)}
     own = votes.pieces.superpoint[votes.pieces.point_to_piece]
     same = network.point_to_superpoint is not None and np.array_equal(network.point_to_superpoint, own)
-    on_scan = lifted.point_to_superpoint is not None and len(lifted.point_to_superpoint) == len(own)
+    on_scan = lifted.point_to_superpoint is None or len(lifted.point_to_superpoint) == len(own)  # None: see segment_of_piece
     if not (same and on_scan) or sizes["network"] != sizes["votes"] or sizes["lifted"] < sizes["votes"]:
         raise DataError(explain("network and images must speak of the same superpoints", got=f"{sizes} segments",
                                 expected="the same segment of every point",
