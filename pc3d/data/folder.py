@@ -130,7 +130,7 @@ def read_class_list(raw: Path) -> tuple[tuple[str, ...], tuple[int, ...]]:
     else:
         names = list(read_classes(raw)) if path.suffix == ".json" else read_names(path)
         given = [str(place) for place in range(len(names))]
-    numbers = [int(number) for number in given if number.isdigit()]
+    numbers = [int(number) for number in given if number.isdecimal()]
     if not names or len(set(names)) < len(names) or len(set(numbers)) < len(names):
         raise FormatError(explain("classes must have names and numbers of their own", where=path,
                                   got=", ".join(f"{number} {name}" for number, name in zip(given, names))[:200] or "no class"))

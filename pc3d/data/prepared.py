@@ -106,8 +106,13 @@ def read_record(folder: Path) -> dict[str, Any]:
     if not isinstance(record, dict) or record.get("format") != FORMAT_VERSION:
         raise FormatError(explain("this scene was prepared in another format", where=folder / RECORD,
                                   expected=f"format {FORMAT_VERSION}", do="Prepare it again with this version of pc3d."))
-    if not isinstance(record.get("columns"), dict) or not isinstance(record.get("points"), int):
-        raise FormatError(explain("the record has no points or columns", where=folder / RECORD, do="Prepare the scene again."))
+    columns, origin = record.get("columns"), record.get("origin")
+    whole = (isinstance(columns, dict) and "xyz" in columns and all(isinstance(column, dict) for column in columns.values())
+             and all(isinstance(record.get(name), int) for name in ("points", "superpoints", "instances"))
+             and isinstance(origin, list) and len(origin) == 3 and all(isinstance(value, int | float) for value in origin))
+    if not whole:
+        raise FormatError(explain("the record lacks counts, origin or columns", where=folder / RECORD,
+                                  do="Prepare the scene again."))
     return record
 
 

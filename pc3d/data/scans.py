@@ -38,7 +38,8 @@ class ScanDataset:
 
     def scene(self, index: int) -> str:
         """Name of a scan: that of its folder, or of its file without ``.ply``."""
-        return self.paths[index].name.removesuffix(".ply")
+        path = self.paths[index]
+        return path.name if path.is_dir() else path.stem
 
     def _tell_missing(self) -> None:
         """Warn of scenes that were prepared but are not here: the data set was copied in part."""
@@ -81,7 +82,7 @@ def counted_points(cloud: PointCloud) -> NDArray[np.bool_]:
 
 def _scan_paths(folder: Path) -> list[Path]:
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
-    paths = sorted(path for path in visible if path.suffix == ".ply" or is_prepared(path) or is_pointcept(path))
+    paths = sorted(path for path in visible if path.suffix.lower() == ".ply" or is_prepared(path) or is_pointcept(path))
     if not paths:
         raise FileError(explain("no scans found", where=folder,
                                 expected="prepared scenes, or *.ply files with label and instance columns",

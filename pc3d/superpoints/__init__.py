@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from pc3d.structures import PointCloud
 from pc3d.structures.ids import dense_ids
+from pc3d.superpoints._arrays import unit_rows
 from pc3d.superpoints.cloud import cloud_normals, normals_and_superpoints, segment_cloud
 from pc3d.superpoints.mesh import mesh_normals, segment_mesh
 
@@ -31,8 +32,11 @@ DEFAULT = SuperpointSettings()
 def complete(cloud: PointCloud, settings: SuperpointSettings = DEFAULT) -> PointCloud:
     """Return the cloud with normals and superpoints: what it brings is kept, what is missing is computed.
 
-    Ids of superpoints that have gaps, as files may have them, are numbered anew in their order.
+    As files may have them, ids of superpoints with gaps are numbered anew in their order, and normals of another length than 1
+    get it.
     """
+    if cloud.normals is not None and not _are_unit(cloud.normals):
+        cloud = cloud.replace(normals=unit_rows(cloud.normals, len(cloud), "complete"))
     if cloud.superpoints is not None and (ids := dense_ids(cloud.superpoints)[1]) is not cloud.superpoints:
         cloud = cloud.replace(superpoints=ids)
     if cloud.normals is not None and cloud.superpoints is not None:
@@ -54,6 +58,12 @@ def compute_superpoints(cloud: PointCloud, settings: SuperpointSettings = DEFAUL
         normals, superpoints = normals_and_superpoints(cloud.xyz, cloud.rgb, settings.k_threshold, settings.min_size)
         return cloud.replace(normals=normals, superpoints=superpoints)
     return cloud.replace(superpoints=_by_points(cloud, cloud.normals, settings))
+
+
+def _are_unit(normals: NDArray[np.float32]) -> bool:
+    """Whether rows have length 1, to a hundredth, or none."""
+    square = np.einsum("ij,ij->i", normals, normals)
+    return bool(((np.abs(square - 1) < 0.02) | (square == 0)).all())
 
 
 def _by_mesh(cloud: PointCloud, faces: NDArray[np.int64], normals: NDArray[np.float32],

@@ -103,7 +103,8 @@ def test_a_class_list_is_names_or_names_with_numbers(tmp_path, name, text, numbe
 
 @pytest.mark.parametrize(("name", "text"), [
     ("classes.txt", b""), ("classes.txt", b"\xff\xfe"), ("classes.txt", b"a\na\n"),
-    ("classes.tsv", b"label\tname\n1\ta\n1\tb\n"), ("classes.tsv", b"label\n1\n"), ("classes.tsv", b"label\tname\n-1\ta\n")])
+    ("classes.tsv", b"label\tname\n1\ta\n1\tb\n"), ("classes.tsv", b"label\n1\n"), ("classes.tsv", b"label\tname\n-1\ta\n"),
+    ("classes.tsv", "label\tname\n²\ta\n".encode())])
 def test_a_broken_class_list_is_refused(tmp_path, name, text):
     (tmp_path / name).write_bytes(text)
     with pytest.raises(FormatError, match="classes"):

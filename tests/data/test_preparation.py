@@ -56,6 +56,18 @@ def test_a_scene_leaves_what_is_being_written_of_another_alone(tmp_path, room):
     assert sorted(path.name for path in tmp_path.iterdir()) == [".scan.v2.7.tmp", "scan"]
 
 
+@pytest.mark.parametrize("change", [
+    {"origin": None}, {"origin": "here"}, {"origin": [0, 0]}, {"points": None}, {"instances": "many"}, {"superpoints": None},
+    {"columns": {}}, {"columns": {"xyz": 3}}])
+def test_a_record_that_is_not_whole_is_refused(scene, change):
+    record = json.loads((scene / "scene.json").read_text())
+    (scene / "scene.json").write_text(json.dumps(record | change))
+    for read in (read_scene, read_record, lambda folder: check_scene(folder, 20)):
+        with pytest.raises(FormatError, match="the record lacks counts, origin or columns"):
+            read(scene)
+    assert not is_current(scene, "abc")
+
+
 def test_columns_are_mapped_not_loaded(scene):
     cloud = read_scene(scene)
     base = cloud.xyz

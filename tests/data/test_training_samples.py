@@ -9,6 +9,7 @@ from pc3d.config import ExperimentConfig
 from pc3d.data import ScanDataset, TrainingSamples
 from pc3d.data.prepared import write_scene
 from pc3d.errors import FormatError
+from pc3d.io import write
 from pc3d.structures import PointCloud
 
 
@@ -49,3 +50,12 @@ def test_a_scan_without_truth_is_read_only_where_none_is_asked_for(scans):
     assert ScanDataset(scans.root, "test", labelled=False).scene(0) == "c"
     with pytest.raises(FormatError, match="needs vertex columns"):
         ScanDataset(scans.root, "test")[0]
+
+
+def test_scans_are_found_whatever_the_case_of_their_suffix(scans):
+    cloud = scans[0].replace(superpoints=None)
+    for name in ("c.d.ply", "E.PLY"):
+        write(cloud, scans.root / "train" / name)
+    both = ScanDataset(scans.root, "train")
+    assert [both.scene(index) for index in range(len(both))] == ["E", "a", "b", "c.d"]
+    assert len(both[0]) == len(both[3]) == len(cloud)

@@ -7,7 +7,7 @@ import pytest
 
 from pc3d.errors import DataError
 from pc3d.structures import PointCloud
-from pc3d.superpoints import cloud_normals, compute_superpoints, mesh_normals, segment_cloud, segment_mesh
+from pc3d.superpoints import cloud_normals, complete, compute_superpoints, mesh_normals, segment_cloud, segment_mesh
 
 
 def purity(superpoints: np.ndarray, truth: np.ndarray) -> float:
@@ -146,3 +146,17 @@ def test_columns_that_are_there_are_kept(box_room) -> None:
 def test_bad_arrays_are_refused_with_the_reason(call, words: str) -> None:
     with pytest.raises(DataError, match=words):
         call()
+
+
+def test_given_normals_are_kept_but_for_their_length_and_superpoints_but_for_gaps(box_room) -> None:
+    """Mesh programs write normals weighted by area, which a network would take for something else."""
+    normals, superpoints = mesh_normals(box_room.xyz, box_room.faces), np.arange(len(box_room.xyz)) // 50
+    normals[3] = 0
+    length = np.random.default_rng(0).uniform(1e-3, 100, (len(normals), 1)).astype(np.float32)
+    whole = PointCloud(box_room.xyz, normals=normals, superpoints=superpoints)
+    assert complete(whole) is whole
+    other = complete(PointCloud(box_room.xyz, normals=normals * length, superpoints=superpoints * 7 + 3))
+    np.testing.assert_allclose(other.normals, normals, atol=1e-6)
+    assert np.array_equal(other.superpoints, superpoints)
+    with pytest.raises(DataError, match="normals must be finite"):
+        complete(whole.replace(normals=np.full((len(normals), 3), np.nan)))
