@@ -106,6 +106,7 @@ class InferenceConfig(Config):
     score_decimals: int | None = None                    # paper: 1
     split_gap: float | None = Field(None, gt=0)          # metres; masks whose parts lie farther apart are cut. Paper: no
     views: int = Field(1, ge=1, le=4)                    # sides that a scan is looked at from, see models/proposals.py
+    tile: float | None = Field(None, ge=1)               # metres; larger scans are looked at in squares of this side. Paper: no
     grey_views: bool = False                             # every second view without colours; for augment.drop_color
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the network's products; fp16 is for GPUs
 

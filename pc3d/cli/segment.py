@@ -39,6 +39,8 @@ def segment(
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; not given: what the network's config says.")] = None,
     views: Annotated[int | None, typer.Option(min=1, max=4, help="Sides to look from: 1 is fastest, 4 finds most; not given: "
                                                                  "what the network's config says.")] = None,
+    tile: Annotated[float | None, typer.Option(min=0, help="Larger scans are looked at in squares of so many metres, 0: in one "
+                                                           "piece; not given: what the network's config says.")] = None,
     min_score: Annotated[float, typer.Option(min=0, max=1, help="Instances that score less are left out.")] = MIN_SCORE,
     frames: Annotated[Path | None, typer.Option(help="Posed images whose masks refine what is found and add to it.")] = None,
     segmenter: Annotated[str | None, typer.Option(help="Where masks of the frames come from, as in pc3d lift.")] = None,
@@ -70,7 +72,7 @@ def segment(
             source = Remembered(make_segmenter(segmenter, device, cache), chosen if png else [])
         reading = time.perf_counter() - start
         found = engine.segment(cloud, output, model=model, device=device, precision=precision, views=views,
-                               min_score=min_score, frames=chosen, masks=source)
+                               tile=tile, min_score=min_score, frames=chosen, masks=source)
         found.seconds["reading"] += reading
         if png and source is not None and found.lifter is not None:
             source.draw(output / "instances.png", found.cloud, found.instances, found.lifter)

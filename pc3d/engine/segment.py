@@ -17,10 +17,12 @@ from pc3d.engine.stopwatch import Stopwatch
 from pc3d.errors import ConfigError, explain
 from pc3d.io import read, write_result
 from pc3d.lift.segmenters import Segmenter as MaskSource
-from pc3d.models import Proposals, Relation3D, load_model, split_at_gaps, to_instances
+from pc3d.models import Proposals, Relation3D, join_tiles, load_model, split_at_gaps, to_instances
+from pc3d.progress import track
 from pc3d.structures import Frame, Instances, PointCloud
+from pc3d.structures.ids import dense_ids
 from pc3d.superpoints import complete
-from pc3d.transforms import view
+from pc3d.transforms import cut_tiles, view
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
 
@@ -38,45 +40,58 @@ class Segmenter:
     """A loaded network that segments scans; load once, call many times."""
 
     def __init__(self, model: Relation3D, device: str = "auto", precision: str | None = None,
-                 views: int | None = None) -> None:
-        """``precision`` fp32 or bf16, ``views`` 1 to 4 sides to look from; None is what the network's own config says.
+                 views: int | None = None, tile: float | None = None) -> None:
+        """``precision`` fp32 or bf16, ``views`` 1 to 4 sides to look from, and the metres of a ``tile`` of a large scan, 0 for
+        any scan in one piece; None is what the network's own config says.
 
         bf16 is float32 on a CPU without bfloat16 units; ``dtype`` says what it came to. Raises ConfigError for others.
         """
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        self.config = model.config if views is None else model.config.with_overrides([f"inference.views={views}"])
+        given = [] if views is None else [f"inference.views={views}"]
+        self.config = model.config.with_overrides(given if tile is None else [*given, f"inference.tile={tile or 'null'}"])
         self.dtype = type_of(model.config.inference.precision if precision is None else precision, self.device)
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | Path = DEFAULT_MODEL, device: str = "auto",
-                        precision: str | None = None, views: int | None = None) -> Segmenter:
+                        precision: str | None = None, views: int | None = None, tile: float | None = None) -> Segmenter:
         """Load a network that ships with pc3d by name, or one of your own by path."""
-        return cls(load_model(name_or_path), device, precision, views)
+        return cls(load_model(name_or_path), device, precision, views, tile)
 
     @torch.inference_mode()
     def __call__(self, cloud: PointCloud) -> Segmentation:
         """Find the instances of a scan (z up, metres); row i of every mask is row i of ``cloud``.
 
-        Superpoints and normals that the cloud brings are used; missing ones are computed.
+        Superpoints and normals that the cloud brings are used; missing ones are computed. A scan that is larger than the tile
+        of the config is looked at in overlapping tiles; what is found is joined.
         Raises DataError for an empty cloud or non-finite rows.
         """
         watch = Stopwatch(self.device)
         cloud.validate(source=cloud.metadata.get("file", "point cloud"))
         with watch.stage("superpoints"):
             prepared = complete(cloud)
-        config, views, bare = self.config, [], prepared.replace(labels=None, instances=None)
+        assert prepared.superpoints is not None
+        bare, options = prepared.replace(faces=None, labels=None, instances=None, attributes={}), self.config.inference
+        tiles = cut_tiles(prepared.xyz, options.tile)
+        if len(tiles) == 1:
+            return Segmentation(prepared, self._find(bare, watch), watch.seconds)
+        found = [self._find(bare[rows], watch) for rows in track(tiles, "tiles")]
+        with watch.stage("instances"):
+            instances = join_tiles(tiles, found, dense_ids(prepared.superpoints)[1], options)
+        return Segmentation(prepared, instances, watch.seconds)
+
+    def _find(self, cloud: PointCloud, watch: Stopwatch) -> Instances:
+        """The instances of a scan, or a tile of one, with superpoints and normals, looked at from all sides."""
+        config, views = self.config, []
         for index in range(config.inference.views):
             with watch.stage("voxels"):
-                sample = make_sample(view(bare, index, grey=config.inference.grey_views), config)
+                sample = make_sample(view(cloud, index, grey=config.inference.grey_views), config)
                 batch = collate([sample], config.backbone).to(self.device)
             with watch.stage("network"):
                 views.append(Proposals.of(forward_in(self.model, batch, self.dtype), 0, config.inference))
         with watch.stage("instances"):
             instances = to_instances(views, batch.point_to_superpoint, config)
-            if config.inference.split_gap is not None:
-                instances = split_at_gaps(instances, prepared.xyz, config.inference)
-        return Segmentation(prepared, instances, watch.seconds)
+            return instances if config.inference.split_gap is None else split_at_gaps(instances, cloud.xyz, config.inference)
 
 
 def confident(instances: Instances, min_score: float = MIN_SCORE) -> Instances:
@@ -85,11 +100,12 @@ def confident(instances: Instances, min_score: float = MIN_SCORE) -> Instances:
     The network lists a mask under several classes and offers overlapping masks, because average precision asks for that.
     Here the best one takes its points, and a later one stays only if it owns more than half of its own.
     """
+    instances = instances[instances.scores >= min_score]
     sizes, masks = instances.segment_sizes, instances.segment_masks
     taken = np.zeros(instances.num_segments, dtype=bool)
     kept = []
     for row in np.argsort(-instances.scores, kind="stable"):
-        if instances.scores[row] >= min_score and 2 * sizes[masks[row] & ~taken].sum() > sizes[masks[row]].sum():
+        if 2 * sizes[masks[row] & ~taken].sum() > sizes[masks[row]].sum():
             taken |= masks[row]
             kept.append(row)
     return instances[np.array(kept, dtype=np.int64)]
@@ -109,8 +125,9 @@ def add_images(found: Segmentation, frames: Iterable[Frame], masks: MaskSource, 
 
 
 def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, model: str | Path = DEFAULT_MODEL,
-            device: str = "auto", precision: str | None = None, views: int | None = None, min_score: float = MIN_SCORE,
-            frames: Iterable[Frame] | None = None, masks: MaskSource | None = None) -> Segmentation:
+            device: str = "auto", precision: str | None = None, views: int | None = None, tile: float | None = None,
+            min_score: float = MIN_SCORE, frames: Iterable[Frame] | None = None,
+            masks: MaskSource | None = None) -> Segmentation:
     """Find the confident instances of a scan file (or cloud); with ``output``, write them as .ply, .json and .npz there.
 
     With ``frames`` in the scan's coordinates and a source of their ``masks``, images refine and add to what the network finds.
@@ -123,7 +140,7 @@ def segment(scan: str | Path | PointCloud, output: str | Path | None = None, *, 
     with watch.stage("reading"):
         cloud = scan if isinstance(scan, PointCloud) else read(scan)
     with watch.stage("loading"):
-        segmenter = Segmenter.from_pretrained(model, device, precision, views)
+        segmenter = Segmenter.from_pretrained(model, device, precision, views, tile)
     found = segmenter(cloud)
     if frames is not None and masks is not None:
         found = add_images(found, frames, masks)

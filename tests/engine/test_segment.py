@@ -46,6 +46,26 @@ def test_superpoints_with_gaps_are_numbered_as_the_instances_count_them(segmente
         assert np.array_equal(found.cloud.superpoints, found.instances.point_to_superpoint)
 
 
+def test_a_scan_larger_than_a_tile_gives_what_its_parts_give(segmenter):
+    part = compute_superpoints(make_scan(3))
+    part = part.replace(xyz=np.round(part.xyz * 1024) / 1024)       # so that no bit is lost 32 metres away
+    two = PointCloud(xyz=np.concatenate([part.xyz, part.xyz + np.float32([32, 0, 0])]), rgb=np.tile(part.rgb, (2, 1)),
+                     normals=np.tile(part.normals, (2, 1)),
+                     superpoints=np.concatenate([part.superpoints, part.superpoints + part.superpoints.max() + 1]))
+    def masks(instances, rows=slice(None)):
+        on_rows = instances.point_masks[:, rows]
+        return {mask.tobytes() for mask in on_rows[on_rows.any(axis=1)]}
+
+    alone, tiled = segmenter(part).instances, Segmenter(segmenter.model, "cpu", tile=4)
+    both = tiled(two).instances
+    assert len(both) == 2 * len(alone) > 0
+    assert masks(both, slice(len(part))) == masks(both, slice(len(part), None)) == masks(alone)
+    order = np.random.default_rng(0).permutation(len(two))
+    assert masks(both, order) == masks(tiled(two[order]).instances)
+    whole = Segmenter(segmenter.model, "cpu", tile=0)
+    assert whole.config.inference.tile is None
+
+
 def test_far_from_the_origin_gives_the_same_instances(segmenter):
     near = make_scan(3)
     far = PointCloud.from_world(near.xyz + np.array([500_000.0, 5_000_000.0, 100.0]), rgb=near.rgb)

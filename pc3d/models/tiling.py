@@ -1,0 +1,100 @@
+"""What is found in overlapping tiles of a scan becomes instances of the scan."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, vstack
+from scipy.sparse.csgraph import connected_components
+
+from pc3d.config import InferenceConfig
+from pc3d.models.proposals import ALIKE
+from pc3d.structures import Instances
+from pc3d.structures.sparse import rows_of
+from pc3d.structures.suppression import suppress
+
+
+def join_tiles(tiles: Sequence[NDArray[np.int64]], found: Sequence[Instances], superpoints: NDArray[np.int64],
+               options: InferenceConfig) -> Instances:
+    """Instances of a scan over its ``superpoints`` (N,), dense, from those found in each tile over the superpoints of its rows.
+
+    A tile speaks of the superpoints that it holds half of or more. Masks of two tiles are of one object where they agree on
+    what both tiles speak of: by an IoU over ``ALIKE``. An object has all that its masks have, and the classes, scores and
+    evidence of the largest. Of objects that overlap by more than ``nms_iou`` the best stays.
+    """
+    sizes = np.bincount(superpoints)
+    masks, tile, mask_of_row = _distinct_masks(found, [superpoints[rows] for rows in tiles], sizes)
+    spoken = vstack([_spoken(superpoints[rows], sizes) for rows in tiles], format="csr")
+    object_of_mask = _same_object(masks, tile, spoken, sizes)
+    objects = (_ones(object_of_mask).T @ masks > 0).tocsr()                                             # (O, S)
+    order = np.lexsort((-(masks @ sizes), object_of_mask))
+    largest = order[np.diff(object_of_mask[order], prepend=-1) > 0]                                     # (O,) its largest mask
+    scores, labels = (np.concatenate([getattr(one, name) for one in found]) for name in ("scores", "labels"))
+    best = np.zeros(len(object_of_mask), np.float32)
+    np.maximum.at(best, mask_of_row, scores)
+    stays = np.zeros(len(largest), bool)
+    stays[suppress(_overlap(objects, sizes, options.nms_iou), np.argsort(-best[largest], kind="stable"))] = True
+    stays &= objects @ sizes > options.min_points
+    object_of_row = object_of_mask[mask_of_row]
+    rows = np.flatnonzero(stays[object_of_row] & (largest[object_of_row] == mask_of_row))
+    rows = rows[np.argsort(-scores[rows], kind="stable")]
+    evidence = {name: np.concatenate([one.evidence[name] for one in found])[rows] for name in found[0].evidence}
+    return Instances(_bits(objects)[object_of_row[rows]], len(sizes), labels[rows], scores[rows], found[0].classes, superpoints,
+                     evidence)
+
+
+def _spoken(superpoints: NDArray[np.int64], sizes: NDArray[np.int64]) -> csr_matrix:
+    """Superpoints (1, S) of which a tile with these holds half or more, as ones."""
+    held = np.bincount(superpoints, minlength=len(sizes))
+    return csr_matrix(((held > 0) & (2 * held >= sizes)).astype(np.int64))
+
+
+def _distinct_masks(found: Sequence[Instances], superpoints: Sequence[NDArray[np.int64]],
+                    sizes: NDArray[np.int64]) -> tuple[csr_matrix, NDArray[np.int64], NDArray[np.int64]]:
+    """Masks (M, S), as ones, of what each tile speaks of, the tile of each (M,), and the mask of each instance (R,)."""
+    masks, tile, mask_of_row, count = [], [], [], 0
+    for number, (instances, ids) in enumerate(zip(found, superpoints)):
+        _, first, which = np.unique(instances.bits, axis=0, return_index=True, return_inverse=True)
+        row, column = np.nonzero(instances[first].segment_masks)
+        local = csr_matrix((np.ones(len(row), np.int64), (row, np.unique(ids)[column])), shape=(len(first), len(sizes)))
+        masks.append(local.multiply(_spoken(ids, sizes)))
+        tile.append(np.full(len(first), number))
+        mask_of_row.append(which.reshape(-1) + count)
+        count += len(first)
+    return vstack(masks, format="csr"), np.concatenate(tile), np.concatenate(mask_of_row)
+
+
+def _same_object(masks: csr_matrix, tile: NDArray[np.int64], spoken: csr_matrix,
+                 sizes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """A number for each mask (M,), the same for those of one object."""
+    weighted = masks.multiply(sizes).tocsr()
+    shared, told = (weighted @ masks.T).tocoo(), (weighted @ spoken.T).toarray()    # points, (M, M) and (M, T)
+    union = told[shared.row, tile[shared.col]] + told[shared.col, tile[shared.row]] - shared.data
+    same = (tile[shared.row] != tile[shared.col]) & (shared.data > ALIKE * union)
+    graph = csr_matrix((np.ones(same.sum(), bool), (shared.row[same], shared.col[same])), shape=shared.shape)
+    numbers: NDArray[np.int64] = connected_components(graph, directed=False)[1]
+    return numbers
+
+
+def _overlap(masks: csr_matrix, sizes: NDArray[np.int64], max_iou: float) -> NDArray[np.bool_]:
+    """Which masks overlap by more than an IoU (O, O), superpoints counted by their points."""
+    shared, area = (masks.multiply(sizes) @ masks.T.astype(np.int64)).tocoo(), masks @ sizes
+    over = shared.data > max_iou * (area[shared.row] + area[shared.col] - shared.data)
+    overlap = np.zeros(shared.shape, bool)
+    overlap[shared.row[over], shared.col[over]] = True
+    return overlap
+
+
+def _ones(column: NDArray[np.int64]) -> csr_matrix:
+    """A one in each row (R, C), at its column."""
+    return csr_matrix((np.ones(len(column), np.int64), column, np.arange(len(column) + 1)),
+                      shape=(len(column), int(column.max(initial=-1)) + 1))
+
+
+def _bits(masks: csr_matrix) -> NDArray[np.uint8]:
+    """Masks (O, S) as ``Instances`` packs them."""
+    bits = np.zeros((masks.shape[0], (masks.shape[1] + 7) // 8), np.uint8)
+    np.bitwise_or.at(bits, (rows_of(masks), masks.indices >> 3), (1 << (masks.indices & 7)).astype(np.uint8))
+    return bits
