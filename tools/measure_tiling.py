@@ -1,6 +1,6 @@
 """AP of a network on all scans of a split placed side by side, as one storey: in one piece, and in tiles of some sizes.
 
-``python tools/measure_tiling.py DATA/SPLIT --tiles 8 10``: the table in docs/results.md. The scans one by one are measured too.
+``python tools/measure_tiling.py DATA/SPLIT --tiles 7``: the table in docs/results.md. The scans one by one are measured too.
 """
 
 from __future__ import annotations
@@ -18,19 +18,16 @@ from pc3d.metrics import InstanceAP
 from pc3d.structures import PointCloud
 from pc3d.weights import DEFAULT_MODEL
 
-GAP = 0.3   # metres between rooms, a wall
+WALL = 0.2  # metres between rooms
 
 
 def storey(rooms: list[PointCloud]) -> PointCloud:
-    """The points of rooms side by side on a square grid; ids of superpoints and instances go on from room to room."""
-    pitch = max(np.ptp(room.xyz[:, :2], axis=0).max() for room in rooms) + GAP
-    columns = int(np.ceil(np.sqrt(len(rooms))))
+    """The points of rooms wall to wall in rows; ids of superpoints and instances go on from room to room."""
     parts: dict[str, list[np.ndarray]] = {name: [] for name in ("xyz", "rgb", "normals", "labels", "instances", "superpoints")}
     next_id = {"instances": 0, "superpoints": 0}
-    for number, room in enumerate(rooms):
-        place = np.array([number % columns, number // columns, 0], np.float32) * np.float32(pitch)
-        parts["xyz"].append(room.xyz - [*room.xyz[:, :2].min(axis=0), 0] + place)
-        for name in parts.keys() - {"xyz"} - next_id.keys():
+    for room, corner in zip(rooms, corners([np.ptp(room.xyz[:, :2], axis=0) for room in rooms])):
+        parts["xyz"].append(room.xyz - [*room.xyz[:, :2].min(axis=0), 0] + [*corner, 0])
+        for name in ("rgb", "normals", "labels"):
             parts[name].append(getattr(room, name))
         for name, first in next_id.items():
             ids = getattr(room, name)
@@ -39,11 +36,22 @@ def storey(rooms: list[PointCloud]) -> PointCloud:
     return PointCloud(**{name: np.concatenate(columns) for name, columns in parts.items()})
 
 
+def corners(sizes: list[np.ndarray]) -> list[tuple[float, float]]:
+    """Where rooms of sizes (2,) begin, side by side in about as many rows as there are rooms in each."""
+    places, x, y, deepest, per_row = [], 0.0, 0.0, 0.0, int(np.ceil(np.sqrt(len(sizes))))
+    for number, (width, depth) in enumerate(sizes):
+        if number and number % per_row == 0:
+            x, y, deepest = 0.0, y + deepest + WALL, 0.0
+        places.append((x, y))
+        x, deepest = x + float(width) + WALL, max(deepest, float(depth))
+    return places
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("split", type=Path, help="folder of labelled scans, such as data/synth/val")
     parser.add_argument("network", nargs="?", default=DEFAULT_MODEL)
-    parser.add_argument("--tiles", type=float, nargs="+", default=[8.0], help="sides of the tiles, metres")
+    parser.add_argument("--tiles", type=float, nargs="+", default=[7.0], help="sides of the tiles, metres")
     parser.add_argument("--views", type=int, help="sides to look from; not given: what the network's config says")
     options = parser.parse_args()
     scans = ScanDataset(options.split.parent, options.split.name)
