@@ -20,7 +20,6 @@ from pc3d.lift.segmenters import Segmenter as MaskSource
 from pc3d.models import Proposals, Relation3D, join_tiles, load_model, split_at_gaps, to_instances
 from pc3d.progress import track
 from pc3d.structures import Frame, Instances, PointCloud
-from pc3d.structures.ids import dense_ids
 from pc3d.superpoints import complete
 from pc3d.transforms import cut_tiles, view
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
@@ -77,7 +76,7 @@ class Segmenter:
             return Segmentation(prepared, self._find(bare, watch), watch.seconds)
         found = [self._find(bare[rows], watch) for rows in track(tiles, "tiles")]
         with watch.stage("instances"):
-            instances = join_tiles(tiles, found, dense_ids(prepared.superpoints)[1], options)
+            instances = join_tiles(tiles, found, prepared.superpoints, options)
         return Segmentation(prepared, instances, watch.seconds)
 
     def _find(self, cloud: PointCloud, watch: Stopwatch) -> Instances:
