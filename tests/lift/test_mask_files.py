@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from types import SimpleNamespace
@@ -113,6 +114,14 @@ def write_json(*records):
     return lambda p: (p / "0001.json").write_text(json.dumps(records))
 
 
+def cut_array(path):
+    """An archive whose one array lacks its end."""
+    whole = io.BytesIO()
+    np.save(whole, MAP)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("ids.npy", whole.getvalue()[:-9])
+
+
 FAULTS = {
     "no file for the frame": (lambda p: Image.fromarray(MAP).save(p / "0002.png"), FileError, "0001: no masks for the"),
     "no json": (lambda p: (p / "0001.json").write_text("{"), FormatError, "0001.json: the file is no json"),
@@ -130,6 +139,8 @@ FAULTS = {
     "a label without class": (write_json(record(4, label=7)), FormatError, "0001: a mask label has no class; got 7 to 7"),
     "a score of two": (lambda p: np.savez(p / "0001.npz", ids=MAP, scores=[1, 2]), FormatError, "0001: mask scores must be in"),
     "labels in words": (lambda p: np.savez(p / "0001.npz", ids=MAP, labels=["a", "b"]), FormatError, "0001: .*makes no sense"),
+    "an empty archive": (lambda p: (p / "0001.npz").write_bytes(b""), FormatError, "archive cannot be read"),
+    "a cut array": (lambda p: cut_array(p / "0001.npz"), FormatError, "archive cannot be read"),
     "no archive": (lambda p: (p / "0001.npz").write_bytes(b"PK"), FormatError, "archive cannot be read"),
 }
 
@@ -140,6 +151,24 @@ def test_a_broken_file_is_refused_with_its_name(name, tmp_path):
     write(tmp_path)
     with pytest.raises(error, match=words):
         MaskFolder(tmp_path)(frame())
+
+
+def test_a_broken_file_costs_its_own_frame_alone(tmp_path):
+    (tmp_path / "0001.json").write_text(json.dumps([record(4, label="chair"), record(300)]))
+    (tmp_path / "0002.json").write_text("{")
+    masks = MaskFolder(tmp_path)
+    check(masks(frame()))
+    assert masks.classes == ("chair",)
+    with pytest.raises(FormatError, match=r"0002\.json: the file is no json"):
+        masks(frame("0002"))
+
+
+@pytest.mark.parametrize("classes", ['{"chair": 1}', '"chair"', "3", "["])
+def test_classes_that_are_no_list_are_refused(classes, tmp_path):
+    (tmp_path / "classes.json").write_text(classes)
+    (tmp_path / "0001.json").write_text("[]")
+    with pytest.raises(FormatError, match=r"classes\.json is no list of names"):
+        MaskFolder(tmp_path)
 
 
 def test_a_damaged_member_of_a_zip_is_refused_with_its_name(tmp_path):

@@ -7,6 +7,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -88,15 +89,21 @@ class MaskFolder:
         return records
 
     def _read_classes(self, name: str | None) -> tuple[str, ...]:
-        """Names from classes.json, else every name that a json file gives."""
+        """Names from classes.json, else every name that a json file gives; a broken one is told when its frame is asked for."""
         if name is not None:
             try:
-                return tuple(str(one) for one in json.loads(self._bytes(name)))
-            except (ValueError, TypeError) as error:
-                raise FormatError(explain("classes.json is no list of names", where=f"{self.path}:{name}")) from error
-        lists = [self._json(files[".json"]) for files in self._files.values() if ".json" in files]
-        return tuple(sorted({record["label"] for records in lists for record in records
-                             if isinstance(record.get("label"), str)}))
+                names = json.loads(self._bytes(name))
+            except ValueError:
+                names = None
+            if not isinstance(names, list):
+                raise FormatError(explain("classes.json is no list of names", where=f"{self.path}:{name}"))
+            return tuple(map(str, names))
+        found: set[str] = set()
+        for files in self._files.values():
+            with suppress(FormatError):
+                records = self._json(files[".json"]) if ".json" in files else []
+                found.update(record["label"] for record in records if isinstance(record.get("label"), str))
+        return tuple(sorted(found))
 
     def _from_label_map(self, name: str, records: Sequence[dict[str, Any]]) -> FrameMasks:
         numbers = _read_png(self._bytes(name), f"{self.path}:{name}")
@@ -117,7 +124,7 @@ class MaskFolder:
         try:
             with np.load(io.BytesIO(self._bytes(name)), allow_pickle=False) as arrays:
                 given = {key: arrays[key] for key in arrays.files}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+        except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error) as error:
             raise FormatError(explain("the archive cannot be read", where=f"{self.path}:{name}",
                                       got=str(error)[:100])) from error
         if "masks" in given:
