@@ -18,6 +18,7 @@ from pc3d.lift.config import LiftConfig
 from pc3d.lift.lifter import Lifter, with_images
 from pc3d.lift.masks import FrameMasks
 from pc3d.lift.methods.groups import Groups, detected, finish, membership
+from pc3d.lift.votes import Votes
 from pc3d.structures import Camera, Frame, Instances, PointCloud
 
 if TYPE_CHECKING:
@@ -80,6 +81,8 @@ def lift_prompt(cloud: PointCloud, frames: Sequence[Frame], segmenter: Prompted 
     superpoint left out. Frames must be in the scan's coordinates. Raises DataError for a click off the scan, or that no
     frame sees; ConfigError for a segmenter that cannot be asked.
     """
+    if views < 1:
+        raise ConfigError(explain("some view must be asked", got=views, expected="1 or more"))
     if not isinstance(segmenter, Prompted):
         raise ConfigError(explain("this source of masks cannot be asked for one object", got=type(segmenter).__name__,
                                   expected="sam, samhq, sam2 or sam3, without text, video or cache"))
@@ -136,6 +139,8 @@ def _named(frames: Sequence[Frame], given: Sequence[Pixels]) -> dict[str, View]:
         if name not in by_name:
             raise DataError(explain("there is no such frame", got=name, expected=f"one of {', '.join(list(by_name)[:5])}, ..."))
         camera = by_name[name].camera
+        if len(values) not in (2, 4):
+            raise DataError(explain("these are no pixels", where=f"frame {name}", got=values, expected="two numbers, or four"))
         corners = np.array(values, np.float64).reshape(-1, 2)
         if not _inside(camera, corners).all():
             raise DataError(explain("the pixel is outside the image", where=f"frame {name}", got=values,
@@ -226,6 +231,8 @@ def _vote(lifter: Lifter, rows: list[int], beside: list[int]) -> Instances:
     A superpoint that holds a point of ``beside``, and none of ``rows``, is not of the object.
     """
     votes, config = lifter.votes(), replace(lifter.config, min_masks=1)
+    if not votes.num_masks:
+        raise _nothing(votes)
     heard = np.isin(np.arange(votes.num_frames), votes.frame_of_mask[votes.counts.getnnz(axis=1) > 0])
     groups = Groups(np.zeros(votes.num_masks, np.int64), csr_matrix(heard[None]), np.ones(1))
     extent = detected(groups, membership(groups.group_of_mask, votes), votes, config)
@@ -235,7 +242,11 @@ def _vote(lifter: Lifter, rows: list[int], beside: list[int]) -> Instances:
     inside, seen = (float(one[:, touched].sum()) for one in (votes.counts, votes.visible[heard]))
     found = finish(replace(groups, extent=extent, agreement=np.array([inside / max(seen, 1)])), votes, lifter.scan, config)
     if not len(found):
-        raise DataError(explain("the masks of the object hold no part of the scan in common",
-                                got=f"{votes.num_frames} views, {votes.num_masks} masks", do="Click nearer to its middle."))
+        raise _nothing(votes)
     best = int(found.point_masks[:, rows].sum(axis=1).argmax())
     return found[np.array([best])]
+
+
+def _nothing(votes: Votes) -> DataError:
+    return DataError(explain("the masks of the object hold no part of the scan in common",
+                             got=f"{votes.num_frames} views, {votes.num_masks} masks", do="Click nearer to its middle."))

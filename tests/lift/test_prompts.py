@@ -275,5 +275,13 @@ def test_prompts_that_mean_nothing_are_said(scene):
     dark = replace(scene.frames[0], read_depth=lambda: np.zeros((60, 80), np.float32))
     with pytest.raises(DataError, match=r"no depth at the pixel; got \[40\.0, 30\.0\]"):
         ask(Prompt(points=(Pixels(dark.name, (40.0, 30.0)),)), frames=[dark])
+    with pytest.raises(ConfigError, match="some view must be asked; got 0"):
+        lift_prompt(scene.cloud, scene.frames, Truth(scene), Prompt(clicks=(0,)), views=0)
+    with pytest.raises(DataError, match=r"frame 0003: these are no pixels; got \(1\.0, 2\.0, 3\.0\)"):
+        ask(Prompt(points=(Pixels("0003", (1.0, 2.0, 3.0)),)))
+    silent = Truth(scene)
+    silent.prompt = lambda frame, *rest: FrameMasks.empty(60, 80)
+    with pytest.raises(DataError, match=r"no part of the scan in common; got \d views, 0 masks"):
+        ask(Prompt(clicks=(top_of(scene, 0),)), silent)
     with pytest.raises(DataError, match="hold no part of the scan in common"):
         ask(Prompt(clicks=(int(np.flatnonzero(scene.cloud.instances < 0)[0]),)))      # the truth has no mask for the room
