@@ -91,12 +91,12 @@ def _scan_paths(folder: Path) -> list[Path]:
 
 
 def read_classes(root: Path) -> tuple[str, ...]:
-    """Read the class names of a dataset folder."""
+    """Read the class names of a dataset folder. Raises FileError, or FormatError for what is no list of different names."""
     path = root / "classes.json"
     if not path.exists():
         raise FileError(explain("cannot read the class list", where=path, got="no such file",
                                 expected="a json list of class names"))
     names = read_json(path)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise FormatError(explain("the class list must be a json list of names", where=path, got=type(names).__name__))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+        raise FormatError(explain("the class list must be a json list of different names", where=path, got=str(names)[:200]))
     return tuple(names)

@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Sampler
 from pc3d.config import ExperimentConfig
 from pc3d.data import Sample, ScanDataset, TrainingSamples, collate
 from pc3d.engine.distributed import Processes
-from pc3d.errors import ConfigError, DataError, explain
+from pc3d.errors import ConfigError, DataError, Pc3dError, explain
 from pc3d.structures import PointBatch
 
 Key = tuple[int, int]  # epoch (from 1), index of a scan
@@ -87,11 +87,18 @@ class _Parts(Sampler[list[Key]]):
 
 
 def load_batches(config: ExperimentConfig, scans: ScanDataset, plan: Plan, start: int) -> Iterator[list[PointBatch]]:
-    """The parts of each step, from step ``start`` on; with workers they are made while the network runs."""
+    """The parts of each step, from step ``start`` on; with workers they are made while the network runs.
+
+    What is wrong with a scan is said in its own words, without the traceback that torch puts around those of a worker.
+    """
     loader: DataLoader[Sample] = DataLoader(
         TrainingSamples(scans, config), batch_sampler=_Parts(plan, start), num_workers=config.data.workers,
         collate_fn=partial(collate, backbone=config.model.backbone),
         generator=torch.Generator().manual_seed(config.train.seed))  # else it draws from the network's random numbers
     parts = iter(loader)
     for _ in range(start, plan.steps):
-        yield [next(parts) for _ in range(plan.parts)]
+        try:
+            yield [next(parts) for _ in range(plan.parts)]
+        except Pc3dError as error:
+            kind = type(error)
+            raise kind(str(error).rpartition(f"{kind.__module__}.{kind.__qualname__}: ")[2].rstrip()) from None

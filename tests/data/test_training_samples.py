@@ -59,3 +59,10 @@ def test_scans_are_found_whatever_the_case_of_their_suffix(scans):
     both = ScanDataset(scans.root, "train")
     assert [both.scene(index) for index in range(len(both))] == ["E", "a", "b", "c.d"]
     assert len(both[0]) == len(both[3]) == len(cloud)
+
+
+@pytest.mark.parametrize("names", [["box", "box"], "box", ["box", 3]])
+def test_a_class_list_has_different_names(scans, names):
+    (scans.root / "classes.json").write_text(json.dumps(names))
+    with pytest.raises(FormatError, match=r"classes\.json: the class list must be a json list of different names"):
+        ScanDataset(scans.root, "train")

@@ -1,5 +1,6 @@
 """Which scans a step sees: the same ones for any number of processes and parts, from any step on."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -7,6 +8,8 @@ from pc3d.data import ScanDataset
 from pc3d.engine.batches import Plan, load_batches
 from pc3d.engine.distributed import Processes
 from pc3d.errors import ConfigError, DataError
+from pc3d.io import write
+from tests.engine.conftest import make_scan, write_dataset
 
 CPU = torch.device("cpu")
 
@@ -35,6 +38,18 @@ def test_batches_from_a_step_on_are_those_of_the_whole_run(config):
     assert len(whole) == 4
     assert len(rest) == 1
     assert torch.equal(whole[3][0].features, rest[0][0].features)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_what_is_wrong_with_a_scan_is_said_in_its_own_words(config, tmp_path, workers):
+    scans = ScanDataset(write_dataset(tmp_path / "data").as_posix(), "train")
+    scan = make_scan(2)
+    write(scan.replace(labels=np.full(len(scan), 7)), scans.paths[2])
+    config = config.with_overrides([f"data.root={scans.root}", f"data.workers={workers}"])
+    with pytest.raises(DataError) as caught:
+        list(load_batches(config, scans, Plan.of(config, len(scans), Processes(torch.device("cpu"))), 0))
+    assert str(caught.value) == (f"{scans.paths[2]}:row 0: a label has no class name; got 7; expected labels below 2 "
+                                 f"({scans.root / 'classes.json'})")
 
 
 def test_loading_draws_nothing_from_the_random_numbers_of_the_network(config):
