@@ -211,7 +211,7 @@ View view_of(const Tensor& camera, const Tensor& lens, int64_t height, int64_t w
   check(camera.numel() == kCamera && camera.scalar_type() == ScalarType::Float, "lift_vote: a camera must be float32 (13)");
   check(lens.scalar_type() == ScalarType::Float && lens.dim() == 1 && lens.numel() != 1, "lift_vote: a lens must be float32 (T)");
   const float* c = data<float>(camera);
-  check(c[4] == static_cast<float>(width) && c[5] == static_cast<float>(height), 
+  check(c[4] == static_cast<float>(width) && c[5] == static_cast<float>(height),
         "lift_vote: a camera has another size than its image");
   check(width * height < (int64_t{1} << 31), "lift_vote: an image is too large");
   return {c, lens.numel() ? data<float>(lens) : nullptr, lens.numel()};
@@ -282,11 +282,11 @@ Tensor gather(const Tensor& like, const std::vector<Rows>& shares, std::vector<i
 
 }  // namespace
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> lift_vote(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres,
-                                     const Tensor& pose, const Tensor& depth, const Tensor& depth_camera,
-                                     const Tensor& depth_lens, const Tensor& masks, const Tensor& mask_camera,
-                                     const Tensor& mask_lens, int64_t num_masks, double near, double absolute, double relative,
-                                     const Tensor& piece_starts, double cut_share, int64_t cut_points) {
+std::tuple<Tensor, Tensor, Tensor, Tensor> lift_vote(
+    const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Tensor& pose,
+    const Tensor& depth, const Tensor& depth_camera, const Tensor& depth_lens, const Tensor& masks, const Tensor& mask_camera,
+    const Tensor& mask_lens, int64_t num_masks, double near, double absolute, double relative, const Tensor& piece_starts,
+    double cut_share, int64_t cut_points) {
   using torch::stable::contiguous;
   const Tensor x = contiguous(xyz), s = contiguous(starts), o = contiguous(owners), b = contiguous(spheres),
                t = contiguous(pose), d = contiguous(depth), dc = contiguous(depth_camera), dl = contiguous(depth_lens),
@@ -301,8 +301,8 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> lift_vote(const Tensor& xyz, const Te
   const Kernel kernel = best_kernel();
   const std::vector<float> tiles = tile(kernel, data<float>(d), d.size(0), d.size(1));
   fetch(m);
-  const Test test{data<float>(t), data<float>(d), tiles.data(), static_cast<int32_t>(tiles_of(d.size(1))), static_cast<float>(near), static_cast<float>(absolute),
-                  static_cast<float>(relative)};
+  const Test test{data<float>(t), data<float>(d), tiles.data(), static_cast<int32_t>(tiles_of(d.size(1))),
+                  static_cast<float>(near), static_cast<float>(absolute), static_cast<float>(relative)};
   const Vote vote(x, s, o, b, test, depth_view, m, mask_view, same(depth_view, mask_view), num_masks,
                   {data<int64_t>(p), p.numel() - 1, static_cast<float>(cut_share), cut_points}, kernel);
   const std::vector<int64_t> cuts = cut(data<int32_t>(o), o.numel());
