@@ -40,7 +40,7 @@ class Protocol(str, Enum):
 def evaluate(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Config: data.root and data.val_split are evaluated on.")],
     checkpoint: Annotated[str, typer.Argument(metavar="CHECKPOINT", help="Name of a packaged network, or a file.")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. data.root=data/synth")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="e.g. data.root=data/synth")] = None,
     *,
     raw: Annotated[tuple[str, Path] | None, typer.Option(metavar="DATASET RAW", help="First prepare data.val_split of this "
                                                          "download into data.root.")] = None,
@@ -64,7 +64,10 @@ def evaluate(
         if int(os.environ.get("WORLD_SIZE", "1")) > 1:
             raise ConfigError(explain("torchrun cannot prepare", where="--raw", do="Run pc3d prepare first."))
         from pc3d.data.recipes import earlier_choices
+        from pc3d.models.registry import find_weights
 
+        if "{split}" not in checkpoint:
+            find_weights(checkpoint)    # a wrong name is told before a long preparation, not after it
         splits = tuple(name.strip() for name in experiment.data.val_split.split(","))
         report = prepare_raw(*raw, root, earlier_choices(root, raw[0], splits), workers=max(1, experiment.data.workers))
     keep = _keep(root, save_predictions, submission, several="," in experiment.data.val_split)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pc3d.cli.console import Counter
-from pc3d.errors import DataError, explain
+from pc3d.errors import ConfigError, DataError, explain
 
 if TYPE_CHECKING:
     from pc3d.data.preparation import Report, SceneResult
@@ -48,7 +48,8 @@ def prepare(
     print(f"{report.made} scenes made, {report.kept} kept, {len(report.faults)} with faults; all about them in "
           f"{output / 'manifest.json'}")
     if dataset == "folder" and report.made + report.kept:
-        print(f"wrote {write_own_config(output)}; train with: pc3d train {output / 'config.yaml'}")
+        kept = (output / "config.yaml").exists()
+        print(f"{'kept' if kept else 'wrote'} {write_own_config(output)}; train with: pc3d train {output / 'config.yaml'}")
     tell_faults(report)
     return report
 
@@ -66,6 +67,8 @@ def prepare_raw(dataset: str, raw: Path, output: Path, choices: Choices, workers
     from pc3d.data.preparation import prepare as prepare_all
     from pc3d.data.recipes import open_recipe
 
+    if raw.resolve() == output.resolve():
+        raise ConfigError(explain("the output folder is that of the raw files", where=output, expected="a folder of its own"))
     counter = Counter("scenes")
 
     def show(done: int, total: int, result: SceneResult) -> None:

@@ -84,7 +84,9 @@ def _scan_paths(folder: Path) -> list[Path]:
     visible = [path for path in folder.glob("*") if not path.name.startswith(".")]
     paths = sorted(path for path in visible if path.suffix.lower() == ".ply" or is_prepared(path) or is_pointcept(path))
     if not paths:
-        raise FileError(explain("no scans found", where=folder,
+        splits = sorted(path.name for path in folder.parent.glob("[!.]*") if path.is_dir())
+        got = f"no such folder beside {', '.join(splits[:10])}" if splits and not folder.exists() else None
+        raise FileError(explain("no scans found", where=folder, got=got,
                                 expected="prepared scenes, or *.ply files with label and instance columns",
                                 do="Make some with: pc3d prepare, or pc3d synth <root> --rooms 20"))
     return paths

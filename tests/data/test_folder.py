@@ -56,12 +56,34 @@ def test_the_verb_writes_a_config_that_trains(raw, tmp_path, capsys):
     assert "# model.decoder.num_queries: half again as many as the 3 instances" in text
     (out / "config.yaml").write_text(text + "# mine\n")
     assert main(["prepare", "folder", str(raw), str(out)]) == 0
+    assert f"kept {out / 'config.yaml'}" in capsys.readouterr().out
     assert (out / "config.yaml").read_text().endswith("# mine\n")
     small = ["model.backbone.channels=[8,16]", "model.backbone.block_reps=1", "model.decoder.num_layers=1",
              "model.decoder.d_model=32", "model.decoder.num_heads=2", "model.decoder.d_ffn=32", "train.epochs=1",
              f"train.output={tmp_path / 'run'}", "data.workers=0", "train.device=cpu"]
     assert main(["train", str(out / "config.yaml"), *small]) == 0
     assert list((tmp_path / "run").glob("*.safetensors"))
+
+
+def test_scans_are_not_prepared_into_their_own_folder(raw, capsys):
+    before = sorted(raw.rglob("*"))
+    assert main(["prepare", "folder", str(raw), str(raw / "train" / "..")]) == 4    # or each would be there twice, to train on
+    assert "the output folder is that of the raw files" in capsys.readouterr().err
+    assert sorted(raw.rglob("*")) == before
+
+
+def test_a_wrong_checkpoint_is_told_before_the_raw_files_are_prepared(raw, tmp_path, capsys):
+    out = tmp_path / "out"
+    raw_files = ["--raw", "folder", str(raw), f"data.root={out}"]
+    assert main(["eval", "configs/relation3d_synth.yaml", "there_is_none", *raw_files]) == 3
+    assert "no such model file" in capsys.readouterr().err
+    assert not out.exists()
+
+
+def test_a_split_that_is_not_there_is_told_with_those_that_are(raw, tmp_path):
+    prepare(FolderScans.open(raw), tmp_path / "out")
+    with pytest.raises(FileError, match="test: no scans found; got no such folder beside train, val; expected"):
+        ScanDataset(tmp_path / "out", "test")
 
 
 def test_a_scan_with_an_unknown_class_no_labels_or_too_few_is_a_fault_of_its_own(raw, room, tmp_path):
