@@ -11,7 +11,7 @@ import typer
 from pc3d.cli.console import output_folder, print_json, seconds_line, status
 from pc3d.cli.posed import Remembered, posed_frames
 from pc3d.cli.prompts import parse_prompt
-from pc3d.cli.segment import print_records
+from pc3d.cli.segment import print_records, print_written
 from pc3d.progress import track
 
 if TYPE_CHECKING:
@@ -95,8 +95,11 @@ def lift(
     else:
         print_summary(scan, lifter, num_points=len(cloud))
         print_records(output, records)
+        if not records:
+            print("  Nothing was found. A lower --min-score shows what few images agree on; whether poses and depth fit the"
+                  f" scan says: pc3d frames check {frames} {scan}")
         print(seconds_line(seconds))
-        print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
+        print_written(output, png=png)
     return instances
 
 

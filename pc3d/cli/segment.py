@@ -88,11 +88,11 @@ def segment(
         print_json({"scan": scan, "num_points": len(found.cloud), **images, "seconds": found.seconds, "output": output,
                     "min_score": min_score, "instances": records})
     else:
-        print_summary(scan, output, found, records)
+        print_summary(scan, output, found, records, png=png)
     return found
 
 
-def print_summary(scan: Path, output: Path, found: Segmentation, records: list[dict]) -> None:
+def print_summary(scan: Path, output: Path, found: Segmentation, records: list[dict], *, png: bool) -> None:
     """Say what was found, what the images had to do with it, how long each stage took, and what to do next."""
     print(f"{scan}: {len(found.cloud):,} points, {len(records)} instances")
     if found.lifter is not None:
@@ -102,7 +102,13 @@ def print_summary(scan: Path, output: Path, found: Segmentation, records: list[d
         print("  Nothing was found. The network expects metres and z up, and knows the classes in instances.json;"
               " a lower --min-score shows what it was less sure of.")
     print(seconds_line(found.seconds))
-    print(f"wrote {output}/instances.ply, .json and .npz; look at them with: pc3d view {output}")
+    print_written(output, png=png)
+
+
+def print_written(output: Path, *, png: bool) -> None:
+    """Say which files there are, and what to do next."""
+    others = ".json, .npz and .png" if png else ".json and .npz"
+    print(f"wrote {output}/instances.ply, {others}; look at them with: pc3d view {output}")
 
 
 def print_images(lifter: Lifter, sources: list[str]) -> None:

@@ -97,8 +97,7 @@ class Lifter:
 
     def instances(self, method: str = "hierarchical") -> Instances:
         """Associate all masks so far: hierarchical, consensus, region, or sequential (the naive baseline)."""
-        if method not in GROUPERS:
-            raise ConfigError(explain("unknown way to associate masks", got=repr(method), expected=", ".join(GROUPERS)))
+        _check_method(method)
         return associate(self.votes(), self.scan, self.config, method)
 
     def sees(self, frame: Frame, places: NDArray[np.float64], depth: NDArray[np.float32] | None = None) -> NDArray[np.bool_]:
@@ -158,6 +157,11 @@ def _by_frame(blocks: list[NDArray[np.int32]], shape: tuple[int, int], ordered: 
                         ordered=ordered)
 
 
+def _check_method(method: str) -> None:
+    if method not in GROUPERS:
+        raise ConfigError(explain("unknown way to associate masks", got=repr(method), expected=", ".join(GROUPERS)))
+
+
 def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, method: str = "hierarchical",
          config: LiftConfig | None = None) -> tuple[Instances, Lifter]:
     """Lift the masks that a segmenter finds in frames onto a scan with superpoints.
@@ -165,6 +169,7 @@ def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, me
     Files of the next frames are read, decoded and, by what the segmenter's ``ahead`` says, segmented in background threads
     while one is counted. Frames that cannot be used are listed in ``Lifter.skipped``. Raises DataError when none can be.
     """
+    _check_method(method)   # before the frames, which may take hours
     lifter = Lifter(cloud, config)
     with closing(read_ahead(frames, partial(_prepare, segmenter))) as prepared:
         for frame, masks_of in prepared:

@@ -83,6 +83,21 @@ def test_the_summary_says_what_was_counted_and_left_out(folder, capsys):
     assert (folder / "out/instances.png").stat().st_size > 1000
 
 
+def test_an_unknown_method_is_refused_before_any_frame_is_looked_at(folder, capsys):
+    assert run(folder, "--method", "magic") == 4
+    shown = capsys.readouterr().err
+    assert "unknown way to associate masks; got 'magic'" in shown
+    assert "lifting frames" not in shown
+
+
+def test_where_nothing_is_found_the_next_step_is_named(folder, capsys):
+    assert run(folder, "--min-score", "1", "--png") == 0
+    text = capsys.readouterr().out
+    assert "Nothing was found. A lower --min-score shows" in text
+    assert f"pc3d frames check {folder / 'frames'} {folder / 'scan.ply'}" in text
+    assert f"wrote {folder / 'out'}/instances.ply, .json, .npz and .png" in text
+
+
 def test_wrong_conventions_are_met_with_the_check_and_right_ones_are_applied(folder, capsys):
     poses = np.loadtxt(folder / "frames/poses.txt").reshape(6, 4, 4)
     poses[:, 2, 3] = 5.0                                        # far behind the wall

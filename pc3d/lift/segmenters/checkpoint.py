@@ -73,15 +73,19 @@ def state(source: str) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No warnings of transformers meanwhile."""
+    """No warnings and no progress bars of transformers meanwhile."""
     from transformers.utils import logging
 
     level = logging.get_verbosity()
+    bars = logging.is_progress_bar_enabled()
     logging.set_verbosity_error()
+    logging.disable_progress_bar()
     try:
         yield
     finally:
         logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
 
 
 def _device(name: str) -> str:
