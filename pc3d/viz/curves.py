@@ -31,7 +31,8 @@ def draw_curves(curves: dict[str, Curve], *, title: str = "", x_label: str = "",
     known = {name: _finite(curve) for name, curve in curves.items()}
     left, right, bottom = round(5.5 * size), width - round(2 * size), height - round(4.5 * size)
     top = round(1.6 * size + _legend(image, list(known), left, right, 4.4 * size, size))
-    x_ticks = nice_ticks(np.concatenate([xy[:, 0] for xy in known.values()] or [np.zeros(0)]))
+    steps = np.concatenate([xy[:, 0] for xy in known.values()] or [np.zeros(0)])
+    x_ticks = nice_ticks(steps, finest=1.0 if (steps == np.rint(steps)).all() else 0.0)
     y_ticks = nice_ticks(np.concatenate([xy[:, 1] for xy in known.values()] or [np.zeros(0)]))
     low, span = np.array([x_ticks[0], y_ticks[0]]), np.array([np.ptp(x_ticks), np.ptp(y_ticks)])
     corner, extent = np.array([left, bottom]), np.array([right - left, top - bottom])
@@ -85,12 +86,15 @@ def _columns(records: list[dict[str, Any]], names: tuple[str, ...]) -> dict[str,
             for name in names if any(name in record for record in records)}
 
 
-def nice_ticks(values: NDArray[np.floating], count: int = 5) -> NDArray[np.float64]:
-    """Return about ``count`` round numbers (1, 2 or 5 times a power of ten apart) that enclose the values."""
+def nice_ticks(values: NDArray[np.floating], count: int = 5, finest: float = 0.0) -> NDArray[np.float64]:
+    """Return about ``count`` round numbers (1, 2 or 5 times a power of ten apart) that enclose the values.
+
+    They are ``finest`` apart at least. A single value is enclosed with zero, and zero with one.
+    """
     low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 1.0)
     if high - low < 1e-12:
-        low, high = low - 0.5 * (abs(low) or 1.0), high + 0.5 * (abs(high) or 1.0)
-    rough = (high - low) / count
+        low, high = min(low, 0.0), max(high, 0.0) if high else 1.0
+    rough = max((high - low) / count, finest)
     power = 10.0 ** np.floor(np.log10(rough))
     step = power * next(factor for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     return np.arange(np.floor(low / step + 1e-9), np.ceil(high / step - 1e-9) + 1) * step

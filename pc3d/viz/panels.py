@@ -18,6 +18,7 @@ from pc3d.viz.render import BACKGROUND, best_view, look, own_colors, paint
 
 ColorBy = Literal["instances", "classes"]
 _SUPERSAMPLE = 2
+NAMELESS = "object"     # what has no class
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +60,7 @@ def draw_panels(cloud: PointCloud, instances: Instances | None = None, *, width:
         paste(image, paint(surface, layer.point_colors, normals, view=view, groups=layer.owner, supersample=_SUPERSAMPLE),
               left, head)
         caption(image, layer.title, f"{len(layer.names)} object{'s' * (len(layer.names) != 1)}", left, panel, size)
-        if tags:
+        if tags and set(layer.names) != {NAMELESS}:     # a name that all of them share says nothing
             _tags(image[head:, left:left + panel], layer, surface, size)
         _legend(image, layer, left, head + view.height + line, panel, size)
     return image
@@ -115,7 +116,7 @@ def match_colors(known: NDArray[np.int64], owner: NDArray[np.int64], count: int,
 
 def _layer(title: str, owner: NDArray[np.int64], labels: NDArray[np.int64], classes: tuple[str, ...],
            numbers: NDArray[np.int64], color_by: ColorBy, scores: list[float] | None) -> Layer:
-    names = [classes[label] if 0 <= label < len(classes) else "object" for label in labels]
+    names = [classes[label] if 0 <= label < len(classes) else NAMELESS for label in labels]
     if color_by == "instances":
         colors = distinct_colors(int(numbers.max(initial=-1)) + 1)[numbers]
     else:

@@ -183,6 +183,10 @@ def test_ticks_are_round_and_enclose_the_values():
     ticks = nice_ticks(np.array([-13.0, 211.0]))
     assert ticks[0] <= -13 < 211 <= ticks[-1]
     assert len(ticks) < 9
+    np.testing.assert_allclose(nice_ticks(np.array([0.0])), [0, 0.2, 0.4, 0.6, 0.8, 1.0])     # an AP of 0, not of -0.5 to 0.5
+    np.testing.assert_allclose(nice_ticks(np.array([1.0, 2.0]), finest=1), [1, 2])            # there is no epoch 1.2
+    assert nice_ticks(np.array([7.0]))[[0, -1]].tolist() == [0, 8]
+    assert nice_ticks(np.array([-7.0]))[[0, -1]].tolist() == [-8, 0]
 
 
 def test_a_training_run_is_drawn_from_its_log(tmp_path):
