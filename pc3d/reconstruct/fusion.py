@@ -63,15 +63,16 @@ def fuse(
     )
 
 
-def reconstruct(folder: str | Path, voxel_size: float = 0.02, *, depth_max: float = 4.5, align: bool = True) -> PointCloud:
+def reconstruct(folder: str | Path, voxel_size: float = 0.02, *, depth_max: float = 4.5, align: bool = True,
+                layout: str = "auto") -> PointCloud:
     """Read a folder of posed RGB-D frames and fuse it; ``align`` turns the result so that z is up and the floor lies at 0.
 
-    Progress goes to stderr. The turn is kept in ``metadata["T_aligned_world"]`` (4x4). Raises FileError for a bad folder,
-    DataError as ``fuse``.
+    ``layout`` is as ``io.read_frames`` takes it. Progress goes to stderr. The turn is kept in
+    ``metadata["T_aligned_world"]`` (4x4). Raises FileError for a bad folder, DataError as ``fuse``.
     """
     from pc3d.io import read_frames
 
-    mesh = fuse(track(read_frames(folder), "fusing frames"), voxel_size, depth_max=depth_max)
+    mesh = fuse(track(read_frames(folder, layout), "fusing frames"), voxel_size, depth_max=depth_max)
     return align_up(mesh) if align else mesh
 
 

@@ -41,3 +41,6 @@ def test_frames_become_a_mesh_on_disk(open3d, tmp_path: Path, capsys: pytest.Cap
 def test_a_folder_without_frames_ends_with_3(open3d, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["reconstruct", str(tmp_path), "-o", str(tmp_path / "mesh.ply")]) == 3
     assert str(tmp_path) in capsys.readouterr().err
+    write_frames(tmp_path / "frames")
+    assert main(["reconstruct", str(tmp_path / "frames"), "-o", str(tmp_path / "mesh.ply"), "--layout", "tum"]) == 3
+    assert not (tmp_path / "mesh.ply").exists()
