@@ -36,7 +36,7 @@ def bench(
 
     for name in names or []:
         if name not in BENCHMARKS:
-            raise ConfigError(explain("unknown benchmark", got=repr(name), expected=f"of {', '.join(BENCHMARKS)}"))
+            raise ConfigError(explain("unknown benchmark", got=repr(name), expected=f"one of {', '.join(BENCHMARKS)}"))
     if threads:
         torch.set_num_threads(threads)
     found = [_machine()]

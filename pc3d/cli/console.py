@@ -43,6 +43,8 @@ def say(text: str) -> None:
 
 def output_folder(path: Path) -> Path:
     """Make the folder that results go to before anything is computed; FileError where that cannot be."""
+    if path.exists() and not path.is_dir():
+        raise FileError(explain("this is a file", where=path, expected="a folder to write to"))
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -88,4 +90,4 @@ def seconds_line(seconds: dict[str, float]) -> str:
 def size_of(path: Path) -> str:
     """A file's name and size, for "wrote" lines."""
     count = path.stat().st_size
-    return f"{path} ({count / 2**20:.1f} MB)" if count >= 2**20 else f"{path} ({max(1, count // 1024)} kB)"
+    return f"{path} ({count / 1e6:.1f} MB)" if count >= 1e6 else f"{path} ({max(1, count // 1000)} kB)"

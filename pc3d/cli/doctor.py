@@ -27,6 +27,7 @@ OPTIONAL = {
     "open3d": ("viz", "pc3d view, pc3d synth, pc3d reconstruct"),
     "PIL": ("viz", "images of RGB-D frames: pc3d reconstruct"),
     "laspy": ("io", ".las and .laz files"),
+    "transformers": ("lift", "2D models: pc3d lift --segmenter sam2:..., mask2former:..."),
     "spconv": ("cuda", "a second engine for sparse convolution"),
 }
 ISA_NAMES = ("plain", "avx2", "avx512", "avx512bf16", "amx")
@@ -112,7 +113,7 @@ def weights() -> list[dict[str, Any]]:
         entry: dict[str, Any] = {"name": name, "path": None, "megabytes": None, "problem": None}
         try:
             path = find_weights(name)
-            entry |= {"path": str(path), "megabytes": round(path.stat().st_size / 2**20, 2)}
+            entry |= {"path": str(path), "megabytes": round(path.stat().st_size / 1e6, 2)}
         except Pc3dError as error:
             entry["problem"] = str(error)
         entries.append(entry)

@@ -33,9 +33,10 @@ class Action(str, Enum):
 
 
 def frames(
-    action: Annotated[Action, typer.Argument(help="info: what is there; check: do poses and depth fit the scan?")],
+    action: Annotated[Action, typer.Argument(metavar="ACTION", help="info: what is there; check: do poses and depth "
+                                                                 "fit the scan?")],
     path: Annotated[Path, typer.Argument(metavar="FRAMES", help="Folder or file of posed images.")],
-    scan: Annotated[Path | None, typer.Argument(metavar="[SCAN]", help="Scan to check against.")] = None,
+    scan: Annotated[Path | None, typer.Argument(metavar="SCAN", help="Scan to check against.")] = None,
     *,
     layout: Annotated[str, typer.Option(help="auto, or the name of a layout.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print json.")] = False,

@@ -23,7 +23,7 @@ torchrun --nproc-per-node 4 tools/train.py configs/relation3d_scannetv2.yaml tra
 
 def train(
     config: Annotated[Path, typer.Argument(metavar="CONFIG", help="Experiment config (yaml).")],
-    overrides: Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="e.g. train.lr=1e-4")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(metavar="KEY=VALUE", help="e.g. train.lr=1e-4")] = None,
     *,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the run in train.output, if there is one.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Try two steps and two scans, print memory and times.")] = False,

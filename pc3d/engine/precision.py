@@ -26,7 +26,7 @@ def type_of(precision: str, device: torch.device) -> torch.dtype:
     bf16 on a CPU that would emulate it is float32, with one warning.
     """
     if precision not in TYPES:
-        raise ConfigError(explain("unknown precision", got=repr(precision), expected=f"of {', '.join(TYPES)}"))
+        raise ConfigError(explain("unknown precision", got=repr(precision), expected=f"one of {', '.join(TYPES)}"))
     if precision == "bf16" and device.type == "cpu" and not multiplies_bfloat16():
         warn_of_float32()
         return torch.float32

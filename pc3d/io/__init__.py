@@ -58,5 +58,7 @@ def write(cloud: PointCloud, path: str | Path) -> None:
 def _by_suffix(table: dict[str, Callable], path: Path) -> Callable:
     suffix = path.suffix.lower()
     if suffix not in table:
-        raise FormatError(explain("unknown file type", where=path, got=repr(suffix), expected=f"one of {', '.join(table)}"))
+        raise FormatError(explain("unknown file type", where=path, got=repr(suffix), expected=f"one of {', '.join(table)}",
+                                  do="Of another format, save the scan as .ply first, with CloudCompare or MeshLab; of a table "
+                                     "with commas, name it .txt." if table is READERS else None))
     return table[suffix]

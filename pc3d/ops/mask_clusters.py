@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 
 import torch
@@ -51,7 +52,9 @@ def _sparse(starts: Tensor, columns: Tensor, width: int) -> Tensor:
 
 def _pairs(held: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Nodes with a holder in common, each pair once; how many holders, and how many frames observe both."""
-    both = torch.sparse.mm(held, held.T).coalesce()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sparse CSR")     # torch says once a process that what it uses inside is beta
+        both = torch.sparse.mm(held, held.T).coalesce()
     first, second = both.indices()
     apart = first < second
     first, second, frames = first[apart], second[apart], seen.to_dense() > 0

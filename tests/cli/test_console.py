@@ -42,7 +42,7 @@ def test_work_is_announced_on_stderr_so_that_stdout_stays_clean(capsys: pytest.C
 def test_an_output_folder_is_made_or_refused(tmp_path: Path) -> None:
     assert output_folder(tmp_path / "a" / "b").is_dir()
     (tmp_path / "file").touch()
-    with pytest.raises(FileError, match="cannot be made"):
+    with pytest.raises(FileError, match="this is a file; expected a folder"):
         output_folder(tmp_path / "file")
 
 
