@@ -32,7 +32,7 @@ HOMES = {
     "open3d": ("viz/", "synth/", "reconstruct/"),
     "spconv": ("nn/sparse", "bench/"), "torch_scatter": ("bench/",),
     "transformers": ("lift/segmenters",),
-    "plyfile": ("bench/",), "laspy": ("io/",), "lazrs": ("io/",), "pye57": ("io/",), "pypcd4": ("io/",),
+    "plyfile": ("io/", "bench/"), "laspy": ("io/",), "lazrs": ("io/",), "pye57": ("io/",), "pypcd4": ("io/",),
     "matplotlib": ("viz/",),
     "typer": ("cli/",),
 }

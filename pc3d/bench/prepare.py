@@ -24,7 +24,7 @@ from pc3d.data.preparation import prepare_scene
 from pc3d.data.prepared import read_scene
 from pc3d.data.recipes import MODES, Choices, open_recipe
 from pc3d.data.scannetv2 import NYU40_IDS, read_label_map
-from pc3d.errors import DataError, explain, require_package
+from pc3d.errors import DataError, explain
 from pc3d.structures import PointCloud
 from pc3d.superpoints import compute_superpoints, segment_mesh
 from pc3d.synth.export_scannet import export_scannet, finish_scannet
@@ -84,7 +84,6 @@ def _labelled_scene() -> PointCloud:
 
 def usual_way(folder: Path, label_map: dict[str, int], path: Path, *, exact: bool) -> Arrays:
     """What preparation scripts of this field do: coordinates, colours, labels, instances, superpoints, normals."""
-    require_package("plyfile", extra="dev", purpose="the peer of pc3d bench prepare")
     from plyfile import PlyData
 
     mesh = PlyData.read(str(folder / f"{SCENE}_vh_clean_2.ply"))

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from plyfile import PlyData, PlyParseError
 
 from pc3d.errors import FormatError, explain
 from pc3d.io.ply_header import Element, Header, Property
@@ -36,25 +37,24 @@ def fail(header: Header, element: Element, row: int, what: str, got: object = No
 
 def read_triangle_mesh(header: Header, file_size: int, *, with_faces: bool = True) -> Body | None:
     """Read a binary cloud or pure triangle mesh through a memory map; None when the file is anything else."""
+    elements = header.elements
     faces = header.element("face")
     wanted = index_list(faces) if faces else None
-    lists = [p for e in header.elements for p in e.properties if p.count_type]
-    if any(p is not wanted for p in lists) or not all(e.count for e in header.elements):
+    lists = [p for e in elements for p in e.properties if p.count_type]
+    if any(p is not wanted for p in lists) or not header.is_ascii or not all(e.count for e in elements):
         return None
-    types = [e.dtype(header.byte_order, 3) for e in header.elements]
-    if header.num_bytes + sum(e.count * type_.itemsize for e, type_ in zip(header.elements, types)) != file_size:
+    promised = sum(e.count * e.dtype(header.byte_order, 3).itemsize for e in elements)
+    if header.num_bytes + promised != file_size:
         return None
-    data, at, tables = np.memmap(header.path, np.uint8, "r"), header.num_bytes, {}
-    for element, type_ in zip(header.elements, types):
-        tables[element.name] = np.ndarray(element.count, type_, data, at)
-        at += element.count * type_.itemsize
-    if wanted and (tables["face"][f"{wanted.name}\ncount"] != 3).any():   # the patient reader below takes the file
+    try:
+        data = PlyData.read(str(header.path), known_list_len={"face": {wanted.name: 3}} if wanted else {})
+    except PlyParseError:   # a list that is not three long: the patient reader below takes the file
         return None
     polygons = None
     if wanted and with_faces:
-        indices = tables["face"][wanted.name].astype(np.int64)
+        indices = data["face"].data[wanted.name].astype(np.int64)
         polygons = indices.reshape(-1), np.full(len(indices), 3)
-    return Body(_native(tables["vertex"]), polygons)
+    return Body(_native(data["vertex"].data), polygons)
 
 
 def read_binary(header: Header, file_size: int) -> Body:

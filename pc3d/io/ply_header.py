@@ -71,6 +71,7 @@ class Header:
     comments: list[str] = field(default_factory=list)
     obj_info: list[str] = field(default_factory=list)
     num_bytes: int = 0
+    is_ascii: bool = True
 
     @property
     def byte_order(self) -> str:
@@ -87,7 +88,7 @@ def read_header(path: Path, file_size: int) -> Header:
     with path.open("rb") as file:
         start = file.read(MAX_HEADER_BYTES)
     lines, num_bytes = _split_lines(path, start)
-    header = Header(path, num_bytes=num_bytes)
+    header = Header(path, num_bytes=num_bytes, is_ascii=start[:num_bytes].isascii())
     for number, line in enumerate(lines, start=1):
         words = line.split()
         if number > 1 and words:
