@@ -19,7 +19,7 @@ pc3d bench steps --threads 1 --json > steps.jsonl
 
 
 def bench(
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME]...", help="Which benchmarks; none: all.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which benchmarks; none: all.")] = None,
     *,
     rounds: Annotated[int, typer.Option(min=1, help="Timed runs of each side; medians are printed.")] = 5,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of torch; not given: torch's own choice.")] = None,
