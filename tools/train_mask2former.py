@@ -64,9 +64,9 @@ class Options:
     """A training run; its fields are the options of the command line."""
 
     run: Path
-    rooms: int = 240
+    rooms: int = 480
     val_rooms: int = 4
-    steps: int = 7500
+    steps: int = 20_000
     lr: float = 1e-3
     warmup: int = 100
     decay: float = 0.05
