@@ -13,7 +13,7 @@ def cut_tiles(xyz: NDArray[np.float32], size: float | None) -> list[NDArray[np.i
     """Rows, rising, of each of the squares of ``size`` metres that evenly cover points (N, 3) seen from above.
 
     Neighbours share ``OVERLAP`` metres or more, half a tile where that is less: what is not wider lies whole in a square.
-    Squares without points are left out. Sides of up to ``SLACK`` times ``size`` are not cut, and none when ``size`` is None.
+    Squares of which a neighbour holds all points are left out. Sides of up to ``SLACK`` times ``size`` are not cut, and none when ``size`` is None.
     """
     everything = np.arange(len(xyz))
     if size is None or not len(xyz):
@@ -22,12 +22,17 @@ def cut_tiles(xyz: NDArray[np.float32], size: float | None) -> list[NDArray[np.i
 
 
 def _strips(places: NDArray[np.float32], rows: NDArray[np.int64], size: float) -> list[NDArray[np.int64]]:
-    """Those of the rows that lie in each strip along an axis, ``places`` (N,); strips without any are left out."""
-    along = places[rows].astype(np.float64)
-    low, length = along.min(), np.ptp(along)
-    if length <= SLACK * size:
+    """Those of the rows, some, that lie in each strip along an axis, ``places`` (N,); strips that add nothing are left out."""
+    order = np.argsort(places[rows], kind="stable")
+    along = places[rows[order]].astype(np.float64)
+    along -= along[0]
+    if along[-1] <= SLACK * size:
         return [rows]
     overlap = min(OVERLAP, size / 2)
-    starts = low + np.linspace(0, length - size, int(np.ceil((length - overlap) / (size - overlap))))
-    strips = (rows[(along >= start) & (along <= start + size)] for start in starts)
-    return [strip for strip in strips if len(strip)]
+    last = np.ceil((along[-1] - overlap) / (size - overlap)) - 1
+    step = (along[-1] - size) / last                    # strip k is from k * step to k * step + size
+    latest = np.minimum(along // step, last)            # the last strip that holds each point, rising
+    filled = np.unique(latest)                          # of any other strip the next holds all points
+    begin = np.searchsorted(latest, filled)
+    end = np.maximum(np.searchsorted(along, filled * step + size, "right"), np.searchsorted(latest, filled, "right"))
+    return [rows[np.sort(order[i:j])] for i, j in zip(begin, end)]

@@ -38,3 +38,14 @@ def test_tiles_are_small_and_what_is_no_wider_than_the_overlap_lies_whole_in_one
 def test_squares_without_points_are_left_out():
     corners = np.concatenate([points(4, 4, 50), points(4, 4, 50) + np.float32(60)])
     assert sorted(len(rows) for rows in cut_tiles(corners, 8.0)) == [50, 50]
+
+
+def test_points_far_away_cost_no_more_than_their_own_squares():
+    xyz = np.concatenate([points(4, 4, 50), [[3e30, 0, 0], [2e9, -1e12, 1]]]).astype(np.float32)
+    assert sorted(len(rows) for rows in cut_tiles(xyz, 8.0)) == [1, 1, 50]
+
+
+def test_rows_at_the_ends_are_in_a_square_whatever_is_rounded(rng):
+    for length, size in zip(rng.uniform(40, 200, 500), rng.uniform(1, 20, 500)):
+        xyz = np.array([[0, 0, 0], [length / 2, 0, 0], [length, 0, 0]], np.float32) + rng.normal(size=3).astype(np.float32)
+        assert np.unique(np.concatenate(cut_tiles(xyz, size))).tolist() == [0, 1, 2]
