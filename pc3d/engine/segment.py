@@ -74,6 +74,7 @@ class Segmenter:
         tiles = cut_tiles(prepared.xyz, options.tile)
         if len(tiles) == 1:
             return Segmentation(prepared, self._find(bare, watch), watch.seconds)
+        tiles = [rows for rows in tiles if len(rows) > options.min_points] or tiles[:1]     # in others nothing is found
         found = [self._find(bare[rows], watch) for rows in track(tiles, "tiles")]
         with watch.stage("instances"):
             instances = join_tiles(tiles, found, prepared.superpoints, options)

@@ -66,6 +66,18 @@ def test_a_scan_larger_than_a_tile_gives_what_its_parts_give(segmenter):
     assert whole.config.inference.tile is None
 
 
+def test_tiles_too_thin_for_an_instance_are_not_looked_at(segmenter, monkeypatch):
+    scan, seen = compute_superpoints(make_scan(3)), []
+    tiled = Segmenter(build(segmenter.config.with_overrides(["inference.min_points=100"])), "cpu", tile=4)
+    monkeypatch.setattr(tiled, "_find", lambda cloud, watch, find=tiled._find: seen.append(len(cloud)) or find(cloud, watch))
+    far = PointCloud(xyz=np.concatenate([scan.xyz, [[90, 0, 0], [5e8, 3, 0]]]), rgb=np.pad(scan.rgb, ((0, 2), (0, 0))))
+    assert tiled(far).instances.point_masks.shape[1] == len(far)
+    assert seen == [len(scan)]
+    millimetres = scan.replace(xyz=scan.xyz * 1000)
+    assert len(tiled(millimetres).instances) == 0
+    assert len(seen) == 2
+
+
 def test_far_from_the_origin_gives_the_same_instances(segmenter):
     near = make_scan(3)
     far = PointCloud.from_world(near.xyz + np.array([500_000.0, 5_000_000.0, 100.0]), rgb=near.rgb)
