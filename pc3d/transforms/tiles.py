@@ -13,7 +13,8 @@ def cut_tiles(xyz: NDArray[np.float32], size: float | None) -> list[NDArray[np.i
     """Rows, rising, of each of the squares of ``size`` metres that evenly cover points (N, 3) seen from above.
 
     Neighbours share ``OVERLAP`` metres or more, half a tile where that is less: what is not wider lies whole in a square.
-    Squares of which a neighbour holds all points are left out. Sides of up to ``SLACK`` times ``size`` are not cut, and none when ``size`` is None.
+    Squares of which a neighbour holds all points are left out. Sides of up to ``SLACK`` times ``size`` are not cut, and none
+    when ``size`` is None.
     """
     everything = np.arange(len(xyz))
     if size is None or not len(xyz):
