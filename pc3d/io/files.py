@@ -75,16 +75,20 @@ def _suggest(path: Path) -> str:
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[BinaryIO]:
-    """Open a temporary file beside ``path`` that takes its place when the block ends well and disappears when it does not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    """Open a temporary file beside ``path`` that takes its place when the block ends well and disappears when it does not.
+
+    Where ``path`` is a link, the file that it leads to is written and the link stays.
+    """
+    place = Path(os.path.realpath(path))
+    temporary = place.with_name(f".{place.name}.{os.getpid()}.tmp")
     try:
         try:
             with temporary.open("wb") as file:
                 yield file
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
-            _sync_folder(path.parent)
+            os.replace(temporary, place)
+            _sync_folder(place.parent)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as error:

@@ -10,7 +10,10 @@ from pc3d.structures import Instances
 
 
 def write_instances(instances: Instances, path: str | Path) -> None:
-    """Write instances into an ``.npz``, with ``point_instance`` and ``point_label`` (N,) for other programs; or FileError."""
+    """Write instances into an ``.npz``, with ``point_instance`` and ``point_label`` (N,) for other programs.
+
+    Raises DataError for evidence that is no numbers or text, FileError when the file cannot be written.
+    """
     point_instance, point_label = instances.to_labels()
     write_arrays({"point_instance": point_instance, "point_label": point_label, **instances.to_arrays()}, Path(path))
 

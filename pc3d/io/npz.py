@@ -65,9 +65,9 @@ def write_npz(cloud: PointCloud, path: Path) -> None:
     extras = {**cloud.metadata.get("arrays", {}), **cloud.attributes}
     for name, values in extras.items():
         taken = any(name in names and (field in arrays) for field, names in ALIASES.items())
-        if taken or np.asarray(values).dtype.hasobject:
-            raise DataError(explain(f"attribute {name!r} cannot be written", where=path, do="Rename it." if taken else None,
-                                    got="the name of another column" if taken else "Python objects"))
+        if taken:
+            raise DataError(explain(f"attribute {name!r} cannot be written", where=path, do="Rename it.",
+                                    got="the name of another column"))
         arrays[name] = np.asarray(values)
     write_arrays(arrays, path)
 
@@ -106,7 +106,13 @@ def write_npy(cloud: PointCloud, path: Path) -> None:
 
 
 def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
-    """Write an NPZ archive that ``read_arrays`` takes: packed, unless it would pack so well that it looks like a bomb."""
+    """Write an NPZ archive that ``read_arrays`` takes: packed, unless it would pack so well that it looks like a bomb.
+
+    Raises DataError for Python objects, FileError when the file cannot be written.
+    """
+    for name, values in arrays.items():
+        if np.asarray(values).dtype.hasobject:
+            raise DataError(explain(f"{name!r} cannot be written", where=path, got="Python objects", expected="numbers or text"))
     with atomic_file(path) as file:
         for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
             file.seek(0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,18 @@ from pc3d.structures.palette import NEUTRAL, distinct_colors
 PAINTED = "painted by pc3d: red green blue label instance show a result, input_* is the scan's own"
 #: Columns that the result overwrites -> where the scan's own values go.
 _INPUT = {name: f"input_{name}" for name in (*COLOURS[0], "label", "instance")}
+_OWN = re.compile(f"(input_)+({'|'.join(_INPUT)})")     # attributes that could be taken for them
 
 
 def write_result(folder: str | Path, cloud: PointCloud, instances: Instances) -> None:
     """Write instances.ply, instances.json and instances.npz; row i of each belongs to point i of the scan.
 
     The PLY shows instances in palette colours (light grey: none) with columns ``instance`` and ``label``, -1 for none. The
-    scan's columns are kept; its own colours, labels and instances move to ``input_red``, ..., ``input_instance``.
+    scan's columns are kept; its own colours, labels and instances move to ``input_red``, ..., ``input_instance``, and what
+    has such a name already to ``input_input_red``, ....
     A comment in the header says so, and ``read`` undoes it. Columns that PLY cannot hold are left out with a warning.
-    Raises DataError when instances and scan differ in length, FileError when the folder cannot be written.
+    Raises DataError when instances and scan differ in length or evidence holds Python objects, FileError when the folder
+    cannot be written.
     """
     folder = Path(folder)
     _check_same_points(cloud, instances, where=folder)
@@ -36,8 +40,8 @@ def write_result(folder: str | Path, cloud: PointCloud, instances: Instances) ->
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise FileError(explain("the folder cannot be made", where=folder, got=error.strerror)) from error
-    write_ply(_painted(cloud, instances, folder), folder / "instances.ply")
     write_instances(instances, folder / "instances.npz")
+    write_ply(_painted(cloud, instances, folder), folder / "instances.ply")
     summary = {"file": cloud.metadata.get("file"), "num_points": len(cloud), "classes": list(instances.classes),
                "instances": instances.to_records(cloud.world_xyz)}
     with atomic_file(folder / "instances.json") as file:
@@ -69,11 +73,12 @@ def _painted(cloud: PointCloud, instances: Instances, where: object) -> PointClo
     for name, column in (("label", cloud.labels), ("instance", cloud.instances)):
         if column is not None:
             saved[_INPUT[name]] = column
+    kept = {f"input_{name}" if _OWN.fullmatch(name) else name: values for name, values in cloud.attributes.items()}
     notes = cloud.metadata.get("ply", {})
     marked = {**notes, "comments": [*notes.get("comments", []), PAINTED]}
     colors = np.concatenate([distinct_colors(len(instances)), np.array([NEUTRAL], dtype=np.uint8)])
     return cloud.replace(rgb=colors[owner], labels=labels, instances=owner, metadata={**cloud.metadata, "ply": marked},
-                         attributes=free_names(cloud.attributes, where) | saved)
+                         attributes=free_names(kept, where) | saved)
 
 
 def own_columns(cloud: PointCloud) -> PointCloud:
@@ -83,6 +88,7 @@ def own_columns(cloud: PointCloud) -> PointCloud:
         return cloud
     attributes = dict(cloud.attributes)
     own = {name: attributes.pop(saved) for name, saved in _INPUT.items() if saved in attributes}
+    attributes = {name.removeprefix("input_") if _OWN.fullmatch(name) else name: values for name, values in attributes.items()}
     axes = dict(zip("xyz", cloud.xyz.T))
     restored = cloud_from_columns(axes | own, source=cloud.metadata.get("file"), origin=cloud.origin)
     unmarked = {**notes, "comments": [comment for comment in notes["comments"] if comment != PAINTED]}

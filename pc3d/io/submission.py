@@ -43,8 +43,9 @@ def write_submission(folder: str | Path, scene: str, instances: Instances, ids: 
                                     got=instances.classes[label], expected=f"one of {', '.join(ids)}"[:300]))
         if not 0 <= score <= 1:
             raise DataError(explain("a confidence lies in [0, 1]", where=f"{scene}: instance {row}", got=float(score)))
-    if (folder / MASKS).is_symlink():
-        raise FileError(explain("masks are not written through a link", where=folder / MASKS))
+    for path in (folder / MASKS, folder / f"{scene}.txt", *(folder / MASKS).glob(f"{scene}_*.txt")):
+        if path.is_symlink():
+            raise FileError(explain("a submission is not written through a link", where=path))
     try:
         (folder / MASKS).mkdir(parents=True, exist_ok=True)
     except OSError as error:

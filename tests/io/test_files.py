@@ -73,6 +73,19 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path, scan,
     assert os.listdir(tmp_path) == ["scan.ply"]
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_the_file_it_leads_to_is_written(tmp_path, scan, there):
+    for name in ("far", "near"):
+        (tmp_path / name).mkdir()
+    if there:
+        write(scan[:50], tmp_path / "far/scan.ply")
+    (tmp_path / "near/link.ply").symlink_to("../far/scan.ply")
+    write(scan, tmp_path / "near/link.ply")
+    assert (tmp_path / "near/link.ply").is_symlink()
+    assert len(read(tmp_path / "far/scan.ply")) == len(scan)
+    assert sorted(path.name for path in tmp_path.rglob("*.*")) == ["link.ply", "scan.ply"]
+
+
 def test_written_files_have_the_users_usual_permissions(tmp_path, scan):
     write(scan, tmp_path / "scan.ply")
     (tmp_path / "other").touch()

@@ -131,11 +131,30 @@ def test_a_scan_with_odd_columns_gives_a_result(scan, tmp_path):
     found = Instances.from_masks(np.ones((1, 60)), [0], [0.5], ("chair",))
     write_result(tmp_path, cloud.replace(superpoints=np.zeros(60)), found)
     shown = read_ply(tmp_path / "instances.ply")
-    assert sorted(shown.attributes) == ["input_label", "input_red", "input_superpoint"]
+    assert sorted(shown.attributes) == ["input_input_label", "input_input_red", "input_superpoint"]
     back = read_result(tmp_path)[0]
     assert back.labels is None
     assert back.rgb is None
     assert sorted(back.attributes) == ["input_label", "input_red", "input_superpoint"]
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_columns_that_are_called_as_the_scans_own_are_in_the_result_stay_apart(scan, found, tmp_path, labelled):
+    own = {"input_label": np.arange(60), "input_input_label": np.arange(60) + 7, "input_red": np.full(60, 3)}
+    cloud = scan.replace(attributes=own, labels=scan.labels if labelled else None)
+    write_result(tmp_path, cloud, replace(found, point_to_superpoint=scan.superpoints))
+    back = read_result(tmp_path)[0]
+    assert {name: values.tolist() for name, values in back.attributes.items()} == {n: v.tolist() for n, v in own.items()}
+    assert np.array_equal(back.labels, scan.labels) if labelled else back.labels is None
+    assert np.array_equal(back.rgb, scan.rgb)
+
+
+def test_evidence_of_python_objects_is_refused_before_anything_is_written(scan, found, tmp_path):
+    views = np.array([[1, 2], [3], [], [4]], dtype=object)
+    instances = replace(found, point_to_superpoint=scan.superpoints, evidence={"views": views})
+    with pytest.raises(DataError, match=r"'evidence\.views' cannot be written; got Python objects; expected numbers or text"):
+        write_result(tmp_path, scan, instances)
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("by_point", [True, False])

@@ -106,8 +106,12 @@ def test_links_are_refused_as_mask_as_folder_and_as_listing(folder, tmp_path):
             read_submission(folder, SCENE, IDS, 400)
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "predicted_masks").symlink_to(outside)
-    with pytest.raises(FileError, match="not written through a link"):
-        write_submission(tmp_path / "new", SCENE, make_instances(), IDS)
+    (folder / "predicted_masks" / f"{SCENE}_000.txt").unlink()
+    (folder / "predicted_masks" / f"{SCENE}_000.txt").symlink_to(outside / "mask.txt")
+    for place in (tmp_path / "new", folder):
+        with pytest.raises(FileError, match="not written through a link"):
+            write_submission(place, SCENE, make_instances(), IDS)
+    assert (outside / "mask.txt").read_text() == "1\n" * 400
     (folder / "scene1.txt").symlink_to(outside / "mask.txt")
     with pytest.raises(FormatError, match="may not be a link"):
         read_submission(folder, "scene1", IDS, 400)
