@@ -42,11 +42,15 @@ def read_text(path: Path) -> str:
 
 def read_json(path: Path) -> Any:
     """What a json file holds. Raises FileError (missing, unreadable) or FormatError (no json)."""
-    text = read_text(path)
+    return parse_json(read_text(path), path)
+
+
+def parse_json(text: str | bytes, where: object) -> Any:
+    """What json says. Raises FormatError naming ``where``, also for what is nested too deeply to be read."""
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise FormatError(explain("the file is not valid json", where=path, got=str(error)[:200],
+        raise FormatError(explain("the file is not valid json", where=where, got=str(error)[:200],
                                   do="It is probably cut off: copy it again.")) from error
 
 

@@ -9,7 +9,7 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy_format
@@ -112,7 +112,8 @@ def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
     """
     for name, values in arrays.items():
         if np.asarray(values).dtype.hasobject:
-            raise DataError(explain(f"{name!r} cannot be written", where=path, got="Python objects", expected="numbers or text"))
+            raise DataError(explain(f"{name!r} cannot be written", where=path, got="Python objects",
+                                    expected="numbers or text"))
     with atomic_file(path) as file:
         for method in (zipfile.ZIP_DEFLATED, zipfile.ZIP_STORED):
             file.seek(0)
@@ -127,28 +128,47 @@ def write_arrays(arrays: Mapping[str, NDArray[Any]], path: Path) -> None:
 
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read every array of an NPZ archive after its promised sizes were held against ``MAX_RATIO`` and ``MAX_MEMBERS``."""
-    size = check_file(path)
+    check_file(path)
+    with path.open("rb") as file:
+        return unpack_arrays(file, path)
+
+
+def unpack_arrays(file: BinaryIO, where: object, free: int = FREE_BYTES) -> dict[str, NDArray[Any]]:
+    """What ``read_arrays`` does, of a file that is open; up to ``free`` bytes in any ratio. FormatError names ``where``."""
+    size = file.seek(0, os.SEEK_END)
     try:
-        with zipfile.ZipFile(path) as archive:
+        with zipfile.ZipFile(file) as archive:
             members = archive.infolist()
-            _check_archive(path, members, size)
-            return {m.filename.removesuffix(".npy"): _read_member(path, archive, m) for m in members}
+            _check_archive(where, members, size, free)
+            return {m.filename.removesuffix(".npy"): _read_member(where, archive, m) for m in members}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
-        raise FormatError(explain("the archive cannot be unpacked", where=path, got=str(error) or type(error).__name__,
+        raise FormatError(explain("the archive cannot be unpacked", where=where, got=str(error) or type(error).__name__,
                                   expected="an .npz written by numpy", do="Copy or export it again.")) from error
 
 
-def _check_archive(path: Path, members: list[zipfile.ZipInfo], size: int) -> None:
+def unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: object, free: int = FREE_BYTES) -> bytes:
+    """One file of an archive that may hold any number of them, under the same limits. FormatError names ``where``."""
+    try:
+        _check_ratio(where, member.file_size, member.compress_size, free)
+        return archive.read(member)
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:   # or encrypted
+        raise FormatError(explain("the file cannot be unpacked", where=where, got=str(error)[:100])) from error
+
+
+def _check_archive(where: object, members: list[zipfile.ZipInfo], size: int, free: int) -> None:
     if len(members) > MAX_MEMBERS:
-        raise FormatError(explain("too many arrays", where=path, got=len(members), expected=f"at most {MAX_MEMBERS}"))
+        raise FormatError(explain("too many arrays", where=where, got=len(members), expected=f"at most {MAX_MEMBERS}"))
     names = [m.filename for m in members]
     foreign = [name for name in names if not name.endswith(".npy") or names.count(name) > 1]
     if foreign:
-        raise FormatError(explain("this archive was not written by numpy", where=f"{path}:{foreign[0]!r}",
+        raise FormatError(explain("this archive was not written by numpy", where=f"{where}:{foreign[0]!r}",
                                   got="a name that is no .npy or is there twice", expected="only .npy members"))
-    unpacked = _unpacked(members)
-    if unpacked > _most_unpacked(size):
-        raise FormatError(explain("the archive would unpack to far more than it holds", where=path,
+    _check_ratio(where, _unpacked(members), size, free)
+
+
+def _check_ratio(where: object, unpacked: int, size: int, free: int) -> None:
+    if unpacked > _most_unpacked(size, free):
+        raise FormatError(explain("the archive would unpack to far more than it holds", where=where,
                                   got=f"{unpacked} bytes from {size}", expected=f"at most {MAX_RATIO} times its size",
                                   do="If it is genuine, save it again with np.savez (uncompressed)."))
 
@@ -157,13 +177,13 @@ def _unpacked(members: list[zipfile.ZipInfo]) -> int:
     return sum(member.file_size for member in members)
 
 
-def _most_unpacked(size: int) -> int:
-    return max(FREE_BYTES, MAX_RATIO * size)
+def _most_unpacked(size: int, free: int = FREE_BYTES) -> int:
+    return max(free, MAX_RATIO * size)
 
 
-def _read_member(path: Path, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+def _read_member(source: object, archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     with archive.open(member) as file:
-        where = f"{path}:{member.filename}"
+        where = f"{source}:{member.filename}"
         shape, dtype, fortran = _parse_header(where, file)
         wanted = math.prod(shape) * dtype.itemsize
         data = file.read(wanted + 1) if wanted <= member.file_size else b""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
+import zlib
 from types import SimpleNamespace
 
 import numpy as np
@@ -95,6 +97,15 @@ def test_arrays_of_masks_or_ids(tmp_path):
     assert masks.tracks.tolist() == [3, 4]
 
 
+def test_many_masks_of_a_large_image_pack_well_and_are_read(tmp_path):
+    masks = np.zeros((40, 1440, 1920), bool)
+    for i, mask in enumerate(masks):
+        mask[20 * i:20 * i + 15, 100:900] = True
+    np.savez_compressed(tmp_path / "0001.npz", masks=masks)
+    assert masks.nbytes > 100 * (tmp_path / "0001.npz").stat().st_size
+    assert len(MaskFolder(tmp_path)(frame())) == 40
+
+
 def test_a_zip_as_scannet_ships_it(tmp_path):
     Image.fromarray(MAP.astype(np.uint8)).save(tmp_path / "1.png")
     with zipfile.ZipFile(tmp_path / "scene_2d-instance-filt.zip", "w") as archive:
@@ -122,9 +133,28 @@ def cut_array(path):
         archive.writestr("ids.npy", whole.getvalue()[:-9])
 
 
+def bomb(path, name) -> None:
+    """An archive whose one file says that it unpacks to 2 GiB."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr(name, bytes(1000))
+        archive.infolist()[0].file_size = 2**31
+
+
+def huge_png() -> bytes:
+    """The head of an image that Pillow takes for a bomb."""
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 60000, 60000, 8, 0, 0, 0, 0)) + chunk(b"IDAT", b"")
+
+
 FAULTS = {
     "no file for the frame": (lambda p: Image.fromarray(MAP).save(p / "0002.png"), FileError, "0001: no masks for the"),
-    "no json": (lambda p: (p / "0001.json").write_text("{"), FormatError, "0001.json: the file is no json"),
+    "no json": (lambda p: (p / "0001.json").write_text("{"), FormatError, "0001.json: the file is not valid json"),
+    "deep json": (lambda p: (p / "0001.json").write_text("[" * 100_000), FormatError, "0001.json: the file is not valid json"),
+    "a bomb": (lambda p: bomb(p / "0001.npz", "ids.npy"), FormatError,
+               "0001.npz: the archive would unpack to far more than it holds; got 2147483648 bytes"),
+    "objects": (lambda p: np.savez(p / "0001.npz", ids=np.array([{}])), FormatError, "0001.npz:ids.npy: .*Python objects"),
+    "a huge image": (lambda p: (p / "0001.png").write_bytes(huge_png()), FormatError, "0001.png: the label map cannot be read"),
     "no list": (lambda p: (p / "0001.json").write_text("{}"), FormatError, "no list of masks"),
     "short runs": (lambda p: (p / "0001.json").write_text('[{"segmentation": {"size": [6, 8], "counts": [3]}}]'), FormatError,
                    "do not fill the image; got 3; expected 48"),
@@ -139,9 +169,9 @@ FAULTS = {
     "a label without class": (write_json(record(4, label=7)), FormatError, "0001: a mask label has no class; got 7 to 7"),
     "a score of two": (lambda p: np.savez(p / "0001.npz", ids=MAP, scores=[1, 2]), FormatError, "0001: mask scores must be in"),
     "labels in words": (lambda p: np.savez(p / "0001.npz", ids=MAP, labels=["a", "b"]), FormatError, "0001: .*makes no sense"),
-    "an empty archive": (lambda p: (p / "0001.npz").write_bytes(b""), FormatError, "archive cannot be read"),
-    "a cut array": (lambda p: cut_array(p / "0001.npz"), FormatError, "archive cannot be read"),
-    "no archive": (lambda p: (p / "0001.npz").write_bytes(b"PK"), FormatError, "archive cannot be read"),
+    "an empty archive": (lambda p: (p / "0001.npz").write_bytes(b""), FormatError, "0001.npz: the archive cannot be unpacked"),
+    "a cut array": (lambda p: cut_array(p / "0001.npz"), FormatError, "0001.npz:ids.npy: .* the size its header promises"),
+    "no archive": (lambda p: (p / "0001.npz").write_bytes(b"PK"), FormatError, "0001.npz: the archive cannot be unpacked"),
 }
 
 
@@ -159,15 +189,17 @@ def test_a_broken_file_costs_its_own_frame_alone(tmp_path):
     masks = MaskFolder(tmp_path)
     check(masks(frame()))
     assert masks.classes == ("chair",)
-    with pytest.raises(FormatError, match=r"0002\.json: the file is no json"):
+    with pytest.raises(FormatError, match=r"0002\.json: the file is not valid json"):
         masks(frame("0002"))
 
 
-@pytest.mark.parametrize("classes", ['{"chair": 1}', '"chair"', "3", "["])
-def test_classes_that_are_no_list_are_refused(classes, tmp_path):
+@pytest.mark.parametrize(("classes", "words"), [
+    ('{"chair": 1}', "is no list of names"), ('"chair"', "is no list of names"), ("3", "is no list of names"),
+    ("[", "not valid json"), ("[" * 100_000, "not valid json")], ids=["object", "text", "number", "cut", "deep"])
+def test_classes_that_are_no_list_are_refused(classes, words, tmp_path):
     (tmp_path / "classes.json").write_text(classes)
     (tmp_path / "0001.json").write_text("[]")
-    with pytest.raises(FormatError, match=r"classes\.json is no list of names"):
+    with pytest.raises(FormatError, match=rf"classes\.json:? .*{words}"):
         MaskFolder(tmp_path)
 
 
@@ -176,8 +208,14 @@ def test_a_damaged_member_of_a_zip_is_refused_with_its_name(tmp_path):
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("0001.npz", b"0123456789")
     path.write_bytes(path.read_bytes().replace(b"0123456789", b"0123456798"))
-    with pytest.raises(FormatError, match=r"masks\.zip:0001\.npz: the file cannot be read; got Bad CRC-32"):
+    with pytest.raises(FormatError, match=r"masks\.zip:0001\.npz: the file cannot be unpacked; got Bad CRC-32"):
         MaskFolder(path)(frame())
+
+
+def test_a_bomb_in_a_zip_is_refused_with_its_name(tmp_path):
+    bomb(tmp_path / "masks.zip", "0001.png")
+    with pytest.raises(FormatError, match=r"masks\.zip:0001\.png: the archive would unpack to far more than it holds"):
+        MaskFolder(tmp_path / "masks.zip")(frame())
 
 
 def test_two_files_for_a_frame_are_refused(tmp_path):

@@ -314,6 +314,10 @@ def test_checkpoints_that_are_not_what_they_are_called_are_refused(checkpoints, 
         make_segmenter(f"sam:{checkpoints / 'sam2'}")
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         make_segmenter(f"eomt:{tmp_path}")
+    for text in ("{", "[" * 100_000, "\xff"):
+        (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
+        with pytest.raises(CheckpointError, match=r"config\.json: the file is not"):
+            make_segmenter(f"eomt:{tmp_path}")
     (tmp_path / "config.json").write_text((checkpoints / "eomt/config.json").read_text())
     with pytest.raises(CheckpointError, match="the checkpoint cannot be loaded"):
         make_segmenter(f"eomt:{tmp_path}")

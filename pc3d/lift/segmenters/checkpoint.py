@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate, pad
 
-from pc3d.errors import BackendError, CheckpointError, ConfigError, explain, require_package
+from pc3d.errors import BackendError, CheckpointError, ConfigError, FileError, explain, require_package
+from pc3d.io.files import read_json
 from pc3d.weights import CHECKPOINTS, WEIGHTS
 
 
@@ -119,9 +119,9 @@ def _json_file(source: str, name: str) -> dict[str, Any] | None:
     if found is None:
         return None
     try:
-        content = json.loads(Path(found).read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise CheckpointError(explain("the file is no json", where=f"{source}/{name}", got=str(error)[:100])) from error
+        content = read_json(Path(found))
+    except FileError as error:
+        raise CheckpointError(str(error)) from error
     return content if isinstance(content, dict) else None
 
 
