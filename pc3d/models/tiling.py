@@ -7,7 +7,6 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, vstack
-from scipy.sparse.csgraph import connected_components
 
 from pc3d.config import InferenceConfig
 from pc3d.models.proposals import ALIKE
@@ -21,24 +20,25 @@ def join_tiles(tiles: Sequence[NDArray[np.int64]], found: Sequence[Instances], s
     """Instances of a scan over its ``superpoints`` (N,), dense, from those found in each tile over the superpoints of its rows.
 
     A tile speaks of the superpoints that it holds half of or more. Masks of two tiles are of one object where they agree on
-    what both tiles speak of: by an IoU over ``ALIKE``. An object has all that its masks have, and the classes, scores and
-    evidence of the largest. Of objects that overlap by more than ``nms_iou`` the best stays.
+    what both tiles speak of: by an IoU over ``ALIKE``, the surest and closest first, at most one mask of each tile. An object
+    has what masks of half of the scores have, of those whose tiles speak of it, and the classes, scores and evidence of the
+    mask of most points times score. Of objects that overlap by more than ``nms_iou`` the best stays.
     """
     sizes = np.bincount(superpoints)
     masks, tile, mask_of_row = _distinct_masks(found, [superpoints[rows] for rows in tiles], sizes)
     spoken = vstack([_spoken(superpoints[rows], sizes) for rows in tiles], format="csr")
-    object_of_mask = _same_object(masks, tile, spoken, sizes)
-    objects = (_ones(object_of_mask).T @ masks > 0).tocsr()                                             # (O, S)
-    order = np.lexsort((-(masks @ sizes), object_of_mask))
-    largest = order[np.diff(object_of_mask[order], prepend=-1) > 0]                                     # (O,) its largest mask
     scores, labels = (np.concatenate([getattr(one, name) for one in found]) for name in ("scores", "labels"))
-    best = np.zeros(len(object_of_mask), np.float32)
+    best = np.zeros(masks.shape[0])
     np.maximum.at(best, mask_of_row, scores)
-    stays = np.zeros(len(largest), bool)
-    stays[suppress(_overlap(objects, sizes, options.nms_iou), np.argsort(-best[largest], kind="stable"))] = True
+    object_of_mask = _same_object(masks, tile, spoken, sizes, best)
+    objects = _voted(masks, tile, spoken, best, object_of_mask)                 # (O, S)
+    order = np.lexsort((-(masks @ sizes) * best, object_of_mask))
+    main = order[np.diff(object_of_mask[order], prepend=-1) > 0]                # (O,) the mask that speaks for each
+    stays = np.zeros(len(main), bool)
+    stays[suppress(_overlap(objects, sizes, options.nms_iou), np.argsort(-best[main], kind="stable"))] = True
     stays &= objects @ sizes > options.min_points
     object_of_row = object_of_mask[mask_of_row]
-    rows = np.flatnonzero(stays[object_of_row] & (largest[object_of_row] == mask_of_row))
+    rows = np.flatnonzero(stays[object_of_row] & (main[object_of_row] == mask_of_row))
     rows = rows[np.argsort(-scores[rows], kind="stable")]
     evidence = {name: np.concatenate([one.evidence[name] for one in found])[rows] for name in found[0].evidence}
     return Instances(_bits(objects)[object_of_row[rows]], len(sizes), labels[rows], scores[rows], found[0].classes, superpoints,
@@ -66,16 +66,33 @@ def _distinct_masks(found: Sequence[Instances], superpoints: Sequence[NDArray[np
     return vstack(masks, format="csr"), np.concatenate(tile), np.concatenate(mask_of_row)
 
 
-def _same_object(masks: csr_matrix, tile: NDArray[np.int64], spoken: csr_matrix,
-                 sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """A number for each mask (M,), the same for those of one object."""
+def _same_object(masks: csr_matrix, tile: NDArray[np.int64], spoken: csr_matrix, sizes: NDArray[np.int64],
+                 best: NDArray[np.float64]) -> NDArray[np.int64]:
+    """A number for each mask (M,), dense, the same for those of one object."""
     weighted = masks.multiply(sizes).tocsr()
     shared, told = (weighted @ masks.T).tocoo(), (weighted @ spoken.T).toarray()    # points, (M, M) and (M, T)
-    union = told[shared.row, tile[shared.col]] + told[shared.col, tile[shared.row]] - shared.data
-    same = (tile[shared.row] != tile[shared.col]) & (shared.data > ALIKE * union)
-    graph = csr_matrix((np.ones(same.sum(), bool), (shared.row[same], shared.col[same])), shape=shared.shape)
-    numbers: NDArray[np.int64] = connected_components(graph, directed=False)[1]
-    return numbers
+    iou = shared.data / (told[shared.row, tile[shared.col]] + told[shared.col, tile[shared.row]] - shared.data)
+    alike = np.flatnonzero((tile[shared.row] < tile[shared.col]) & (iou > ALIKE))
+    alike = alike[np.argsort(-iou[alike] * best[shared.row[alike]] * best[shared.col[alike]], kind="stable")]
+    members = [[mask] for mask in range(len(tile))]
+    object_of_mask = np.arange(len(tile))
+    for mask, partner in zip(shared.row[alike], shared.col[alike]):
+        one, other = members[object_of_mask[mask]], members[object_of_mask[partner]]
+        if set(tile[one]).isdisjoint(tile[other]):
+            object_of_mask[other] = object_of_mask[mask]
+            one += other
+    return np.unique(object_of_mask, return_inverse=True)[1].reshape(-1)
+
+
+def _voted(masks: csr_matrix, tile: NDArray[np.int64], spoken: csr_matrix, weight: NDArray[np.float64],
+           object_of_mask: NDArray[np.int64]) -> csr_matrix:
+    """Objects (O, S), as ones, of what half or more of the weight (M,) has of those masks whose tiles speak of it."""
+    members = _ones(object_of_mask).T
+    anyone = (members @ masks > 0).tocsr()
+    asked = vstack([anyone[object_of_mask[tile == number]].multiply(spoken[number]) for number in range(spoken.shape[0])])
+    weighted = members.multiply(weight).tocsr()
+    against = weighted @ asked - 2 * (weighted @ masks) > 0
+    return (anyone.astype(np.int64) - against.astype(np.int64) > 0).tocsr()
 
 
 def _overlap(masks: csr_matrix, sizes: NDArray[np.int64], max_iou: float) -> NDArray[np.bool_]:

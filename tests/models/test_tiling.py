@@ -30,10 +30,28 @@ def joined(*parts: tuple[np.ndarray, Instances], options: InferenceConfig = OPTI
             for mask, label, score in zip(result.segment_masks, result.labels, result.scores)]
 
 
-def test_what_two_tiles_see_is_there_once_under_the_classes_of_the_larger_mask():
+def test_what_two_tiles_see_is_there_once_under_the_classes_of_the_mask_of_most_points_and_score():
     left = found(LEFT, ([1, 2, 3], 0, 0.6), ([1, 2, 3], 1, 0.2))
     right = found(RIGHT, ([2, 3], 1, 0.9))
     assert joined((LEFT, left), (RIGHT, right)) == [([1, 2, 3], 0, 0.6), ([1, 2, 3], 1, 0.2)]
+
+
+def test_a_large_mask_that_is_less_sure_does_not_swallow_a_surer_one():
+    left, right = found(LEFT, ([2], 0, 0.9), ([0, 1, 2], 1, 0.1)), found(RIGHT, ([2], 0, 0.8))
+    assert joined((LEFT, left), (RIGHT, right)) == [([2], 0, 0.9), ([0, 1, 2], 1, 0.1)]
+
+
+def test_where_masks_of_one_object_disagree_the_surer_one_is_believed():
+    everywhere = np.arange(60)
+    everywhere = np.arange(60)
+    for sure, mask in ((0.9, [1, 2, 3]), (0.5, [2, 3])):
+        one, other = found(everywhere, ([1, 2, 3], 0, sure)), found(everywhere, ([2, 3], 0, 0.7))
+        assert [ids for ids, _, _ in joined((everywhere, one), (everywhere, other))] == [mask]
+
+
+def test_masks_of_one_tile_are_not_joined_by_a_mask_of_another():
+    left, right = found(LEFT, ([0, 2], 0, 0.9), ([1, 2], 1, 0.8)), found(RIGHT, ([2, 4], 0, 0.7))
+    assert joined((LEFT, left), (RIGHT, right)) == [([0, 2, 4], 0, 0.9), ([1, 2], 1, 0.8)]
 
 
 def test_an_object_that_no_tile_sees_whole_is_put_together():
