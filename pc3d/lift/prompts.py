@@ -133,24 +133,32 @@ def _row(cloud: PointCloud, click: int | tuple[float, ...]) -> int:
 
 def _named(frames: Sequence[Frame], given: Sequence[Pixels]) -> dict[str, View]:
     """A view of each frame that points and boxes name, with what they say there."""
-    by_name = {frame.name: frame for frame in frames}
     found: dict[str, View] = {}
     for name, values in given:
-        if name not in by_name:
-            raise DataError(explain("there is no such frame", got=name, expected=f"one of {', '.join(list(by_name)[:5])}, ..."))
-        camera = by_name[name].camera
+        frame = _called(frames, name)
+        camera = frame.camera
         if len(values) not in (2, 4):
             raise DataError(explain("these are no pixels", where=f"frame {name}", got=values, expected="two numbers, or four"))
         corners = np.array(values, np.float64).reshape(-1, 2)
         if not _inside(camera, corners).all():
             raise DataError(explain("the pixel is outside the image", where=f"frame {name}", got=values,
                                     expected=f"{camera.width} x {camera.height}"))
-        view = found.setdefault(name, View(by_name[name]))
+        view = found.setdefault(frame.name, View(frame))
         if len(corners) == 1:
             view.points = np.concatenate([view.points, corners])
         else:
             view.box = np.concatenate([corners.min(axis=0), corners.max(axis=0)])
     return found
+
+
+def _called(frames: Sequence[Frame], name: str) -> Frame:
+    """The one frame of that name, or else the one whose name ends so after a folder: 0001 for cam0/0001."""
+    fit = [frame for frame in frames if frame.name == name] or [frame for frame in frames if frame.name.endswith(f"/{name}")]
+    if len(fit) != 1:
+        known = ", ".join([frame.name for frame in fit or frames][:5]) + (", ..." if len(fit or frames) > 5 else "")
+        raise DataError(explain("several frames have that name" if fit else "there is no such frame", got=name,
+                                expected=f"one of {known}"))
+    return fit[0]
 
 
 def _middle(frame: Frame, masks: FrameMasks) -> NDArray[np.float64]:

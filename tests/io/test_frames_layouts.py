@@ -234,6 +234,45 @@ def test_a_layout_is_recognised_and_gives_the_same_frames(name, tmp_path):
             assert frame.depth.shape == (frame.depth_camera.height, frame.depth_camera.width)
 
 
+def write_rig(folder, kind, pairs) -> None:
+    """The four views under names of their own, in folders of several cameras."""
+    {"colmap": write_colmap_text, "nerfstudio": write_nerfstudio, "tum": write_tum}[kind](folder)
+    images, listing = {"colmap": ("images", "sparse/0/images.txt"), "nerfstudio": ("images", "transforms.json"),
+                       "tum": ("rgb", "rgb.txt")}[kind]
+    text = (folder / listing).read_text()
+    for i, name in enumerate(pairs):
+        (folder / images / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / images / f"{i}.png").rename(folder / images / name)
+        before = "" if kind == "colmap" else f"{images}/"
+        text = text.replace(f"{before}{i}.png", before + name)
+    (folder / listing).write_text(text)
+
+
+@pytest.mark.parametrize("kind", ["colmap", "nerfstudio", "tum"])
+@pytest.mark.parametrize(("images", "names"), [
+    (["cam0/a.png", "cam0/b.png", "cam1/a.png", "cam1/c.png"], ["cam0/a", "cam0/b", "cam1/a", "cam1/c"]),
+    (["x/cam0/a.png", "x/cam1/a.png", "y/cam0/a.png", "y/cam1/a.png"], ["x/cam0/a", "x/cam1/a", "y/cam0/a", "y/cam1/a"]),
+    (["cam0/a.png", "cam0/b.png", "cam1/c.png", "cam1/d.1.png"], ["a", "b", "c", "d.1"]),
+    (["a.png", "cam0/a.png", "cam0/b.png", "cam1/a.png"], ["a", "cam0/a", "cam0/b", "cam1/a"]),
+    (["cam0/a.jpg", "cam0/a.png", "cam1/b.png", "cam1/c.png"], ["cam0/a.jpg", "cam0/a.png", "cam1/b.png", "cam1/c.png"])])
+def test_images_of_several_cameras_have_names_of_their_own(kind, images, names, tmp_path):
+    write_rig(tmp_path, kind, images)
+    frames = read_frames(tmp_path)
+    assert [frame.name for frame in frames] == names
+    for i, frame in enumerate(frames):
+        np.testing.assert_allclose(frame.T_world_camera, POSES[i], atol=2e-6)
+        assert np.abs(frame.rgb.astype(int) - rgb_of(i)).max() <= 8
+
+
+def test_a_frame_that_is_listed_again_is_left_out_and_told(tmp_path):
+    write_nerfstudio(tmp_path)
+    content = json.loads((tmp_path / "transforms.json").read_text())
+    content["frames"][3]["file_path"] = content["frames"][1]["file_path"]
+    (tmp_path / "transforms.json").write_text(json.dumps(content))
+    with pytest.warns(UserWarning, match=r"1 of 4 frames are left out: 1 \(another frame has its name\)"):
+        assert [frame.name for frame in read_frames(tmp_path)] == ["0", "1", "2"]
+
+
 def test_colours_and_depth_of_other_sizes_keep_their_own_cameras(tmp_path):
     write_scannetpp(tmp_path)
     frame = read_frames(tmp_path)[0]

@@ -222,9 +222,36 @@ def test_two_files_for_a_frame_are_refused(tmp_path):
     for kind in ("instance", "label"):
         (tmp_path / kind).mkdir()
         Image.fromarray(MAP).save(tmp_path / kind / "0001.png")
-    with pytest.raises(FormatError, match=r"two files .* instance/0001\.png and label/0001\.png"):
-        MaskFolder(tmp_path)
+    with pytest.raises(FormatError, match=r"0001: two files .* instance/0001\.png and label/0001\.png"):
+        MaskFolder(tmp_path)(frame())
     assert len(MaskFolder(tmp_path / "label")(frame())) == 2
+
+
+@pytest.mark.parametrize("zipped", [False, True])
+def test_masks_of_several_cameras_are_told_apart_by_their_folders(tmp_path, zipped):
+    for i, camera in enumerate(("cam0", "cam1", "xcam1")):
+        (tmp_path / "masks" / camera).mkdir(parents=True)
+        Image.fromarray(np.where(MAP > 4, 0, MAP) if i else MAP).save(tmp_path / "masks" / camera / "0001.png")
+        (tmp_path / "masks" / camera / "0001.json").write_text(json.dumps([{"id": 4, "score": 0.1 * i}]))
+    if zipped:
+        with zipfile.ZipFile(tmp_path / "masks.zip", "w") as archive:
+            for path in (tmp_path / "masks").rglob("*.*"):
+                archive.write(path, path.relative_to(tmp_path / "masks"))
+    masks = make_segmenter(f"masks:{tmp_path / ('masks.zip' if zipped else 'masks')}")
+    assert masks(frame("cam0/0001")).scores.tolist() == [0, 1]
+    assert masks(frame("cam1/0001")).scores.tolist() == pytest.approx([0.1])
+    with pytest.raises(FormatError, match="two files hold the masks of one frame"):
+        masks(frame("0001"))
+    with pytest.raises(FileError, match="cam2/0001: no masks for the frame"):
+        masks(frame("cam2/0001"))
+
+
+def test_of_masks_with_one_name_those_at_the_top_are_the_frames(tmp_path):
+    (tmp_path / "cam0").mkdir()
+    Image.fromarray(MAP).save(tmp_path / "0001.png")
+    Image.fromarray(np.where(MAP > 4, 0, MAP)).save(tmp_path / "cam0/0001.png")
+    masks = MaskFolder(tmp_path)
+    assert [len(masks(frame(name))) for name in ("0001", "cam0/0001")] == [2, 1]
 
 
 def test_sources_that_are_none_are_refused(tmp_path):

@@ -112,6 +112,22 @@ def test_points_and_boxes_on_a_frame_give_the_object_they_show(scene, with_depth
         assert iou(found, scene, box) > 0.7
 
 
+def test_a_frame_of_several_cameras_is_named_with_its_folder_where_it_must_be(scene):
+    names = ["cam0/1", "cam1/1", "cam1/2", *(frame.name for frame in scene.frames[3:])]
+    frames = [replace(frame, name=name) for frame, name in zip(scene.frames, names)]
+    scene = replace(scene, frames=frames)
+    for i, given in enumerate(("cam0/1", "cam1/1", "2")):
+        segmenter = Truth(scene)
+        v, u = np.median(np.argwhere(scene.seen[i] == np.bincount(scene.seen[i][scene.seen[i] >= 0]).argmax()), axis=0)
+        lift_prompt(scene.cloud, frames, segmenter, Prompt(points=(Pixels(given, (u, v)),)))
+        assert segmenter.asked[0][0] == names[i]
+    for twice, words in ((frames, "got 1; expected one of cam0/1, cam1/1$"), ([frames[2]] * 2, "cam1/2, cam1/2$")):
+        with pytest.raises(DataError, match=f"several frames have that name; .*{words}"):
+            lift_prompt(scene.cloud, twice, Truth(scene), Prompt(points=(Pixels("1" if twice is frames else "2", (5, 5)),)))
+    with pytest.raises(DataError, match=r"no such frame; got 3; expected one of cam0/1, cam1/1, cam1/2, 0003, 0004, \.\.\."):
+        lift_prompt(scene.cloud, frames, Truth(scene), Prompt(points=(Pixels("3", (5, 5)),)))
+
+
 def test_several_clicks_are_asked_together(scene):
     segmenter = Truth(scene)
     low, high = BOXES[0]

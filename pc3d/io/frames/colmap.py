@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pc3d.errors import FileError, FormatError, explain
 from pc3d.io.files import check_file, read_text
 from pc3d.io.frames.poses import from_quaternion, inverse
-from pc3d.io.frames.source import Frames, Shot, collect
+from pc3d.io.frames.source import Frames, Shot, collect, names_of
 from pc3d.structures import Camera, Lens
 
 #: Model id -> (name, number of parameters).
@@ -48,8 +48,8 @@ def read_colmap(path: Path) -> Frames:
     poses = inverse(from_quaternion(quaternions, translations))
     folder = _image_folder(path, rows[0][0])
     depths = path / "stereo" / "depth_maps"
-    shots = [Shot(Path(name).stem, cameras.get(camera), folder / name, _depth_map(depths, name), pose)
-             for (name, camera, _, _), pose in zip(rows, poses)]
+    shots = [Shot(called, cameras.get(camera), folder / name, _depth_map(depths, name), pose)
+             for called, (name, camera, _, _), pose in zip(names_of([row[0] for row in rows]), rows, poses)]
     return collect("colmap", path, shots)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from pc3d.errors import FormatError, explain
 from pc3d.io.files import read_json
 from pc3d.io.frames.images import image_size
 from pc3d.io.frames.poses import OPENGL
-from pc3d.io.frames.source import Frames, Shot, collect
+from pc3d.io.frames.source import Frames, Shot, collect, names_of
 from pc3d.structures import Camera, Lens
 
 _FISHEYE = {"OPENCV_FISHEYE", "FISHEYE"}
@@ -39,7 +40,10 @@ def _read(file: Path, layout: str) -> Frames:
     if not isinstance(content, dict) or not isinstance(content.get("frames"), list):
         raise FormatError(explain("there is no list of frames", where=file, expected='{"frames": [{"file_path": ...}, ...]}'))
     shots = [_shot(file, content, record, layout == "json", number) for number, record in enumerate(content["frames"])]
-    return collect(layout, file.parent, shots)
+    given = [{**content, **record} for record in content["frames"]]
+    names = names_of([str(values["file_path"]) for values in given])
+    return collect(layout, file.parent, [replace(shot, name=str(values.get("name", name)))
+                                         for shot, values, name in zip(shots, given, names)])
 
 
 def _shot(file: Path, shared: dict[str, Any], record: Any, ours: bool, number: int) -> Shot:
@@ -53,7 +57,7 @@ def _shot(file: Path, shared: dict[str, Any], record: Any, ours: bool, number: i
         pose = np.vstack([pose, [0, 0, 0, 1]]) if pose.shape == (3, 4) else pose.reshape(4, 4)
         camera = _camera(values, image, corner=0.0 if ours else 0.5)
         unit = float(values.get("depth_unit" if ours else "depth_unit_scale_factor", 0.001))
-        return Shot(str(values.get("name", Path(values["file_path"]).stem)), camera, image, depth_path,
+        return Shot(image.stem, camera, image, depth_path,
                     pose @ _axes(values.get("axes", "opencv") if ours else "opengl"),
                     _depth_camera(values, camera, depth_path), unit, values.get("timestamp"))
     except (KeyError, TypeError, ValueError) as error:

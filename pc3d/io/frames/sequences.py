@@ -22,7 +22,7 @@ from pc3d.io.frames.poses import (
     read_matrices,
     read_numbers,
 )
-from pc3d.io.frames.source import Frames, Shot, collect
+from pc3d.io.frames.source import Frames, Shot, collect, names_of
 from pc3d.structures import Camera, Lens
 
 REPLICA = {"w": 1200, "h": 680, "fx": 600.0, "fy": 600.0, "cx": 599.5, "cy": 339.5, "scale": 6553.5}
@@ -101,11 +101,12 @@ def read_tum(path: Path) -> Frames:
     pose_row, pose_gap = nearest(truth[:, 0], times)
     depth_row, depth_gap = nearest(np.array([time for time, _ in depths]), times) if depths else (pose_row, pose_gap)
     shots = []
+    names = names_of([name for _, name in images])
     for i, (time, name) in enumerate(images):
         depth = path / depths[depth_row[i]][1] if depths else None
         fault = "no depth image within 50 ms" if depths and depth_gap[i] > TUM_MAX_GAP else None
         fault = "no pose within 50 ms" if pose_gap[i] > TUM_MAX_GAP else fault
-        shots.append(Shot(Path(name).stem, camera, path / name, depth, poses[pose_row[i]], depth_unit=TUM_UNIT,
+        shots.append(Shot(names[i], camera, path / name, depth, poses[pose_row[i]], depth_unit=TUM_UNIT,
                           timestamp=time, fault=fault))
     return collect("tum", path, shots)
 

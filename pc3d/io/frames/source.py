@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, overload
 
 import numpy as np
@@ -65,20 +65,37 @@ class Shot:
     fault: str | None = None
 
 
+def names_of(paths: Sequence[str]) -> list[str]:
+    """What listed images are called: all by their stems; where two share one, all by their folders too (``cam0/0001``).
+
+    Folders that all have in common are left out. Where only the suffix tells two apart, all keep theirs.
+    """
+    files = [PurePosixPath(path) for path in paths]
+    folders = [file.parent.parts for file in files]
+    shared = next((i for i, level in enumerate(zip(*folders)) if len(set(level)) > 1), min(map(len, folders), default=0))
+    below = ["/".join(file.parts[shared:]) for file in files]
+    whole = [name.removesuffix(file.suffix) for name, file in zip(below, files)]
+    return next((names for names in ([file.stem for file in files], whole) if len(set(names)) == len(set(files))), below)
+
+
 def collect(layout: str, where: Path, shots: Sequence[Shot]) -> Frames:
-    """Make frames of the shots that have image, camera and a rigid pose, and note the others. FormatError if none has."""
-    frames, skipped = [], {}
+    """Make frames of the shots that have image, camera, a rigid pose and a name of their own, and note the others.
+
+    Raises FormatError if none has.
+    """
+    frames: dict[str, Frame] = {}
+    skipped = {}
     for shot in shots:
-        fault = shot.fault or _fault(shot)
+        fault = shot.fault or _fault(shot) or ("another frame has its name" if shot.name in frames else None)
         if fault:
             skipped[shot.name] = fault
         else:
-            frames.append(_frame(shot))
+            frames[shot.name] = _frame(shot)
     if not frames:
         raise FormatError(explain("no frame can be used", where=where,
                                   got=f"{len(shots)} frames: {count_reasons(skipped)}" if shots else "no frames",
                                   expected="images with a camera-to-world pose"))
-    return Frames(tuple(frames), layout, str(where), skipped)
+    return Frames(tuple(frames.values()), layout, str(where), skipped)
 
 
 def _fault(shot: Shot) -> str | None:

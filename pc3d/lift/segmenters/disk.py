@@ -25,6 +25,7 @@ FREE_BYTES = 2**30      # of one file, in any ratio: 30 ellipses on 1920 x 1440 
 class MaskFolder:
     """Masks of each frame from ``<name>.png``, ``.npz`` or ``.json`` anywhere below a folder, or inside a zip.
 
+    Of a frame called ``cam0/0001`` they lie in a folder ``cam0``; of two such files that at the top is meant, or none.
     - png: 8 or 16 bits, one number a mask, 0 for none; scores, labels and tracks in a ``<name>.json`` beside it, if any.
     - npz: ``masks`` (K, h, w) or ``ids`` (h, w); ``scores``, ``labels``, ``tracks`` (K,) where known.
     - json: a list of records with ``segmentation`` (COCO run lengths, also compressed), as SAM writes them, and ``score``
@@ -41,23 +42,18 @@ class MaskFolder:
         self.path = path
         self._archive = zipfile.ZipFile(path) if zipfile.is_zipfile(path) else None
         names = self._archive.namelist() if self._archive else [p.relative_to(path).as_posix() for p in path.rglob("*")]
-        self._files: dict[str, dict[str, str]] = {}
+        self._files: dict[str, list[str]] = {}      # by the last part of a frame's name
         for name in sorted(names):
             place = Path(name)
             if place.suffix in SUFFIXES and place.name != "classes.json":
-                other = self._files.setdefault(place.stem, {}).setdefault(place.suffix, name)
-                if other != name:
-                    raise FormatError(explain("two files hold the masks of one frame", where=path, got=f"{other} and {name}",
-                                              do="Name the folder of one of them."))
+                self._files.setdefault(place.stem, []).append(name)
         if not self._files:
             raise FileError(explain("there are no masks", where=path, expected="<frame>.png, .npz or .json"))
         self.classes = self._read_classes("classes.json" if "classes.json" in names else None)
 
     def __call__(self, frame: Frame) -> FrameMasks:
         """Masks of one frame; FileError when there is no file for it, FormatError for one that makes no sense."""
-        files = self._files.get(frame.name)
-        if files is None:
-            raise FileError(explain("no masks for the frame", where=f"{self.path}:{frame.name}"))
+        files = self._files_of(frame.name)
         try:
             return self._read(files)
         except DataError as error:
@@ -65,6 +61,20 @@ class MaskFolder:
         except (TypeError, ValueError) as error:
             raise FormatError(explain("what is said of the masks makes no sense", where=f"{self.path}:{frame.name}",
                                       got=str(error)[:200])) from error
+
+    def _files_of(self, frame: str) -> dict[str, str]:
+        """The files of a frame by their suffix: of ``cam0/0001`` those called 0001 in a folder cam0, at the top first."""
+        found: dict[str, str] = {}
+        for suffix in SUFFIXES:
+            fit = [name for name in self._files.get(frame.rpartition("/")[2], ()) if f"/{name}".endswith(f"/{frame}{suffix}")]
+            if len(fit) > 1 and frame + suffix not in fit:
+                raise FormatError(explain("two files hold the masks of one frame", where=f"{self.path}:{frame}",
+                                          got=f"{fit[0]} and {fit[1]}", do="Name the folder of one of them."))
+            if fit:
+                found[suffix] = frame + suffix if frame + suffix in fit else fit[0]
+        if not found:
+            raise FileError(explain("no masks for the frame", where=f"{self.path}:{frame}"))
+        return found
 
     def _read(self, files: dict[str, str]) -> FrameMasks:
         records = self._json(files[".json"]) if ".json" in files else []
@@ -96,9 +106,9 @@ class MaskFolder:
                 raise FormatError(explain("classes.json is no list of names", where=f"{self.path}:{name}"))
             return tuple(map(str, names))
         found: set[str] = set()
-        for files in self._files.values():
+        for file in (file for files in self._files.values() for file in files if file.endswith(".json")):
             with suppress(FormatError):
-                records = self._json(files[".json"]) if ".json" in files else []
+                records = self._json(file)
                 found.update(record["label"] for record in records if isinstance(record.get("label"), str))
         return tuple(sorted(found))
 
