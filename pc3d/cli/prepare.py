@@ -79,6 +79,10 @@ def prepare_raw(dataset: str, raw: Path, output: Path, choices: Choices, workers
     report = prepare_all(open_recipe(dataset, raw, choices), output, workers=workers, progress=show)
     for remark in report.remarks:
         print(remark, file=sys.stderr)
+    if report.gone:
+        names = ", ".join(report.gone[:5]) + (", ..." if len(report.gone) > 5 else "")
+        print(f"{len(report.gone)} prepared scenes have no raw files in {raw}, and stay: {names}. Delete their folders in "
+              f"{output} if they shall not be used.", file=sys.stderr)
     if report.notes:
         key, notes = next(iter(report.notes.items()))
         print(f"{len(report.notes)} scenes have notes in the manifest, such as {key}: {notes[0]}", file=sys.stderr)

@@ -106,6 +106,7 @@ class Report:
     faults: dict[str, str] = field(default_factory=dict)            # scene -> what is wrong with it
     notes: dict[str, list[str]] = field(default_factory=dict)       # prepared scene -> what was odd about it
     remarks: list[str] = field(default_factory=list)                # what is odd about the raw folder
+    gone: list[str] = field(default_factory=list)                   # prepared scenes that the raw folder holds no more
 
 
 def prepare(recipe: Recipe, root: str | Path, *, workers: int = 1,
@@ -113,7 +114,8 @@ def prepare(recipe: Recipe, root: str | Path, *, workers: int = 1,
     """Prepare every scene of a recipe under ``root/<split>/<scene>``, then check all that is there.
 
     Scenes whose raw files and parameters have not changed are kept. A scene that fails is reported and the rest goes on;
-    ``progress(done, total, result)`` is called after each. Writes classes.json and manifest.json. Raises FileError when
+    ``progress(done, total, result)`` is called after each. Of the splits at hand, prepared scenes without raw files stay and
+    are named in ``gone``. Writes classes.json and manifest.json. Raises FileError when
     the root cannot be written, ConfigError when it holds another data set.
     """
     root = Path(root)
@@ -128,8 +130,9 @@ def prepare(recipe: Recipe, root: str | Path, *, workers: int = 1,
     faults = {result.key: result.fault for result in results if result.fault is not None}
     found, notes = write_manifest(root, recipe, faults)
     faults |= found
+    gone = [key for key in _without_source(root, recipe, sources) if key not in faults]
     count = {status: sum(result.status == status for result in results) for status in ("made", "kept")}
-    return Report(root, count["made"], count["kept"], faults, notes, recipe.remarks)
+    return Report(root, count["made"], count["kept"], faults, notes, recipe.remarks, gone)
 
 
 def _check_root(root: Path, recipe: Recipe) -> None:
@@ -199,6 +202,21 @@ def _parts_of(folder: Path, scene: str) -> dict[Path, dict[str, Any]]:
             continue
         if record.get("scene", path.name) == scene:
             found[path] = record
+    return found
+
+
+def _without_source(root: Path, recipe: Recipe, sources: Sequence[Source]) -> list[str]:
+    """Whole prepared scenes of this recipe, in the splits of the sources, that none of the sources is of."""
+    splits, keys = {source.split for source in sources}, {source.key for source in sources}
+    found = []
+    for folder in scene_folders(root):
+        if folder.parent.name in splits:
+            try:
+                record = read_record(folder)
+            except FileError:
+                continue
+            if f"{folder.parent.name}/{record.get('scene', folder.name)}" not in keys:
+                found.append(folder.relative_to(root).as_posix())
     return found
 
 

@@ -154,6 +154,25 @@ def test_what_is_done_is_kept_and_what_has_changed_is_made_again(scannet_raw, tm
     assert (report.made, report.kept, report.faults) == (2, 2, {})
 
 
+def test_scenes_whose_raw_files_are_gone_are_named_and_stay(scannet_raw, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert prepare(ScanNetV2.open(scannet_raw), out).gone == []
+    (scannet_raw / "scannetv2_train.txt").write_text("scene0000_00\n")
+    shutil.rmtree(scannet_raw / "scans/scene0001_00")
+    assert main(["prepare", "scannetv2", str(scannet_raw), str(out)]) == 0
+    shown = capsys.readouterr().err
+    assert "1 prepared scenes have no raw files" in shown
+    assert "and stay: train/scene0001_00. Delete their folders" in shown
+    assert len(scene_folders(out)) == 4
+    assert prepare(ScanNetV2.open(scannet_raw, ["val"]), out).gone == []    # nobody looked for those of train
+
+
+def test_parts_of_a_scene_are_not_gone_while_its_raw_files_are_there(scannetpp_raw, tmp_path):
+    report = prepare(open_recipe("scannetpp", scannetpp_raw, Choices(unit="chunk")), tmp_path / "out")
+    assert any(read_record(folder)["scene"] != folder.name for folder in scene_folders(tmp_path / "out"))
+    assert report.gone == []
+
+
 def test_a_faulty_scene_is_reported_with_its_file_and_the_rest_goes_on(scannet_raw, tmp_path):
     (scannet_raw / "scans/scene0000_00/scene0000_00.aggregation.json").unlink()
     (scannet_raw / "scans/scene0000_01/scene0000_01_vh_clean_2.ply").write_bytes(b"ply\n")
