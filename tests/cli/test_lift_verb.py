@@ -138,6 +138,40 @@ def test_one_object_is_lifted_where_it_is_pointed_at(folder, meant, monkeypatch,
     assert record["label"] == "object"
 
 
+@pytest.fixture
+def rig(folder):
+    """The same six views as those of two cameras with three images each, and their masks."""
+    poses = np.loadtxt(folder / "frames/poses.txt").reshape(6, 4, 4).tolist()
+    records = []
+    for i, pose in enumerate(poses):
+        name = f"cam{i % 2}/{i // 2:04d}"
+        for kind in ("frames/color", "masks"):
+            (folder / kind / name).parent.mkdir(exist_ok=True)
+            for path in (folder / kind).glob(f"{i}.*"):
+                path.rename(folder / kind / f"{name}{path.suffix}")
+        records.append({"file_path": f"color/{name}.png", "transform_matrix": pose})
+    shared = {"fl_x": FOCAL, "fl_y": FOCAL, "cx": 31.5, "cy": 23.5}
+    (folder / "frames/frames.json").write_text(json.dumps({**shared, "frames": records}))
+    return folder
+
+
+def test_the_masks_of_several_cameras_are_lifted(rig, capsys):
+    assert run(rig, "--json") == 0
+    summary = json.loads(capsys.readouterr().out)
+    assert (summary["frames"], summary["skipped"]) == (6, {})
+    assert sorted(record["label"] for record in summary["instances"]) == ["picture", "window"]
+
+
+def test_a_point_is_of_the_image_of_the_camera_that_it_names(rig, monkeypatch, capsys):
+    monkeypatch.setattr("pc3d.lift.segmenters.make_segmenter", lambda *_: Plates())
+    assert run(rig, "--point", "cam1/0001:46,24", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["instances"]) == 1
+    assert run(rig, "--point", "0001:46,24") == 3
+    assert "several frames have that name; got 0001; expected one of cam0/0001, cam1/0001" in capsys.readouterr().err
+    assert run(rig, "--point", "cam2/0001:46,24") == 3
+    assert "no such frame; got cam2/0001; expected one of cam0/0000, cam1/0000, " in capsys.readouterr().err
+
+
 def test_what_is_not_of_the_object_reaches_the_model(folder, monkeypatch, capsys):
     asked = []
 

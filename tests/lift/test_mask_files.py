@@ -153,6 +153,8 @@ FAULTS = {
     "deep json": (lambda p: (p / "0001.json").write_text("[" * 100_000), FormatError, "0001.json: the file is not valid json"),
     "a bomb": (lambda p: bomb(p / "0001.npz", "ids.npy"), FormatError,
                "0001.npz: the archive would unpack to far more than it holds; got 2147483648 bytes"),
+    "endless runs": (write_json({"segmentation": {"size": [2**20, 2**20], "counts": [2**40]}}), FormatError,
+                     "0001.json: the mask is larger than any image; got 1048576 x 1048576 pixels"),
     "objects": (lambda p: np.savez(p / "0001.npz", ids=np.array([{}])), FormatError, "0001.npz:ids.npy: .*Python objects"),
     "a huge image": (lambda p: (p / "0001.png").write_bytes(huge_png()), FormatError, "0001.png: the label map cannot be read"),
     "no list": (lambda p: (p / "0001.json").write_text("{}"), FormatError, "no list of masks"),

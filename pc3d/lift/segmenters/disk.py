@@ -179,6 +179,9 @@ def decode_rle(segmentation: Any, where: str = "mask") -> NDArray[np.bool_]:
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise FormatError(explain("these are no COCO run lengths", where=where, got=f"{type(error).__name__}: {error}",
                                   expected='{"size": [h, w], "counts": [...]}')) from error
+    if height * width > FREE_BYTES:
+        raise FormatError(explain("the mask is larger than any image", where=where, got=f"{height} x {width} pixels",
+                                  expected=f"up to {FREE_BYTES} pixels"))
     if len(runs) and (runs.min() < 0 or runs.sum() != height * width):
         raise FormatError(explain("run lengths do not fill the image", where=where, got=int(runs.sum()),
                                   expected=height * width))
