@@ -43,7 +43,6 @@ def test_a_large_mask_that_is_less_sure_does_not_swallow_a_surer_one():
 
 def test_where_masks_of_one_object_disagree_the_surer_one_is_believed():
     everywhere = np.arange(60)
-    everywhere = np.arange(60)
     for sure, mask in ((0.9, [1, 2, 3]), (0.5, [2, 3])):
         one, other = found(everywhere, ([1, 2, 3], 0, sure)), found(everywhere, ([2, 3], 0, 0.7))
         assert [ids for ids, _, _ in joined((everywhere, one), (everywhere, other))] == [mask]
