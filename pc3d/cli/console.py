@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,20 @@ def output_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise FileError(explain("the folder cannot be written to", where=path, do="Check its permissions."))
     return path
+
+
+@contextmanager
+def results_in(path: Path) -> Iterator[None]:
+    """``output_folder`` for what is computed inside; where that fails, the folder goes again if it was made here and is empty."""
+    made = [folder for folder in (path, *path.parents) if not folder.exists()]
+    output_folder(path)
+    try:
+        yield
+    except BaseException:
+        with suppress(OSError):
+            for folder in made:
+                folder.rmdir()
+        raise
 
 
 def output_file(path: Path, suffixes: Iterable[str]) -> Path:

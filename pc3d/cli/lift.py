@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import output_folder, print_json, seconds_line, status
+from pc3d.cli.console import print_json, results_in, seconds_line, status
 from pc3d.cli.posed import Remembered, posed_frames
 from pc3d.cli.prompts import parse_prompt
 from pc3d.cli.segment import print_records, print_written
@@ -61,31 +61,33 @@ def lift(
 ) -> Instances:
     """Lift 2D masks of posed images onto a scan; row i of the output belongs to point i of the scan."""
     prompt = parse_prompt(click, point, box, not_click, not_point)
-    output_folder(output)
-    seconds: dict[str, float] = {}
-    start = time.perf_counter()
-    with status(f"reading {scan.name} and {frames.name}"):
-        from pc3d import io, superpoints
-        from pc3d import lift as room
-        from pc3d.lift.segmenters import make_segmenter
+    with results_in(output):
+        seconds: dict[str, float] = {}
+        start = time.perf_counter()
+        with status(f"reading {scan.name} and {frames.name}"):
+            from pc3d import io, superpoints
+            from pc3d import lift as room
+            from pc3d.engine.device import choose_device
+            from pc3d.lift.segmenters import make_segmenter
 
-        cloud = io.read(scan)
-        prepared = cloud if cloud.superpoints is not None else superpoints.compute_superpoints(cloud)
-        chosen, skipped = posed_frames(frames, cloud, scan, layout=layout, convention=convention, alignment=alignment,
-                                       every=every)
-        model = make_segmenter(segmenter, device, cache)
-        source = Remembered(model, chosen if png else [])
-    seconds["reading"] = time.perf_counter() - start
-    start = time.perf_counter()
-    if prompt is None:
-        instances, lifter = room.lift(prepared, track(chosen, "lifting frames"), source, method=method)
-        instances = instances[instances.scores >= min_score]
-    else:
-        instances, lifter = room.lift_prompt(prepared, chosen, model, prompt, views=views)
-    seconds["lifting"] = time.perf_counter() - start
-    io.write_result(output, cloud, instances)
-    if png:
-        source.draw(output / "instances.png", cloud, instances, lifter)
+            choose_device(device)   # a wrong word is told even where no model needs one
+            cloud = io.read(scan)
+            prepared = cloud if cloud.superpoints is not None else superpoints.compute_superpoints(cloud)
+            chosen, skipped = posed_frames(frames, cloud, scan, layout=layout, convention=convention, alignment=alignment,
+                                           every=every)
+            model = make_segmenter(segmenter, device, cache)
+            source = Remembered(model, chosen if png else [])
+        seconds["reading"] = time.perf_counter() - start
+        start = time.perf_counter()
+        if prompt is None:
+            instances, lifter = room.lift(prepared, track(chosen, "lifting frames"), source, method=method)
+            instances = instances[instances.scores >= min_score]
+        else:
+            instances, lifter = room.lift_prompt(prepared, chosen, model, prompt, views=views)
+        seconds["lifting"] = time.perf_counter() - start
+        io.write_result(output, cloud, instances)
+        if png:
+            source.draw(output / "instances.png", cloud, instances, lifter)
     lifter.skipped.update(skipped)
     records = instances.to_records(cloud.world_xyz)
     if as_json:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import output_folder, print_json, seconds_line, status, table
+from pc3d.cli.console import print_json, results_in, seconds_line, status, table
 from pc3d.cli.posed import Remembered, posed_frames
 from pc3d.errors import ConfigError, explain
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
@@ -54,12 +54,11 @@ def segment(
     png: Annotated[bool, typer.Option("--png", help="Draw scan and instances (and images) into instances.png too.")] = False,
 ) -> Segmentation:
     """Find the object instances of a scan; row i of the output belongs to point i of the scan."""
-    output_folder(output)
     if (frames is None) != (segmenter is None):
         given = "--segmenter" if frames is None else "--frames"
         raise ConfigError(explain("--frames and --segmenter go together", got=f"only {given}",
                                   do="--segmenter says where the masks of the frames come from: masks:DIR, sam2:ID, ..."))
-    with status(f"segmenting {scan.name}" + ("" if frames is None else f" with {frames.name}")):
+    with results_in(output), status(f"segmenting {scan.name}" + ("" if frames is None else f" with {frames.name}")):
         from pc3d import engine, io, viz
         from pc3d.lift.segmenters import make_segmenter
 

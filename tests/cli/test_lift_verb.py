@@ -214,6 +214,8 @@ def test_words_that_mean_nothing_are_usage_or_config_errors(folder, capsys):
     assert run(folder, "--convention", "left-handed") == 4
     assert run(folder, "--segmenter", "cat:x") == 4
     assert "unknown source of masks" in capsys.readouterr().err
+    assert run(folder, "--device", "foo") == 5
+    assert "unknown device" in capsys.readouterr().err
 
 
 def test_segment_with_frames_says_where_an_instance_comes_from(folder, capsys):
