@@ -76,7 +76,8 @@ def test_missing_depth_parts_nothing() -> None:
 def test_options_are_named_and_other_algorithms_are_not_known() -> None:
     with pytest.raises(ConfigError, match="unknown option"):
         make_segmenter("regions:felzenszwalb?size=3")
-    with pytest.raises(ConfigError, match="above 0"):
-        make_segmenter("regions:felzenszwalb?jump=0")
+    for option in ("jump=0", "scale=-1", "scale=0", "scale=nan", "blur=inf", "blur=-1"):
+        with pytest.raises(ConfigError, match="above 0"):
+            make_segmenter(f"regions:felzenszwalb?{option}")
     with pytest.raises(ConfigError, match="regions:felzenszwalb"):
         make_segmenter("regions:watershed")

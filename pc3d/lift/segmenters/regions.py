@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from functools import lru_cache
 
 import numpy as np
@@ -37,9 +37,10 @@ class RegionSegmenter:
 
     def __init__(self, options: RegionOptions | None = None) -> None:
         self.options = options or RegionOptions()
-        if min(self.options.width, self.options.jump, self.options.smallest) <= 0 or self.options.blur < 0:
+        width, blur, *above = astuple(self.options)
+        if not (min(width, *above) > 0 and blur >= 0 and np.isfinite([blur, *above]).all()):
             raise ConfigError(explain("regions cannot be found so", got=self.options,
-                                      expected="width, jump and smallest above 0, blur 0 or more"))
+                                      expected="finite numbers above 0, blur 0 or more"))
 
     def __call__(self, frame: Frame) -> FrameMasks:
         """Every region of the frame, of one low score and without labels."""
