@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pc3d.cli.console import output_file
-from pc3d.errors import ConfigError, explain
 
 if TYPE_CHECKING:
     from pc3d.models.convert import ConversionReport
@@ -36,9 +35,6 @@ def convert(
 
     model = None if config is None else load_config(config).model
     names = tuple(name.strip() for name in classes.split(",") if name.strip()) or (model.classes if model else ())
-    if not names:
-        raise ConfigError(explain("the class names are needed: a checkpoint holds only their number", where=checkpoint,
-                                  do="Give --classes chair,table,... or a --config with model.classes."))
     model = None if model is None else model.model_copy(update={"classes": names})
     report = convert_checkpoint(checkpoint, output, names, model)
     print("\n".join(report.lines()))

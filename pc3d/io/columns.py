@@ -96,7 +96,8 @@ def keep_finite(cloud: PointCloud, *, source: object, drop: bool) -> PointCloud:
     if not drop or not finite.any():
         raise FormatError(explain(f"{count} of {len(cloud)} points are not finite", where=f"{source}:row {first}",
                                   got=cloud.xyz[first].tolist(), expected="finite x, y, z",
-                                  do="Repair the file, or leave such rows out with read(path, drop_nonfinite=True)."))
+                                  do="Repair the file, or write one without such rows: python -c \"import pc3d; "
+                                     f"pc3d.write(pc3d.read('{source}', drop_nonfinite=True), 'finite.ply')\""))
     _warn(source, f"{count} of {len(cloud)} points are not finite and were dropped; rows are renumbered "
                   "(metadata['kept_rows'] holds the row of the file of each point)")
     kept = cloud[finite]

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pc3d.config import BackboneConfig, DecoderConfig, ModelConfig, paper_settings
-from pc3d.errors import CheckpointError, explain
+from pc3d.errors import CheckpointError, ConfigError, explain
 from pc3d.models.checkpoint import read_foreign, save_model
 from pc3d.models.layouts import LAYOUTS, OURS, find_layouts
 from pc3d.models.relation3d import Relation3D, build
@@ -112,10 +112,14 @@ def convert_checkpoint(src: str | Path, dst: str | Path, classes: tuple[str, ...
 
     Without ``model`` the file must be a whole Relation3D checkpoint; the network is read off its shapes and gets the
     paper's settings and ``classes``. With ``model`` that network takes what fits it, from Relation3D, MAFT, SPFormer or an
-    SSTNet backbone; the rest stays fresh, to be trained from there. Raises CheckpointError where nothing of the backbone fits.
+    SSTNet backbone; the rest stays fresh, to be trained from there. Raises CheckpointError where nothing of the backbone fits,
+    and ConfigError without names of classes.
     """
     released = find_state_dict(read_foreign(src), where=src)
     family, shared = _family(released, where=src)
+    if not classes and (model is None or not model.classes):
+        raise ConfigError(explain("the class names are needed: a checkpoint holds only their number", where=src,
+                                  do="Give --classes chair,table,... or a --config with model.classes."))
     if model is None and family != "Relation3D":
         raise CheckpointError(explain(f"a {family} checkpoint is only a part of a Relation3D network", where=src,
                                       do="Name the network that it is to start: --config CONFIG."))

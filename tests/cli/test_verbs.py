@@ -140,6 +140,17 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
     assert words in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("broken", ["scan", "model", "frames"])
+def test_a_failed_run_leaves_no_empty_folder_and_takes_nothing_that_was_there(scan: Path, broken: str, tmp_path: Path) -> None:
+    words = {"scan": ["segment", str(tmp_path / "none.ply")], "model": ["segment", str(scan), "--model", str(scan)],
+             "frames": ["lift", str(scan), str(tmp_path / "none"), "--segmenter", "regions:felzenszwalb"]}[broken]
+    assert main([*words, "-o", str(tmp_path / "new" / "out")]) in (3, 4)
+    assert not (tmp_path / "new").exists()
+    (tmp_path / "old").mkdir()
+    assert main([*words, "-o", str(tmp_path / "old" / "out")]) in (3, 4)
+    assert list((tmp_path / "old").iterdir()) == []
+
+
 def test_the_demo_names_the_command_that_runs_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     python = tmp_path / "env" / "bin" / "python"
     python.parent.mkdir(parents=True)
@@ -233,9 +244,30 @@ def test_train_and_eval_go_from_a_dataset_to_numbers(tmp_path: Path, rng: np.ran
     assert {"ap", "ap50", "ap25"} <= json.loads(capsys.readouterr().out).keys()
 
 
-def test_convert_asks_for_the_class_names(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["convert", str(tmp_path / "a.pth"), "-o", str(tmp_path / "a.safetensors")]) == 4
-    assert "--classes" in capsys.readouterr().err
+def test_convert_looks_at_the_file_and_then_asks_for_the_class_names(scan: Path, tmp_path: Path,
+                                                                     capsys: pytest.CaptureFixture[str]) -> None:
+    def convert(path: Path) -> tuple[int, str]:
+        code = main(["convert", str(path), "-o", str(tmp_path / "a.safetensors")])
+        return code, capsys.readouterr().err
+
+    torch.save({"pooling_linear.0.weight": torch.zeros(1)}, tmp_path / "a.pth")
+    code, words = convert(tmp_path / "a.pth")
+    assert (code, "--classes" in words) == (4, True)
+    code, words = convert(scan)
+    assert (code, "not a torch checkpoint" in words) == (4, True)
+    assert convert(tmp_path / "there_is_none.pth")[0] == 3
+
+
+def test_rows_that_are_not_finite_are_left_out_by_the_command_that_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+                                                                            capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "scan.xyz").write_text("0 0 0\nnan 0 0\n0 1 0\n")
+    assert main(["segment", "scan.xyz", "-o", "out"]) == 3
+    command = re.search(r'python -c "(.*)"', capsys.readouterr().err)
+    assert command is not None
+    with pytest.warns(UserWarning, match="1 of 3 points"):
+        exec(command[1])
+    assert len(io.read("finite.ply")) == 2
 
 
 def test_doctor_proves_every_op(capsys: pytest.CaptureFixture[str]) -> None:

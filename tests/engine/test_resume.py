@@ -47,6 +47,12 @@ def test_the_folder_of_another_run_is_refused_by_name_of_the_keys(config):
         train(config.with_overrides(["train.epochs=1", "train.lr=0.1", "train.seed=3"]), resume=True)
 
 
+def test_more_epochs_than_the_run_was_to_have_are_a_run_that_begins_from_its_weights(config):
+    run = train(config.with_overrides(["train.epochs=1"]))
+    with pytest.raises(ConfigError, match=f"more epochs.*train.init={run / 'last.safetensors'}"):
+        train(config.with_overrides(["train.epochs=2"]), resume=True)
+
+
 def test_a_run_may_go_on_elsewhere_and_be_saved_otherwise(config, dataset, tmp_path):
     run = train(config.with_overrides(["train.epochs=1"]))
     run.rename(tmp_path / "moved")
