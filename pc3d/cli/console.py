@@ -56,7 +56,7 @@ def output_folder(path: Path) -> Path:
 
 @contextmanager
 def results_in(path: Path) -> Iterator[None]:
-    """``output_folder`` for what is computed inside; where that fails, the folder goes again if it was made here and is empty."""
+    """``output_folder`` for what is computed inside; where that fails, folders made here that are empty go again."""
     made = [folder for folder in (path, *path.parents) if not folder.exists()]
     output_folder(path)
     try:

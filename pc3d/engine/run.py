@@ -73,8 +73,8 @@ def check_same_run(config: ExperimentConfig, saved: ExperimentConfig, *, where: 
                  if key not in FREE]
     if different:
         raise ConfigError(explain("this folder holds a run of another config", where=where, got="".join(different),
-                                  do="\nResume with the config of the run, or begin another from its weights, for more epochs too: "
-                                     f"train.init={Path(str(where)) / 'last.safetensors'} and another train.output."))
+                                  do="\nResume with the config of the run, or begin another from its weights, for more epochs "
+                                     f"too: train.init={Path(str(where)) / 'last.safetensors'} and another train.output."))
 
 
 def remove_leftovers(run: Path) -> None:
