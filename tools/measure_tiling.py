@@ -1,6 +1,6 @@
 """AP of a network on all scans of a split placed side by side, as one storey: in one piece, and in tiles of some sizes.
 
-``python tools/measure_tiling.py DATA/SPLIT --tiles 7``: the table in docs/results.md. The scans one by one are measured too.
+``python tools/measure_tiling.py DATA/SPLIT --tiles 6 7``: the table in docs/results.md. The scans one by one are measured too.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("split", type=Path, help="folder of labelled scans, such as data/synth/val")
     parser.add_argument("network", nargs="?", default=DEFAULT_MODEL)
-    parser.add_argument("--tiles", type=float, nargs="+", default=[7.0], help="sides of the tiles, metres")
+    parser.add_argument("--tiles", type=float, nargs="+", default=[6.0], help="sides of the tiles, metres")
     parser.add_argument("--views", type=int, help="sides to look from; not given: what the network's config says")
     options = parser.parse_args()
     scans = ScanDataset(options.split.parent, options.split.name)

@@ -23,7 +23,7 @@ pc3d segment office.laz -o out --model runs/mine/best.safetensors
 pc3d segment room.ply -o out --json | jq '.instances[].label'
 pc3d segment room.ply -o out --png && xdg-open out/instances.png
 pc3d segment room.ply -o out --min-score 0.5 --views 1
-pc3d segment storey.laz -o out --tile 6
+pc3d segment storey.laz -o out --tile 8
 pc3d segment room.ply -o out --frames frames/ --segmenter masks:masks/
 pc3d segment room.ply -o out --frames room.sens --every 10 --segmenter sam2:facebook/sam2.1-hiera-tiny --cache masks_cache
 """

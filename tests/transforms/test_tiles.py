@@ -19,7 +19,7 @@ def test_a_scan_that_fits_is_one_tile_of_all_rows(size):
     assert [len(tile) for tile in cut_tiles(np.zeros((0, 3), np.float32), size)] == [0]
 
 
-@pytest.mark.parametrize(("width", "depth", "size"), [(40, 25, 8.0), (15, 3, 8.0), (30, 30, 3.0), (100, 10.4, 20.0)])
+@pytest.mark.parametrize(("width", "depth", "size"), [(40, 25, 8.0), (18, 3, 8.0), (30, 30, 3.0), (100, 10.4, 20.0)])
 def test_tiles_are_small_and_what_is_no_wider_than_the_overlap_lies_whole_in_one(width, depth, size):
     xyz = points(width, depth)
     tiles = cut_tiles(xyz, size)
