@@ -140,7 +140,8 @@ class PointCloud:
                 first = int(np.flatnonzero(bad)[0])
                 raise DataError(explain(f"{int(bad.sum())} rows of {name!r} are not finite", where=f"{source}:row {first}",
                                         got=column[first].tolist(), expected="finite numbers",
-                                        do="Drop them with cloud[np.isfinite(cloud.xyz).all(1)] or repair the file."))
+                                        do=f"Repair the file, or leave those points out: cloud[np.isfinite(cloud.{name})"
+                                           f"{'' if column.ndim == 1 else '.all(1)'}]."))
         if not np.isfinite(self.origin).all():
             raise DataError(explain("the origin is not finite", where=source, got=self.origin.tolist()))
         if self.faces is not None and self.faces.size and (self.faces.min() < 0 or self.faces.max() >= len(self)):
