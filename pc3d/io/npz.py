@@ -31,6 +31,8 @@ ALIASES = {
 MAX_MEMBERS = 1000
 MAX_RATIO = 100
 FREE_BYTES = 64 * 2**20     # an archive that unpacks to less than this may have any ratio: constant columns pack 1:1000
+# What zipfile raises; the RuntimeError is for what is encrypted, or packed in a way that it does not know.
+_BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError)
 
 
 def read_npz(path: Path) -> PointCloud:
@@ -141,7 +143,7 @@ def unpack_arrays(file: BinaryIO, where: object, free: int = FREE_BYTES) -> dict
             members = archive.infolist()
             _check_archive(where, members, size, free)
             return {m.filename.removesuffix(".npy"): _read_member(where, archive, m) for m in members}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:
+    except _BROKEN as error:
         raise FormatError(explain("the archive cannot be unpacked", where=where, got=str(error) or type(error).__name__,
                                   expected="an .npz written by numpy", do="Copy or export it again.")) from error
 
@@ -151,7 +153,7 @@ def unpack_member(archive: zipfile.ZipFile, member: zipfile.ZipInfo, where: obje
     try:
         _check_ratio(where, member.file_size, member.compress_size, free)
         return archive.read(member)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError) as error:   # or encrypted
+    except _BROKEN as error:
         raise FormatError(explain("the file cannot be unpacked", where=where, got=str(error)[:100])) from error
 
 

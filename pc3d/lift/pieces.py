@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from pc3d.structures.sparse import find, keep, rows_of
+from pc3d.structures.sparse import find, keep, one_per_row, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +44,7 @@ class Pieces:
     @cached_property
     def to_superpoint(self) -> csr_matrix:
         """(K, S) ones."""
-        ones = np.ones(len(self.superpoint), np.int32)
-        return csr_matrix((ones, self.superpoint, np.arange(len(ones) + 1)), shape=(len(ones), self.num_superpoints))
+        return one_per_row(self.superpoint, self.num_superpoints)
 
     def fan_out(self, superpoints: NDArray[Any]) -> NDArray[np.int64]:
         """All pieces of some superpoints (Q,), those of one after those of another."""

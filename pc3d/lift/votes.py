@@ -16,7 +16,7 @@ from pc3d.lift.config import LiftConfig
 from pc3d.lift.pieces import Pieces
 from pc3d.ops import SparseRows, piece_sums
 from pc3d.structures import Instances
-from pc3d.structures.sparse import keep, lookup, rows_of
+from pc3d.structures.sparse import keep, lookup, one_per_row, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,7 +102,7 @@ class Votes:
     def on(self, segment: NDArray[np.int64], count: int) -> Votes:
         """The same of other segments than the superpoints, made of pieces: the segment of each piece (K,), and how many."""
         pieces = self.pieces
-        to = csr_matrix((np.ones(len(segment), np.int32), segment, np.arange(len(segment) + 1)), shape=(len(segment), count))
+        to = one_per_row(segment, count)
         evenly = (pieces.to_superpoint.multiply(pieces.share[:, None]).T @ to).tocsr().astype(np.float32)   # (S, segments)
 
         def moved(whole: csr_matrix, known: csr_matrix) -> csr_matrix:

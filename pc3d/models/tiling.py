@@ -11,7 +11,7 @@ from scipy.sparse import csr_matrix, vstack
 from pc3d.config import InferenceConfig
 from pc3d.models.proposals import ALIKE
 from pc3d.structures import Instances
-from pc3d.structures.sparse import rows_of
+from pc3d.structures.sparse import one_per_row, rows_of
 from pc3d.structures.suppression import suppress
 
 
@@ -25,8 +25,9 @@ def join_tiles(tiles: Sequence[NDArray[np.int64]], found: Sequence[Instances], s
     mask of most points times score. Of objects that overlap by more than ``nms_iou`` the best stays.
     """
     sizes = np.bincount(superpoints)
-    masks, tile, mask_of_row = _distinct_masks(found, [superpoints[rows] for rows in tiles], sizes)
-    spoken = vstack([_spoken(superpoints[rows], sizes) for rows in tiles], format="csr")
+    ids = [superpoints[rows] for rows in tiles]
+    spoken = vstack([_spoken(one, sizes) for one in ids], format="csr")         # (T, S)
+    masks, tile, mask_of_row = _distinct_masks(found, ids, spoken)
     scores, labels = (np.concatenate([getattr(one, name) for one in found]) for name in ("scores", "labels"))
     best = np.zeros(masks.shape[0])
     np.maximum.at(best, mask_of_row, scores)
@@ -52,14 +53,14 @@ def _spoken(superpoints: NDArray[np.int64], sizes: NDArray[np.int64]) -> csr_mat
 
 
 def _distinct_masks(found: Sequence[Instances], superpoints: Sequence[NDArray[np.int64]],
-                    sizes: NDArray[np.int64]) -> tuple[csr_matrix, NDArray[np.int64], NDArray[np.int64]]:
+                    spoken: csr_matrix) -> tuple[csr_matrix, NDArray[np.int64], NDArray[np.int64]]:
     """Masks (M, S), as ones, of what each tile speaks of, the tile of each (M,), and the mask of each instance (R,)."""
     masks, tile, mask_of_row, count = [], [], [], 0
     for number, (instances, ids) in enumerate(zip(found, superpoints)):
         _, first, which = np.unique(instances.bits, axis=0, return_index=True, return_inverse=True)
         row, column = np.nonzero(instances[first].segment_masks)
-        local = csr_matrix((np.ones(len(row), np.int64), (row, np.unique(ids)[column])), shape=(len(first), len(sizes)))
-        masks.append(local.multiply(_spoken(ids, sizes)))
+        local = csr_matrix((np.ones(len(row), np.int64), (row, np.unique(ids)[column])), shape=(len(first), spoken.shape[1]))
+        masks.append(local.multiply(spoken[number]))
         tile.append(np.full(len(first), number))
         mask_of_row.append(which.reshape(-1) + count)
         count += len(first)
@@ -87,7 +88,7 @@ def _same_object(masks: csr_matrix, tile: NDArray[np.int64], spoken: csr_matrix,
 def _voted(masks: csr_matrix, tile: NDArray[np.int64], spoken: csr_matrix, weight: NDArray[np.float64],
            object_of_mask: NDArray[np.int64]) -> csr_matrix:
     """Objects (O, S), as ones, of what half or more of the weight (M,) has of those masks whose tiles speak of it."""
-    members = _ones(object_of_mask).T
+    members = one_per_row(object_of_mask, int(object_of_mask.max(initial=-1)) + 1).T
     anyone = (members @ masks > 0).tocsr()
     asked = vstack([anyone[object_of_mask[tile == number]].multiply(spoken[number]) for number in range(spoken.shape[0])])
     weighted = members.multiply(weight).tocsr()
@@ -102,12 +103,6 @@ def _overlap(masks: csr_matrix, sizes: NDArray[np.int64], max_iou: float) -> NDA
     overlap = np.zeros(shared.shape, bool)
     overlap[shared.row[over], shared.col[over]] = True
     return overlap
-
-
-def _ones(column: NDArray[np.int64]) -> csr_matrix:
-    """A one in each row (R, C), at its column."""
-    return csr_matrix((np.ones(len(column), np.int64), column, np.arange(len(column) + 1)),
-                      shape=(len(column), int(column.max(initial=-1)) + 1))
 
 
 def _bits(masks: csr_matrix) -> NDArray[np.uint8]:

@@ -11,6 +11,11 @@ from scipy.sparse import csr_matrix
 _TABLE = 16     # entries of a table of all places, for each that is looked up or held
 
 
+def one_per_row(columns: NDArray[np.integer], count: int) -> csr_matrix:
+    """A one (int32) in each row (R, ``count``), at the column (R,) given for it."""
+    return csr_matrix((np.ones(len(columns), np.int32), columns, np.arange(len(columns) + 1)), shape=(len(columns), count))
+
+
 def rows_of(matrix: csr_matrix) -> NDArray[np.int64]:
     """Row of each entry of a sparse matrix."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))
