@@ -176,6 +176,8 @@ class AugmentConfig(Config):
     keep_points: Shares = (1.0, 1.0)                     # share of the points that stays, drawn per scan. Paper: all
     drop_color: float = Field(0.0, ge=0, le=1)           # chance to train a scan without colour. Paper: 0
     drop_normals: float = Field(0.0, ge=0, le=1)         # same for normals. Paper: 0
+    neighbours: float = Field(0.0, ge=0, le=1)           # chance to train on a window on four scans wall to wall. Paper: 0
+    window: Span = (4.0, 8.0)                            # metres; sides of such windows, of which inference.tile is one
 
 
 class GroupConfig(Config):

@@ -66,3 +66,27 @@ def test_a_class_list_has_different_names(scans, names):
     (scans.root / "classes.json").write_text(json.dumps(names))
     with pytest.raises(FormatError, match=r"classes\.json: the class list must be a json list of different names"):
         ScanDataset(scans.root, "train")
+
+
+def test_a_scan_is_seen_among_others_where_neighbours_are_asked_for(scans):
+    """Scans of 1 m, four of them 2.2 m: windows of 3 m hold all, those of 1.5 m parts."""
+    def beside(window):
+        config = ExperimentConfig().with_overrides(["augment.neighbours=1", f"augment.window=[{window}, {window}]"])
+        return [TrainingSamples(scans, config)[epoch, 0] for epoch in range(4)]
+
+    assert [(len(sample.xyz), len(sample.targets.labels)) for sample in beside(3)] == [(1200, 20)] * 4
+    parts = beside(1.5)
+    assert all(0 < len(sample.xyz) < 1200 for sample in parts)
+    assert all(np.array_equal(sample.features, again.features) for sample, again in zip(parts, beside(1.5)))
+
+
+def test_samples_without_neighbours_are_what_they_were(scans):
+    default = ExperimentConfig()
+    never = default.with_overrides(["augment.window=[1, 2]"])
+    assert np.array_equal(TrainingSamples(scans, never)[1, 0].features, TrainingSamples(scans, default)[1, 0].features)
+
+
+def test_the_chance_of_neighbours_is_the_share_of_samples_that_have_them(scans):
+    samples = TrainingSamples(scans, ExperimentConfig().with_overrides(["augment.neighbours=0.3", "augment.window=[3, 3]"]))
+    several = [len(samples[epoch, 0].xyz) > 300 for epoch in range(100)]
+    assert 15 <= sum(several) <= 45
