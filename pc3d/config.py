@@ -278,7 +278,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     except (yaml.YAMLError, RecursionError, ValueError) as error:  # ValueError: a date such as 2026-99-99
         raise ConfigError(explain("not valid yaml", where=path, got=str(error).replace("\n", " "))) from error
     if tree is None:
-        return {}
+        raise ConfigError(explain("the config is empty", where=path, do="{} in it would mean: every default."))
     if not isinstance(tree, dict):
         raise ConfigError(explain("a config is a mapping of keys", where=path, got=type(tree).__name__))
     return tree

@@ -43,7 +43,7 @@ def test_every_problem_is_reported_with_its_key_and_value(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(("override", "value"), [("1e-4", 1e-4), ("0.5", 0.5), ("2", 2.0)])
 def test_numbers_on_the_command_line_are_numbers(tmp_path: Path, override: str, value: float) -> None:
-    assert load_config(written(tmp_path, ""), [f"train.lr={override}"]).train.lr == value
+    assert load_config(written(tmp_path, "{}"), [f"train.lr={override}"]).train.lr == value
 
 
 def test_a_later_override_wins_over_the_file_and_over_an_earlier_one(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_a_malformed_override_is_a_config_error(tmp_path: Path, override: str) -
     ("augment.keep_points", "[0.5, 1.5]"), ("augment.keep_points", "[0.7, 0.3]"), ("train.seed", "-1")])
 def test_values_out_of_range_name_their_key_and_where_they_come_from(tmp_path: Path, key: str, value: str) -> None:
     with pytest.raises(ConfigError, match=f"^command line: {key}.*; got "):
-        load_config(written(tmp_path, ""), [f"{key}={value}"])
+        load_config(written(tmp_path, "{}"), [f"{key}={value}"])
     parents = key.split(".")
     text = "".join(f"{'  ' * depth}{name}:\n" for depth, name in enumerate(parents[:-1])) + f"      {parents[-1]}: {value}\n"
     with pytest.raises(ConfigError, match=rf"config\.yaml: {key}.*; got "):
@@ -90,7 +90,8 @@ def test_an_override_takes_the_blame_for_its_own_errors_alone(tmp_path: Path, ov
     assert any(line.startswith(f"{path}: data.workers") for line in lines)
 
 
-@pytest.mark.parametrize("text", ["a: [", "- 1\n- 2\n", "a: !!python/object/apply:os.system [true]", "\tx: 1", "x: 2026-99-99"])
+@pytest.mark.parametrize("text", ["", "# no key\n", "a: [", "- 1\n- 2\n", "a: !!python/object/apply:os.system [true]", "\tx: 1",
+                                  "x: 2026-99-99"])
 def test_text_that_is_no_safe_mapping_is_a_config_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ConfigError, match=r"config\.yaml"):
         read_yaml(written(tmp_path, text))
@@ -126,7 +127,7 @@ def test_a_config_cannot_be_changed_in_place() -> None:
 
 @pytest.mark.parametrize("overrides", [[], ["model.setting=paper"]])
 def test_the_paper_setting_switches_every_quirk_on(tmp_path: Path, overrides: list[str]) -> None:
-    path = written(tmp_path, "" if overrides else "model: {setting: paper}\n")
+    path = written(tmp_path, "{}" if overrides else "model: {setting: paper}\n")
     assert load_config(path, overrides).model == paper_settings(ModelConfig())
 
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pc3d.cli.console import output_folder, print_json, seconds_line, status
+from pc3d.cli.console import print_json, results_in, seconds_line, status
 from pc3d.errors import install_command
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
 
@@ -41,29 +41,29 @@ def demo(
     as_json: Annotated[bool, typer.Option("--json", help="Print AP and seconds as json.")] = False,
 ) -> InstanceAPResult:
     """Segment a synthetic room that the network never saw, score it against its truth, and draw both; then with images too."""
-    output_folder(output)
-    seconds: dict[str, float] = {}
-    start = time.perf_counter()
-    with status("loading the network"):
-        from pc3d import io
-        from pc3d.engine import Segmenter, confident
-
-        segmenter = Segmenter.from_pretrained(model, device)
-    seconds["loading"] = time.perf_counter() - start
-    start = time.perf_counter()
-    room = io.read(ROOM).replace(superpoints=None)  # so that the demo shows every stage
-    seconds["reading"] = time.perf_counter() - start
-    with status(f"segmenting {len(room):,} points on {segmenter.device}"):
-        found = segmenter(room)
-    result = score(room, found)  # on every instance, as average precision asks
-    aided = None
-    with status("drawing"):
+    with results_in(output):
+        seconds: dict[str, float] = {}
         start = time.perf_counter()
-        if ROOM.with_name(FRAMES).exists():
-            aided = add_images(output, room, found, min_score)
-        found = replace(found, instances=confident(found.instances, min_score))
-        write(output, room, found, result, aided)
-    seconds |= {**found.seconds, "images and drawing": time.perf_counter() - start}
+        with status("loading the network"):
+            from pc3d import io
+            from pc3d.engine import Segmenter, confident
+
+            segmenter = Segmenter.from_pretrained(model, device)
+        seconds["loading"] = time.perf_counter() - start
+        start = time.perf_counter()
+        room = io.read(ROOM).replace(superpoints=None)  # so that the demo shows every stage
+        seconds["reading"] = time.perf_counter() - start
+        with status(f"segmenting {len(room):,} points on {segmenter.device}"):
+            found = segmenter(room)
+        result = score(room, found)  # on every instance, as average precision asks
+        aided = None
+        with status("drawing"):
+            start = time.perf_counter()
+            if ROOM.with_name(FRAMES).exists():
+                aided = add_images(output, room, found, min_score)
+            found = replace(found, instances=confident(found.instances, min_score))
+            write(output, room, found, result, aided)
+        seconds |= {**found.seconds, "images and drawing": time.perf_counter() - start}
     if as_json:
         print_json({**to_dict(result, aided), "num_points": len(room), "seconds": seconds, "output": output})
     else:

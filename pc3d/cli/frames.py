@@ -111,8 +111,9 @@ def show_check(found: Frames, scan: Path, as_json: bool) -> dict[str, Any]:
     else:
         print_check(found, result, rows)
     if result.best is None:
-        raise DataError(explain("frames and scan do not fit", where=found.where, got=f"at best {result.fits[0].share:.0%} of "
-                                "depth pixels on the scan", do=result.advice()[0].upper() + result.advice()[1:] + "."))
+        got = f"at best {result.fits[0].share:.0%} of depth pixels on the scan of {cloud.size}"
+        raise DataError(explain("frames and scan do not fit", where=found.where, got=got,
+                                do=result.advice()[0].upper() + result.advice()[1:] + "."))
     return report
 
 

@@ -76,7 +76,7 @@ def prepare_raw(dataset: str, raw: Path, output: Path, choices: Choices, workers
             print(f"{chr(10) if sys.stderr.isatty() else ''}{result.key}: {result.fault}", file=sys.stderr)
         counter(done, total)
 
-    report = prepare_all(open_recipe(dataset, raw, choices), output, workers=workers, progress=show)
+    report = prepare_all(open_recipe(dataset, raw, choices), output, chosen=choices.splits, workers=workers, progress=show)
     for remark in report.remarks:
         print(remark, file=sys.stderr)
     if report.gone:

@@ -189,7 +189,8 @@ def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, me
         raise DataError(explain(
             "no frame sees the scan" if blind else "no frame can be used",
             got=dict(islice(lifter.skipped.items(), 3)) or "no frames",
-            do="`pc3d frames check FRAMES SCAN` tries the usual conventions of poses and depth." if blind else None))
+            do=f"The scan, {cloud.size}, and the poses must be in metres, in one world; `pc3d frames check FRAMES SCAN` tries "
+               "the usual conventions of poses and depth." if blind else None))
     return lifter.instances(method), lifter
 
 

@@ -107,6 +107,12 @@ class PointCloud:
         """World coordinates (N, 3) in float64 metres."""
         return self.xyz.astype(np.float64) + self.origin
 
+    @property
+    def size(self) -> str:
+        """Sides of the bounding box in words: ``5.49 x 4.88 x 2.61 m``; a scan in centimetres is known by them."""
+        sides = (float(np.ptp(self.xyz[:, axis])) if len(self) else 0.0 for axis in range(3))
+        return " x ".join(f"{side:.3g}" if side < 100 else f"{side:.0f}" for side in sides) + " m"
+
     def replace(self, **changes: Any) -> PointCloud:
         """Return a copy with some columns replaced."""
         return replace(self, **changes)

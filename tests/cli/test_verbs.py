@@ -140,9 +140,10 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("broken", ["scan", "model", "frames"])
+@pytest.mark.parametrize("broken", ["scan", "model", "frames", "demo"])
 def test_a_failed_run_leaves_no_empty_folder_and_takes_nothing_that_was_there(scan: Path, broken: str, tmp_path: Path) -> None:
     words = {"scan": ["segment", str(tmp_path / "none.ply")], "model": ["segment", str(scan), "--model", str(scan)],
+             "demo": ["demo", "--model", str(scan)],
              "frames": ["lift", str(scan), str(tmp_path / "none"), "--segmenter", "regions:felzenszwalb"]}[broken]
     assert main([*words, "-o", str(tmp_path / "new" / "out")]) in (3, 4)
     assert not (tmp_path / "new").exists()

@@ -1,5 +1,7 @@
 """Segmenting: order, tiny inputs, bad inputs."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -76,6 +78,18 @@ def test_tiles_too_thin_for_an_instance_are_not_looked_at(segmenter, monkeypatch
     millimetres = scan.replace(xyz=scan.xyz * 1000)
     assert len(tiled(millimetres).instances) == 0
     assert len(seen) == 2
+
+
+@pytest.mark.parametrize("unit", [100.0, 1000.0])
+def test_a_scan_that_is_not_in_metres_is_told_and_segmented_all_the_same(segmenter, recwarn, unit):
+    scan = compute_superpoints(make_scan(3))
+    assert segmenter(scan).cloud is not None
+    assert segmenter(scan[:len(scan) // 100 * 100:100]).cloud is not None       # a hundredth of the points is thin, no more
+    assert not recwarn.list
+    found = segmenter(scan.replace(xyz=scan.xyz * unit, metadata={"file": "room.ply"}))
+    assert len(found.cloud) == len(found.instances.to_labels()[0]) == len(scan)
+    assert re.match(r"room\.ply: points lie so far apart .* m to themselves; got [\d,]+ points in \d+ x \d+ x \d+ m; "
+                    r"expected metres\. docs/formats\.md", str(recwarn.pop(UserWarning).message))
 
 
 def test_far_from_the_origin_gives_the_same_instances(segmenter):

@@ -139,7 +139,8 @@ def test_masks_and_depth_may_lie_in_memory_as_they_like(scene):
 
 def test_no_usable_frame_points_to_the_check(scene):
     away = [frame.moved(np.block([[np.eye(3), np.full((3, 1), 90.0)], [0, 0, 0, 1]])) for frame in scene.frames[:3]]
-    with pytest.raises(DataError, match=r"no frame sees the scan; got .*sees nothing of the scan.*pc3d frames check"):
+    with pytest.raises(DataError, match=r"no frame sees the scan; got .*sees nothing of the scan.*The scan, \S+ x \S+ x "
+                                        r"\S+ m, .* in metres.*pc3d frames check"):
         lift(scene.cloud, away, GivenMasks({f.name: truth(s) for f, s in zip(scene.frames, scene.seen)}))
 
 

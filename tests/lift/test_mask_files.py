@@ -263,3 +263,7 @@ def test_sources_that_are_none_are_refused(tmp_path):
         MaskFolder(tmp_path / "x")
     with pytest.raises(ConfigError, match="unknown source of masks; got 'dog:x'"):
         make_segmenter("dog:x")
+    with pytest.raises(ConfigError, match=r"nothing says where .*; got 'sam2'; expected sam2: and a folder of its weights"):
+        make_segmenter("sam2")
+    with pytest.raises(ConfigError, match=r"the option 'score' is a share; got 2\.0; expected 1 at most"):
+        make_segmenter("mask2former:mask2former-synth?score=2")

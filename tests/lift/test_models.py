@@ -309,11 +309,19 @@ def test_other_weights_in_the_same_folder_are_asked_anew(tmp_path, checkpoints):
         assert len(list(cache.iterdir())) == count
 
 
-def test_checkpoints_that_are_not_what_they_are_called_are_refused(checkpoints, tmp_path):
+def test_checkpoints_that_are_not_what_they_are_called_are_refused(checkpoints, tmp_path, monkeypatch):
+    def gated(source, name, **_):
+        raise OSError("You are trying to access a gated repo.\nAsk first.")
+
     with pytest.raises(CheckpointError, match=r"of another model; got sam2; expected sam$"):
         make_segmenter(f"sam:{checkpoints / 'sam2'}")
     with pytest.raises(CheckpointError, match="there is no checkpoint"):
         make_segmenter(f"eomt:{tmp_path}")
+    with pytest.raises(CheckpointError, match=r"-sinth: .*what ships: mask2former-synth"):     # and the hub is not asked
+        make_segmenter("mask2former:mask2former-sinth")
+    monkeypatch.setattr("transformers.utils.cached_file", gated)
+    with pytest.raises(CheckpointError, match=r"facebook/sam3: .*got You are trying .* a gated repo\. Ask first\.; expected"):
+        make_segmenter("sam3:facebook/sam3")
     for text in ("{", "[" * 100_000, "\xff"):
         (tmp_path / "config.json").write_bytes(text.encode("latin-1"))
         with pytest.raises(CheckpointError, match=r"config\.json: the file is not"):

@@ -43,9 +43,14 @@ def make_segmenter(text: str, device: str = "cpu", cache: Path | None = None) ->
     given = dict(part.partition("=")[::2] for part in query.split("&") if part)
     if text.split("?")[0] == REGIONS:
         return RegionSegmenter(_options(RegionOptions(), given))
-    if not source or kind not in ("masks", *prompted.FAMILIES, *universal.FAMILIES):
-        known = (f"{name}:..." for name in ("masks", *prompted.FAMILIES, *universal.FAMILIES))
-        raise ConfigError(explain("unknown source of masks", got=repr(text), expected=", ".join((REGIONS, *known))))
+    kinds = ("masks", *prompted.FAMILIES, *universal.FAMILIES)
+    if kind not in kinds:
+        known = (REGIONS, *(f"{name}:..." for name in kinds))
+        raise ConfigError(explain("unknown source of masks", got=repr(text), expected=", ".join(known)))
+    if not source:
+        wanted = "a folder or zip of masks" if kind == "masks" else "a folder of its weights, or an id on the Hugging Face hub"
+        raise ConfigError(explain("nothing says where the masks come from", got=repr(text), expected=f"{kind}: and {wanted}",
+                                  do="docs/lifting.md has a table of them."))
     if kind == "masks":
         if given:
             raise ConfigError(explain("masks:PATH takes no options", got=", ".join(given)))
@@ -83,6 +88,8 @@ def _options(defaults: Options, given: dict[str, str]) -> Options:
             values[name] = type(values[name])(text)
         except ValueError as error:
             raise ConfigError(explain(f"the option {name!r} is no number", got=repr(text))) from error
+        if isinstance(values[name], float) and not (values[name] <= 1 or isinstance(defaults, RegionOptions)):
+            raise ConfigError(explain(f"the option {name!r} is a share", got=values[name], expected="1 at most"))
         if isinstance(values[name], int) and values[name] < 1:
             raise ConfigError(explain(f"the option {name!r} is a count", got=values[name], expected="1 or more"))
     return type(defaults)(**values)

@@ -93,11 +93,9 @@ def _device(name: str) -> str:
 
 
 def _config(source: str) -> dict[str, Any]:
-    content = _json_file(source, "config.json")
+    content = _json_file(source, "config.json", needed=True)
     if content is None:
-        raise CheckpointError(explain("there is no checkpoint", where=source,
-                                      expected="a folder with config.json, or an id on the Hugging Face hub",
-                                      do="Gated models (SAM 3) need `hf auth login` first; without a network, give a folder."))
+        raise _missing(source)
     return content
 
 
@@ -105,16 +103,26 @@ def _settings(source: str) -> dict[str, Any]:
     return _json_file(source, "preprocessor_config.json") or {}
 
 
-def _json_file(source: str, name: str) -> dict[str, Any] | None:
-    """A json file of a checkpoint, None where it has none."""
+def _missing(source: str, reason: str | None = None) -> CheckpointError:
+    return CheckpointError(explain(
+        "there is no checkpoint", where=source, got=reason, do="Without a network, give a folder.",
+        expected=f"a folder with config.json, an id on the Hugging Face hub, or what ships: {', '.join(CHECKPOINTS)}"))
+
+
+def _json_file(source: str, name: str, *, needed: bool = False) -> dict[str, Any] | None:
+    """A json file of a checkpoint, None where it has none; where one that is needed is not had, CheckpointError says why."""
     from transformers.utils import cached_file
 
     if Path(source).exists():
         found: str | Path | None = Path(source) / name if (Path(source) / name).is_file() else None
+    elif "/" not in source:     # an id has one: nobody needs to be asked
+        raise _missing(source)
     else:
         try:
-            found = cached_file(source, name, _raise_exceptions_for_missing_entries=False)
-        except (OSError, ValueError):
+            found = cached_file(source, name, _raise_exceptions_for_missing_entries=needed)
+        except (OSError, ValueError) as error:
+            if needed:      # no network, no such id, a gated model: the hub's client tells them apart, and what to do
+                raise _missing(source, " ".join(str(error).split())) from error
             return None
     if found is None:
         return None
