@@ -109,7 +109,10 @@ def build_library(target: Path, work: Path, home: Path | None) -> None:
     jobs = [(source, work / f"{source.name}{'.cuda.o' if home else '.o'}", cpp) for source in sources]
     jobs = [*[(source, work / f"{source.name}.o", nvcc) for source in sorted(CSRC.glob("*.cu")) if home], *jobs]
 
-    libraries = [f"-L{torch / 'lib'}", "-ltorch", "-ltorch_cpu", "-lc10"]
+    # libtorch.so holds nothing but the names of the others, libtorch_cuda.so among them, where the current stream is asked
+    # for: a linker that drops what nothing is taken from, as Debian's and Ubuntu's do, would leave the kernels without one.
+    keep = ["-Wl,--no-as-needed"] if sys.platform == "linux" else []
+    libraries = [f"-L{torch / 'lib'}", *keep, "-ltorch", "-ltorch_cpu", "-lc10"]
     if home:
         libraries += [f"-L{cudart_folder(home)}", "-lcudart_static", "-ldl", "-lrt", "-lpthread"]
     objects = [obj for _, obj, _ in jobs]

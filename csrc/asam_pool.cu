@@ -38,6 +38,9 @@ inline int shared_limit() {
   return bytes;
 }
 
+// How many tiles there can be: their number is on the device.
+inline int64_t most_tiles(const Shape& shape) { return shape.num_entries / tile_rows + shape.num_segments; }
+
 // The Backend of asam_pool_driver.h.
 template <class Team, class T>
 struct Gpu {
@@ -62,11 +65,11 @@ struct Gpu {
   }
   template <class Pass>
   void over_tiles(const Shape& shape, const int64_t* tiles, const Pass& pass) const {
-    launch(shape, max_blocks, tiles + shape.num_segments, 1, pass);
+    launch(shape, most_tiles(shape), tiles + shape.num_segments, 1, pass);
   }
   template <class Pass>
   void over_chunks(const Shape& shape, const int64_t* tiles, const Pass& pass) const {
-    launch(shape, max_blocks, tiles + shape.num_segments, chunk_tiles, pass);
+    launch(shape, ceil_div(most_tiles(shape), chunk_tiles), tiles + shape.num_segments, chunk_tiles, pass);
   }
   template <class Step>
   void each(int64_t count, const Step& step) const {

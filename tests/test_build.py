@@ -88,6 +88,15 @@ def test_a_cuda_toolkit_that_fails_leaves_the_cpu_library(checkout: Path) -> Non
 
 
 @needs_compiler
+@pytest.mark.skipif(sys.platform != "linux", reason="a question of ELF linkers")
+@pytest.mark.parametrize("linker", ["--as-needed", "--no-as-needed"])
+def test_the_library_asks_for_libtorch_which_brings_torchs_cuda_side(checkout: Path, linker: str) -> None:
+    """Nothing is taken from libtorch.so itself: a linker may leave such a library out unless told to keep it."""
+    build(checkout, CXX=f"c++ -Wl,{linker}")
+    assert b"\0libtorch.so\0" in (checkout / _library.LIBRARY_PATH.relative_to(ROOT)).read_bytes()
+
+
+@needs_compiler
 def test_an_unchanged_source_is_not_compiled_again(checkout: Path) -> None:
     build(checkout)
     objects = sorted((checkout / "build").rglob("*.o"))

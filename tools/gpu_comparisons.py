@@ -66,6 +66,12 @@ def op_cases() -> dict[str, Callable[[], Arguments]]:
             sizes = (rows, segments, channels, kind, dtype)
             cases[f"segment_sum {name}"] = cases[f"segment_max {name}"] = lambda s=sizes: segment_case(*s, expand=False)
             cases[f"segment_expand {name}"] = lambda s=sizes: segment_case(*s, expand=True)
+    cases.update(pooling_cases())
+    for boxes, waves, heads in ((1, 3, 1), (9, 1, 8), (70, 130, 9), (130, 32, 8)):
+        for dtype in (torch.float32, torch.float64):
+            name = f"{boxes} boxes {waves} waves {heads} heads {str(dtype)[6:]}"
+            cases[f"relation_bias {name}"] = lambda s=(boxes, waves, heads, dtype): relation_case(*s)
+            cases[f"relation_bias_grad {name}"] = lambda s=(boxes, waves, heads, dtype): relation_gradient_case(*s)
     for shape in ((2, 5, 7, 12), (4, 60, 333, 144), (2, 4, 0, 12)):
         for by_key in (False, True):
             name = f"{'x'.join(map(str, shape))} by {'key' if by_key else 'query'}"
@@ -87,6 +93,55 @@ def segment_case(rows: int, segments: int, channels: int, kind: str, dtype: torc
     if kind == "with NaN":
         x[::7] = torch.nan
     return x, *groups
+
+
+def pooling_cases() -> Iterator[tuple[str, Callable[[], Arguments]]]:
+    """ASAM pooling, in training and not: one point, superpoints of several chunks and of nothing, odd channels, NaN."""
+    for points, rows, segments, channels, kind in ((1, 1, 1, 1, "one point"), (60, 40, 5, 19, "with NaN"),
+                                                   (1500, 1200, 9, 33, "skewed"), (900, 700, 130, 48, "even")):
+        for dtype in (torch.float32, torch.float64):
+            for training in (False, True) if kind != "with NaN" else (False,):
+                name = f"{points}x{channels} to {segments} {kind} {str(dtype)[6:]}{' training' if training else ''}"
+                sizes = (points, rows, segments, channels, kind, dtype, training)
+                yield f"asam_pool {name}", lambda s=sizes: pooling_case(*s)
+                if kind != "with NaN":
+                    yield f"asam_pool_grad {name}", lambda s=sizes: pooling_gradient_case(*s)
+
+
+def pooling_case(points: int, rows: int, segments: int, channels: int, kind: str, dtype: torch.dtype,
+                 training: bool) -> Arguments:
+    """Points that share rows of one decimal, superpoints of which the last is empty, and both branches of weights."""
+    index = segment_ids(points, segments, skewed=kind == "skewed")
+    entries = torch.ops.pc3d.asam_entries(torch.randint(0, rows, (points,), generator=seeded(4)), index, rows, segments)
+    shapes = (2, 2, channels, channels), (2, 2, 3, channels), (2, channels + 1), (2, 2, 2, channels)
+    weights, norms, last, stats = (torch.randn(shape, generator=seeded(5 + i)).double() for i, shape in enumerate(shapes))
+    x = torch.randn(rows, channels, generator=seeded(2)).round(decimals=1).to(dtype)
+    if kind == "with NaN":
+        x[0] = torch.nan
+    return x, *entries, weights / channels**0.5, 1 + 0.3 * norms, last, stats.abs() + 0.2, points, training, 1e-4
+
+
+def pooling_gradient_case(points: int, rows: int, segments: int, channels: int, kind: str, dtype: torch.dtype,
+                          training: bool) -> Arguments:
+    """Its gradient, from what the CPU's forward pass saves."""
+    arguments = pooling_case(points, rows, segments, channels, kind, dtype, training)
+    pooled, _, *saved = torch.ops.pc3d.asam_pool(*arguments)
+    by_row, by_row_offsets, _ = torch.ops.pc3d.segment_group(arguments[1], rows + 1)
+    grad = torch.randn(segments, 2 * channels, generator=seeded(9)).to(dtype)
+    return grad, *arguments[:-3], pooled, *saved, by_row, by_row_offsets, *arguments[-3:]
+
+
+def relation_case(boxes: int, waves: int, heads: int, dtype: torch.dtype) -> Arguments:
+    """Boxes of at least a decimetre, and the weights of every wave and head."""
+    shapes = (6, waves), (heads, 2 * waves), (heads,)
+    return (torch.rand(boxes, 6, generator=seeded()).to(dtype) + 0.1,
+            *(torch.randn(shape, generator=seeded(1 + i)).to(dtype) for i, shape in enumerate(shapes)))
+
+
+def relation_gradient_case(boxes: int, waves: int, heads: int, dtype: torch.dtype) -> Arguments:
+    """The gradient of its weights: where the bias is positive it goes through."""
+    grad, out = torch.randn(2, heads, boxes, boxes, generator=seeded(5)).to(dtype)
+    return grad, out, *relation_case(boxes, waves, heads, dtype)[:2]
 
 
 def relative_case(heads: int, queries: int, keys: int, columns: int, by_key: bool, *, read: bool) -> Arguments:
@@ -131,7 +186,20 @@ def run_op(op: str, arguments: Arguments, device: str) -> tuple[list[Tensor], li
     smooth = [y for y in outputs if y.requires_grad]
     upstream = [torch.randn(y.shape, generator=seeded(3), dtype=y.dtype).to(device) for y in smooth]
     gradients = torch.autograd.grad(smooth, leaves, upstream, allow_unused=True) if leaves else ()
-    return [y.detach().cpu() for y in outputs], [g.cpu() for g in gradients if g is not None]
+    return [y.cpu() for y in specified(op, arguments, outputs)], [g.cpu() for g in gradients if g is not None]
+
+
+def specified(op: str, arguments: Arguments, outputs: list[Tensor]) -> list[Tensor]:
+    """The outputs as far as they mean anything: logits and gates of ASAM pooling end with the entries that are used."""
+    if op != "asam_pool":
+        return [y.detach() for y in outputs]
+    used = int(arguments[4][-1])
+    return [y.detach()[:, :used] if i in (5, 7) else y.detach() for i, y in enumerate(outputs)]
+
+
+def is_double(arguments: Arguments) -> bool:
+    """Whether all floating arguments are float64. The weights of ASAM pooling always are; its rows decide."""
+    return all(a.dtype == torch.float64 for a in arguments if isinstance(a, Tensor) and a.is_floating_point())
 
 
 def relative_error(got: list[Tensor], expected: list[Tensor]) -> float:
@@ -145,7 +213,7 @@ def compare_op(case: str, make: Callable[[], Arguments], device: str) -> Row:
     """One case on both devices, forward and backward, and twice on the second: a native kernel must repeat its bits."""
     op, arguments = case.split()[0], make()
     kernel = "native" if has_kernel(op, torch.device(device).type.upper()) else "reference"
-    in_double = any(getattr(argument, "dtype", None) == torch.float64 for argument in arguments)
+    in_double = is_double(arguments)
     expected, got, again = (run_op(op, arguments, on) for on in ("cpu", device, device))
     forward, backward = relative_error(got[0], expected[0]), relative_error(got[1], expected[1])
     repeats = all(torch.equal(a.nan_to_num(), b.nan_to_num()) for one, two in zip(got, again) for a, b in zip(one, two))

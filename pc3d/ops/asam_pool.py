@@ -154,7 +154,7 @@ def _pool_reference(x: Tensor, row: Tensor, count: Tensor, segment: Tensor, offs
         levels.append(highest + total.log())
         logits.append(pad(branch.logits, (0, len(row) - used)))
         gates.append(pad(_pack_bits(branch.z > 0), (0, 0, 0, len(row) - used)))
-        found.append(torch.stack(branch.moments) * training)
+        found.append(torch.stack(branch.moments) if training else torch.zeros_like(torch.stack(branch.moments)))
         used_stats.append(torch.stack(branch.stats))
     return (torch.cat(pooled, 1), torch.stack(used_stats), torch.stack([mean, top]), peak,
             *(torch.stack(part) for part in (found, logits, levels, gates)))
@@ -165,12 +165,13 @@ def _stride(channels: int) -> int:
 
 
 def _pack_bits(bits: Tensor) -> Tensor:
-    wide = pad(bits, (0, _stride(bits.shape[1]) - bits.shape[1])).reshape(len(bits), -1, 8)
+    stride = _stride(bits.shape[1])
+    wide = pad(bits, (0, stride - bits.shape[1])).reshape(len(bits), stride // 8, 8)
     return (wide * (1 << torch.arange(8, device=bits.device))).sum(2).to(torch.uint8)
 
 
 def _unpack_bits(packed: Tensor, channels: int) -> Tensor:
-    return (packed[:, :, None] >> torch.arange(8, device=packed.device) & 1).reshape(len(packed), -1)[:, :channels].bool()
+    return (packed[:, :, None] >> torch.arange(8, device=packed.device) & 1).flatten(1)[:, :channels].bool()
 
 
 def _pool_fake(x: Tensor, row: Tensor, count: Tensor, segment: Tensor, offsets: Tensor, tiles: Tensor, sizes: Tensor,
