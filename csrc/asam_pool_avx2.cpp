@@ -49,6 +49,12 @@ struct Simd {
     sum = _mm_add_ps(sum, _mm_movehl_ps(sum, sum));
     return _mm_cvtss_f32(_mm_add_ss(sum, _mm_shuffle_ps(sum, sum, 1)));
   }
+  PC3D_INLINE Vector totals(const float* vectors) {  // of 8 vectors in a row, one number each
+    __m256 pair[4];
+    for (int i = 0; i < 4; ++i) pair[i] = _mm256_hadd_ps(load(vectors + 16 * i), load(vectors + 16 * i + 8));
+    const __m256 low = _mm256_hadd_ps(pair[0], pair[1]), high = _mm256_hadd_ps(pair[2], pair[3]);
+    return _mm256_permute2f128_ps(low, high, 0x20) + _mm256_permute2f128_ps(low, high, 0x31);
+  }
   PC3D_INLINE Vector beats(Vector value, Vector best) {  // as segment::beats
     return _mm256_and_ps(_mm256_cmp_ps(value, best, _CMP_NLE_UQ), _mm256_cmp_ps(best, best, _CMP_ORD_Q));
   }

@@ -32,6 +32,23 @@ struct Simd {
   PC3D_INLINE unsigned positive(Vector x) { return _mm512_cmp_ps_mask(x, _mm512_setzero_ps(), _CMP_GT_OQ); }
   PC3D_INLINE Vector keep(unsigned bits, Vector x) { return _mm512_maskz_mov_ps(static_cast<__mmask16>(bits), x); }
   PC3D_INLINE float total(Vector x) { return _mm512_reduce_add_ps(x); }
+  PC3D_INLINE Vector totals(const float* vectors) {  // of 16 vectors in a row, one number each
+    __m512 four[4], two[2];
+#pragma GCC unroll 4
+    for (int i = 0; i < 4; ++i) {
+      const float* own = vectors + 64 * i;
+      const __m512d low = _mm512_castps_pd(pairs(load(own), load(own + 16)));
+      const __m512d high = _mm512_castps_pd(pairs(load(own + 32), load(own + 48)));
+      four[i] = _mm512_castpd_ps(_mm512_unpacklo_pd(low, high)) + _mm512_castpd_ps(_mm512_unpackhi_pd(low, high));
+    }
+#pragma GCC unroll 2
+    for (int i = 0; i < 2; ++i) two[i] = quarters(four[2 * i], four[2 * i + 1]);
+    return quarters(two[0], two[1]);
+  }
+  PC3D_INLINE Vector pairs(Vector a, Vector b) { return _mm512_unpacklo_ps(a, b) + _mm512_unpackhi_ps(a, b); }
+  PC3D_INLINE Vector quarters(Vector a, Vector b) {  // of four quarters each, sums of neighbours
+    return _mm512_shuffle_f32x4(a, b, 0x88) + _mm512_shuffle_f32x4(a, b, 0xdd);
+  }
   PC3D_INLINE __mmask16 beats(Vector value, Vector best) {  // as segment::beats
     return _mm512_cmp_ps_mask(value, best, _CMP_NLE_UQ) & _mm512_cmp_ps_mask(best, best, _CMP_ORD_Q);
   }

@@ -4,12 +4,11 @@
 #include "asam_pool_rows.h"
 #include "asam_pool_passes.h"
 #include "asam_pool_driver.h"
+#include "asam_pool_at_once.h"
 #include "tasks.h"
 
 namespace pc3d {
 namespace PC3D_SIMD {
-
-constexpr int64_t kFewTiles = 16;  // a superpoint of no more is pooled at once: its rows fit in a core's cache
 
 struct Processor {
   const Memory& memory;
@@ -19,13 +18,14 @@ struct Processor {
   }
   template <class Pass>
   void run(const Shape& shape, int64_t count, const Pass& pass) const {
-    const int64_t size = space_size(shape) + kFewTiles * tile_rows * shape.stride();
+    const int64_t size = std::max(space_size(shape), AtOnce::space_size(shape));
     // Several at a time: the atomic addition of a task waits for all stores before it.
     const int64_t grain = std::min<int64_t>(16, count / 64 + 1);
     run_tasks(blocks_of(count, grain), [&](int64_t block) {
       static thread_local std::vector<T> space;
-      if (static_cast<int64_t>(space.size()) < size) space.resize(size);
-      for (int64_t i = block * grain; i < smaller(block * grain + grain, count); ++i) pass(Team(), i, space.data());
+      if (static_cast<int64_t>(space.size()) < size + asam::pad) space.resize(size + asam::pad);
+      T* own = space.data() + (64 - reinterpret_cast<uintptr_t>(space.data()) % 64) % 64 / sizeof(T);  // where a cache line starts
+      for (int64_t i = block * grain; i < smaller(block * grain + grain, count); ++i) pass(Team(), i, own);
     });
   }
   template <class Pass>
@@ -41,30 +41,6 @@ struct Processor {
     torch::stable::parallel_for(0, count, 512, [&](int64_t begin, int64_t end) {
       for (int64_t i = begin; i < end; ++i) step(i);
     });
-  }
-};
-
-// All of a superpoint of few tiles in evaluation.
-struct AtOnce {
-  CenterPass center;
-  MergeCenters merge_centers;
-  PoolPass pool;
-  MergePool merge_pool;
-
-  void operator()(const Team& team, int64_t s, T* space) const {
-    const Shape& shape = pool.shape;
-    const Input<T>& in = pool.in;
-    const int64_t first = in.tiles[s], last = in.tiles[s + 1], vectors = shape.stride() / kWidth;
-    if (last - first > kFewTiles) return;
-    const auto each_tile = [&](const auto& visit) {
-      T* x = space + Processor::space_size(shape);
-      for (int64_t t = first; t < last; ++t, x += tile_rows * shape.stride()) visit(Work(shape, in, t, s, space), t, x);
-    };
-    each_tile([&](const Work& work, int64_t t, T* x) { center.read(team, work, t, x); });
-    for (int64_t v = 0; v < vectors; ++v) merge_centers(s * vectors + v);
-    const int64_t ahead = in.offsets[s + 1] - in.offsets[s];  // to those of the next superpoint
-    each_tile([&](const Work& work, int64_t t, T* x) { pool.pool(team, work, t, x, ahead); });
-    for (int64_t b = 0; b < 2; ++b) merge_pool(2 * s + b);
   }
 };
 
@@ -85,15 +61,16 @@ inline void evaluate(const Pool<Processor>& pool) {
   for (int layer = 0; layer < 2; ++layer) pool.fold(layer);
   const CenterPass center = pool.center_pass();
   const PoolPass pass = pool.pool_pass(nullptr);
-  const AtOnce at_once{center, pool.merge_centers(center), pass, pool.merge_pool(pass)};
-  processor.run(shape, shape.num_segments, at_once);
+  const MergeCenters merge_centers = pool.merge_centers(center);
+  const MergePool merge_pool = pool.merge_pool(pass);
+  processor.run(shape, shape.num_segments, AtOnce{shape, pool.in, pool.out, {pool.net(0), pool.net(1)}});
   for (int64_t s = 0; s < shape.num_segments; ++s) {
     const int64_t first = pool.in.tiles[s], tiles = pool.in.tiles[s + 1] - first;
-    if (tiles <= kFewTiles) continue;
+    if (tiles <= few_tiles) continue;
     processor.run(shape, tiles, From<CenterPass>{first, center});
-    processor.each(vectors, From<MergeCenters>{s * vectors, at_once.merge_centers});
+    processor.each(vectors, From<MergeCenters>{s * vectors, merge_centers});
     processor.run(shape, tiles, From<PoolPass>{first, pass});
-    processor.each(2, From<MergePool>{2 * s, at_once.merge_pool});
+    processor.each(2, From<MergePool>{2 * s, merge_pool});
   }
 }
 

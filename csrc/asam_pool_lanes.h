@@ -16,6 +16,7 @@ struct Lanes {
 PC3D_INLINE Lanes operator+(const Lanes& a, const Lanes& b) { PC3D_EACH_LANE(a.v[l] + b.v[l]); }
 PC3D_INLINE Lanes operator-(const Lanes& a, const Lanes& b) { PC3D_EACH_LANE(a.v[l] - b.v[l]); }
 PC3D_INLINE Lanes operator*(const Lanes& a, const Lanes& b) { PC3D_EACH_LANE(a.v[l] * b.v[l]); }
+PC3D_INLINE Lanes operator/(const Lanes& a, const Lanes& b) { PC3D_EACH_LANE(a.v[l] / b.v[l]); }
 
 PC3D_INLINE Lanes exp_of(const Lanes& x) { PC3D_EACH_LANE(std::exp(x.v[l])); }
 
@@ -48,6 +49,7 @@ struct Simd {
     for (int l = 0; l < 8; ++l) sum += x.v[l];
     return sum;
   }
+  PC3D_INLINE Lanes totals(const T* vectors) { PC3D_EACH_LANE(total(load(vectors + 8 * l))); }
   PC3D_INLINE unsigned beats(const Lanes& value, const Lanes& best) {
     unsigned bits = 0;
     for (int l = 0; l < 8; ++l) bits |= segment::beats(value.v[l], best.v[l]) ? 1u << l : 0u;

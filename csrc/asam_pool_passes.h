@@ -71,6 +71,50 @@ PC3D_TARGET inline void hidden(const Team& team, const Shape& shape, const Work&
   team.sync();
 }
 
+// Sum of rows times their points, maximum and its first row, of V vectors.
+template <int V>
+struct Extremes {
+  Vector total[V], best[V], row[V];
+};
+
+// Reads the rows of a tile, vectors v to v + V - 1, into x, and the points of each into `count` where given. The first row has
+// number `at`; from other numbers on best and row go on from those of the rows before.
+template <int V, class Width>
+PC3D_TARGET inline void read_rows(const Shape& shape, const Input<T>& in, const Width& width, Tile tile, int at, int v, T* x, T* count,
+                                  Extremes<V>& found) {
+  Vector total[V], best[V], row[V];
+#pragma GCC unroll 4
+  for (int i = 0; i < V; ++i) {
+    total[i] = Simd::set(0);
+    best[i] = at ? found.best[i] : load_lanes(in.x + in.row[tile.begin] * width.channels, width.channels, v + i);
+    row[i] = at ? found.row[i] : Simd::set(0);
+  }
+  const int64_t rows = tile.end - tile.begin;
+  for (int64_t r = 0; r < rows; ++r) {
+    const int64_t e = tile.begin + r;
+    if (v == 0) prefetch_row(shape, in, e + kAhead);
+    const T* from = in.x + in.row[e] * width.channels;
+    const T points = static_cast<T>(in.count[e]);
+    if (count) count[r] = points;
+    const Vector times = Simd::set(points), number = Simd::set(static_cast<T>(at + static_cast<int>(r)));
+#pragma GCC unroll 4
+    for (int i = 0; i < V; ++i) {
+      const Vector value = load_lanes(from, width.channels, v + i);
+      Simd::store(x + r * width.stride + (v + i) * kWidth, value);
+      total[i] = Simd::multiply_add(times, value, total[i]);
+      const auto better = Simd::beats(value, best[i]);
+      row[i] = Simd::choose(better, number, row[i]);
+      best[i] = Simd::choose(better, value, best[i]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int i = 0; i < V; ++i) {
+    found.total[i] = total[i];
+    found.best[i] = best[i];
+    found.row[i] = row[i];
+  }
+}
+
 // Sum and maximum of the rows of tile i; the maximum's first entry; the rows themselves, for the passes after.
 struct CenterPass {
   Shape shape;
@@ -94,30 +138,13 @@ struct CenterPass {
   // Vectors v and, with V = 2, the next.
   template <int V>
   PC3D_TARGET void visit(const Work& work, int64_t t, int v, T* x) const {
-    Vector total[V], best[V], entry[V];
-#pragma GCC unroll 4
-    for (int i = 0; i < V; ++i) total[i] = best[i] = entry[i] = Simd::set(0);
-    for (int r = 0; r < work.rows; ++r) {
-      const int64_t e = work.tile.begin + r;
-      if (v == 0) prefetch_row(shape, in, e + kAhead);
-      const T* row = in.x + in.row[e] * shape.channels;
-      const Vector points = Simd::set(static_cast<T>(in.count[e])), own = Simd::set(static_cast<T>(r));
-#pragma GCC unroll 4
-      for (int i = 0; i < V; ++i) {
-        const Vector value = load_lanes(row, shape.channels, v + i);
-        Simd::store(x + r * work.stride + (v + i) * kWidth, value);
-        total[i] = Simd::multiply_add(points, value, total[i]);
-        best[i] = r ? best[i] : value;
-        const auto better = Simd::beats(value, best[i]);
-        entry[i] = Simd::choose(better, own, entry[i]);
-        best[i] = Simd::choose(better, value, best[i]);
-      }
-    }
+    Extremes<V> found;
+    read_rows<V>(shape, in, AnyWidth{shape.channels, work.stride}, work.tile, 0, v, x, nullptr, found);
     for (int i = 0; i < V; ++i) {
       const int64_t cell = t * work.stride + (v + i) * kWidth;
-      Simd::store(sum + cell, total[i]);
-      Simd::store(top + cell, best[i]);
-      Simd::store(place + cell, entry[i]);
+      Simd::store(sum + cell, found.total[i]);
+      Simd::store(top + cell, found.best[i]);
+      Simd::store(place + cell, found.row[i]);
     }
   }
 };

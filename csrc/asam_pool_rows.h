@@ -2,8 +2,8 @@
 //
 // Include after defining PC3D_SIMD, a namespace of its own, PC3D_TARGET, PC3D_INLINE and in that namespace a struct Simd: T,
 // Vector, width (a divisor of asam::pad), panel (vectors) and tile (rows) of a register tile, set, load, load_part, store,
-// store_part, multiply_add, relu, positive (bit per lane), keep (lanes whose bit is set, 0 elsewhere), total, beats, choose;
-// and a function exp_of. Nothing of the standard library is called here: code made for one instruction set can then never be
+// store_part, multiply_add, relu, positive (bit per lane), keep (lanes whose bit is set, 0 elsewhere), total, totals (of `width`
+// vectors in a row), beats, choose; and a function exp_of. Nothing of the standard library is called here: code made for one instruction set can then never be
 // picked by the linker for another.
 //
 // A team of threads (on the CPU: one) shares the work of each function; between functions that read what others wrote, sync.
@@ -74,54 +74,85 @@ PC3D_INLINE void prefetch(const T* row, int64_t channels) {
   for (int64_t c = 0; c < channels; c += 64 / static_cast<int64_t>(sizeof(T))) prefetch_word(row + c);
 }
 
-template <int R, int V>
-PC3D_TARGET inline void product_tile(const T* in, int64_t stride, int64_t channels, const T* w, const T* base, bool relu, T* out) {
-  Vector sum[R][V];
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) sum[r][v] = Simd::load((base ? base : out + r * stride) + v * kWidth);
-  for (int64_t c = 0; c < channels; ++c) {
+// Columns of a buffer. With a number that the compiler knows, addresses cost nothing.
+struct AnyWidth {
+  int64_t channels, stride;
+};
+template <int64_t C>
+struct FixedWidth {
+  static constexpr int64_t channels = C, stride = (C + asam::pad - 1) / asam::pad * asam::pad;
+};
+constexpr int64_t usual_channels = 32;  // those of released weights
+
+// sum[r] += in[r] w for R rows and V vectors of columns.
+template <int R, int V, class Width>
+PC3D_INLINE void multiply(const T* in, const Width& width, const T* w, Vector (&sum)[R][V]) {
+  for (int64_t c = 0; c < width.channels; ++c) {
     Vector b[V];
 #pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) b[v] = Simd::load(w + c * stride + v * kWidth);
+    for (int v = 0; v < V; ++v) b[v] = Simd::load(w + c * width.stride + v * kWidth);
 #pragma GCC unroll 16
     for (int r = 0; r < R; ++r) {
-      const Vector a = Simd::set(in[r * stride + c]);
+      const Vector a = Simd::set(in[r * width.stride + c]);
 #pragma GCC unroll 4
       for (int v = 0; v < V; ++v) sum[r][v] = Simd::multiply_add(a, b[v], sum[r][v]);
     }
   }
-#pragma GCC unroll 16
-  for (int r = 0; r < R; ++r)
-#pragma GCC unroll 4
-    for (int v = 0; v < V; ++v) Simd::store(out + r * stride + v * kWidth, relu ? Simd::relu(sum[r][v]) : sum[r][v]);
 }
 
-template <int R, int V>
-PC3D_TARGET inline void product_rows(int rows, const T* in, int64_t stride, int64_t channels, const T* w, const T* base, bool relu,
-                                     T* out) {
-  if constexpr (R > 0) {
-    if (rows >= R) product_tile<R, V>(in, stride, channels, w, base, relu, out);
-    else product_rows<R - 1, V>(rows, in, stride, channels, w, base, relu, out);
+// What a product starts from and what becomes of it: out = base + in w, or relu of that, or out += in w.
+struct Product {
+  const T *in, *w, *base;
+  bool relu;
+  T* out;
+
+  template <int R, int V, class Width>
+  PC3D_TARGET void tile(const Width& width, int64_t first, int64_t v) const {
+    const T* start = base ? base + v * kWidth : nullptr;
+    T* to = out + first * width.stride + v * kWidth;
+    Vector sum[R][V];
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int i = 0; i < V; ++i) sum[r][i] = Simd::load((start ? start : to + r * width.stride) + i * kWidth);
+    multiply<R, V>(in + first * width.stride, width, w + v * kWidth, sum);
+#pragma GCC unroll 16
+    for (int r = 0; r < R; ++r)
+#pragma GCC unroll 4
+      for (int i = 0; i < V; ++i) Simd::store(to + r * width.stride + i * kWidth, relu ? Simd::relu(sum[r][i]) : sum[r][i]);
   }
+};
+
+template <int R, int V, class Width, class Of>
+PC3D_TARGET inline void tile_of_rows(const Of& of, const Width& width, int64_t first, int64_t rows, int64_t v) {
+  if constexpr (R > 0) {
+    if (rows >= R) of.template tile<R, V>(width, first, v);
+    else tile_of_rows<R - 1, V>(of, width, first, rows, v);
+  }
+}
+
+// of.tile for all register tiles of so many rows.
+template <class Width, class Of>
+PC3D_TARGET inline void each_register_tile(const Team& team, const Of& of, const Width& width, int rows, const T* soon) {
+  const int vectors = static_cast<int>(width.stride / kWidth), panels = (vectors + Simd::panel - 1) / Simd::panel;
+  const Grid grid(team, panels);
+  for (int panel = grid.first; panel < panels; panel += grid.step)
+    for (int first = grid.row * Simd::tile; first < rows; first += grid.row_step * Simd::tile) {
+      const int v = panel * Simd::panel;
+      if (soon && v == 0) prefetch(soon + first * width.stride, smaller(Simd::tile, rows - first) * width.stride);
+      if (vectors - v >= Simd::panel) tile_of_rows<Simd::tile, Simd::panel>(of, width, first, rows - first, v);
+      else tile_of_rows<Simd::tile, 1>(of, width, first, rows - first, v);
+    }
 }
 
 // out = base + in w, or out += in w without a base; w (channels, stride). As many rows at `soon` are asked for meanwhile.
 PC3D_TARGET inline void product(const Team& team, const T* in, int rows, int64_t channels, int64_t stride, const T* w, const T* base,
                                 bool relu, T* out, const T* soon = nullptr) {
-  const int vectors = static_cast<int>(stride / kWidth), panels = (vectors + Simd::panel - 1) / Simd::panel;
-  const Grid grid(team, panels);
-  for (int panel = grid.first; panel < panels; panel += grid.step)
-    for (int first = grid.row * Simd::tile; first < rows; first += grid.row_step * Simd::tile) {
-      const int v = panel * Simd::panel;
-      if (soon && v == 0) prefetch(soon + first * stride, smaller(Simd::tile, rows - first) * stride);
-      const T *from = in + first * stride, *own = w + v * kWidth, *start = base ? base + v * kWidth : nullptr;
-      T* to = out + first * stride + v * kWidth;
-      if (vectors - v >= Simd::panel)
-        product_rows<Simd::tile, Simd::panel>(rows - first, from, stride, channels, own, start, relu, to);
-      else product_rows<Simd::tile, 1>(rows - first, from, stride, channels, own, start, relu, to);
-    }
+  const Product own{in, w, base, relu, out};
+#ifndef __CUDACC__
+  if (channels == usual_channels) return each_register_tile(team, own, FixedWidth<usual_channels>(), rows, soon);
+#endif
+  each_register_tile(team, own, AnyWidth{channels, stride}, rows, soon);
 }
 
 template <int C, int V>
@@ -251,6 +282,16 @@ PC3D_TARGET inline void read_counts(const Team& team, const int64_t* count, int 
   for (int r = team.rank; r < tile_rows; r += team.size) out[r] = r < rows ? static_cast<T>(count[r]) : T(0);
 }
 
+// Bits of the vector that a gate's byte belongs to.
+PC3D_INLINE void store_gates(uint8_t* gates, unsigned bits) {
+  if constexpr (kWidth == 16) {
+    const auto both = static_cast<uint16_t>(bits);
+    __builtin_memcpy(gates, &both, 2);
+  } else {
+    gates[0] = static_cast<uint8_t>(bits);
+  }
+}
+
 // score = relu(z) . w, and the gates of z. Past the rows the score is one that soften gives no weight.
 PC3D_TARGET inline void score_rows(const Team& team, const T* z, const T* w, int rows, int64_t stride, T* score, uint8_t* gates) {
   for (int r = rows + team.rank; r < tile_rows; r += team.size) score[r] = kNoScore;
@@ -259,25 +300,22 @@ PC3D_TARGET inline void score_rows(const Team& team, const T* z, const T* w, int
     for (int64_t c = 0; c < stride; c += kWidth) {
       const Vector value = Simd::load(z + r * stride + c);
       sum = Simd::multiply_add(Simd::relu(value), Simd::load(w + c), sum);
-      const unsigned bits = Simd::positive(value);
-      uint8_t* own = gates + (r * stride + c) / 8;
-      own[0] = static_cast<uint8_t>(bits);
-      if constexpr (kWidth == 16) own[1] = static_cast<uint8_t>(bits >> 8);
+      store_gates(gates + (r * stride + c) / 8, Simd::positive(value));
     }
     score[r] = Simd::total(sum);
   }
 }
 
-// weight = count exp(score - level), 0 past the rows.
-PC3D_TARGET inline void soften(const Team& team, const T* score, const T* count, T level, T* weight) {
-  for (int r = team.rank * kWidth; r < tile_rows; r += team.size * kWidth)
+// weight = count exp(score - level), 0 past the rows; `rows` are whole vectors.
+PC3D_TARGET inline void soften(const Team& team, const T* score, const T* count, T level, T* weight, int rows = tile_rows) {
+  for (int r = team.rank * kWidth; r < rows; r += team.size * kWidth)
     Simd::store(weight + r, Simd::load(count + r) * exp_of(Simd::load(score + r) - Simd::set(level)));
 }
 
-// The largest score; NaN wins.
-PC3D_TARGET inline T highest_score(const T* score) {
+// The largest score of whole vectors of rows; NaN wins.
+PC3D_TARGET inline T highest_score(const T* score, int rows = tile_rows) {
   Vector best = Simd::load(score);
-  for (int r = kWidth; r < tile_rows; r += kWidth) {
+  for (int r = kWidth; r < rows; r += kWidth) {
     const Vector value = Simd::load(score + r);
     best = Simd::choose(Simd::beats(value, best), value, best);
   }
