@@ -24,7 +24,8 @@ struct Processor {
     run_tasks(blocks_of(count, grain), [&](int64_t block) {
       static thread_local std::vector<T> space;
       if (static_cast<int64_t>(space.size()) < size + asam::pad) space.resize(size + asam::pad);
-      T* own = space.data() + (64 - reinterpret_cast<uintptr_t>(space.data()) % 64) % 64 / sizeof(T);  // where a cache line starts
+      // From where a cache line starts: a vector in two lines costs two loads.
+      T* own = space.data() + (64 - reinterpret_cast<uintptr_t>(space.data()) % 64) % 64 / sizeof(T);
       for (int64_t i = block * grain; i < smaller(block * grain + grain, count); ++i) pass(Team(), i, own);
     });
   }

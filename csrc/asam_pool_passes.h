@@ -80,8 +80,8 @@ struct Extremes {
 // Reads the rows of a tile, vectors v to v + V - 1, into x, and the points of each into `count` where given. The first row has
 // number `at`; from other numbers on best and row go on from those of the rows before.
 template <int V, class Width>
-PC3D_TARGET inline void read_rows(const Shape& shape, const Input<T>& in, const Width& width, Tile tile, int at, int v, T* x, T* count,
-                                  Extremes<V>& found) {
+PC3D_TARGET inline void read_rows(const Shape& shape, const Input<T>& in, const Width& width, Tile tile, int at, int v, T* x,
+                                  T* count, Extremes<V>& found) {
   Vector total[V], best[V], row[V];
 #pragma GCC unroll 4
   for (int i = 0; i < V; ++i) {

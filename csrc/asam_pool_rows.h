@@ -3,8 +3,8 @@
 // Include after defining PC3D_SIMD, a namespace of its own, PC3D_TARGET, PC3D_INLINE and in that namespace a struct Simd: T,
 // Vector, width (a divisor of asam::pad), panel (vectors) and tile (rows) of a register tile, set, load, load_part, store,
 // store_part, multiply_add, relu, positive (bit per lane), keep (lanes whose bit is set, 0 elsewhere), total, totals (of `width`
-// vectors in a row), beats, choose; and a function exp_of. Nothing of the standard library is called here: code made for one instruction set can then never be
-// picked by the linker for another.
+// vectors in a row), beats, choose; and a function exp_of. Nothing of the standard library is called here: code made for one
+// instruction set can then never be picked by the linker for another.
 //
 // A team of threads (on the CPU: one) shares the work of each function; between functions that read what others wrote, sync.
 #include "asam_pool.h"
