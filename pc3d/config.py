@@ -39,7 +39,7 @@ class Config(BaseModel):
         tree = self.model_dump()
         for override in overrides:
             _override(tree, override)
-        return build(type(self), tree, where="command line")
+        return build(type(self), tree, where=None)
 
 
 class BackboneConfig(Config):
@@ -270,7 +270,9 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except OSError as error:
-        raise FileError(explain("cannot read the config", where=path, got=error.strerror)) from error
+        scans = f"A config is a yaml file; the folder of the scans is its data.root: data.root={path}"
+        raise FileError(explain("cannot read the config", where=path, got=error.strerror,
+                                do=scans if Path(path).is_dir() else None)) from error
     except UnicodeDecodeError as error:
         raise ConfigError(explain("a config must be utf-8 text", where=path, got=str(error))) from error
     try:
@@ -325,7 +327,7 @@ def _place(problem: Any, where: object, overridden: Sequence[Sequence[str]]) -> 
 def _describe(kind: type[Config], problem: Any, where: object) -> str:
     keys = [str(part) for part in problem["loc"]]
     if problem["type"] != "extra_forbidden":
-        wrong = problem["msg"].removeprefix("Value error, ")
+        wrong = problem["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list, as in [1, 2]")
         return explain(f"{'.'.join(keys)}: {wrong}", where=where, got=_shown(problem["input"]))
     known = _keys_at(kind, keys[:-1])
     nearest = difflib.get_close_matches(keys[-1], known, n=1, cutoff=0.5)

@@ -79,6 +79,7 @@ def test_values_out_of_range_name_their_key_and_where_they_come_from(tmp_path: P
 
 @pytest.mark.parametrize(("override", "words"), [
     ("train.epoch=3", "command line: unknown key 'train.epoch'. Did you mean 'train.epochs'?"),
+    ("augment.window=4", "command line: augment.window: Input should be a list, as in [1, 2]; got 4"),
     ("augment.scale=[1.1, 0.9]", "command line: augment.scale: the lower end comes first; got [1.1, 0.9]"),
     ("train=3", "command line: train: ")])
 def test_an_override_takes_the_blame_for_its_own_errors_alone(tmp_path: Path, override: str, words: str) -> None:
@@ -112,6 +113,11 @@ def test_bytes_that_are_no_text_and_missing_files_say_so(tmp_path: Path) -> None
         read_yaml(binary)
     with pytest.raises(FileError, match="cannot read the config"):
         read_yaml(tmp_path / "none.yaml")
+
+
+def test_a_folder_of_scans_is_no_config(tmp_path: Path) -> None:
+    with pytest.raises(FileError, match=f"the folder of the scans is its data.root: data.root={tmp_path}$"):
+        read_yaml(tmp_path)
 
 
 def test_what_is_written_reads_back_the_same(tmp_path: Path) -> None:

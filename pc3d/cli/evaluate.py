@@ -92,11 +92,9 @@ def print_scores(result: InstanceAPResult, *, as_json: bool) -> None:
         means = {f"{name}_{group}": None if isnan(value) else value
                  for group, values in groups.items() for name, value in zip(("ap", "ap50", "ap25"), values)}
         print_json(result.to_dict() | means)
-    elif isnan(result.ap):
-        print("there is nothing to score: no scan has a labelled object of these classes with 100 points or more")
     else:
         print(result.table())
-        if groups:
+        if groups and not isnan(result.ap):
             print("\n" + text_table(("AP", "AP50", "AP25"), groups.items(), (result.ap, result.ap50, result.ap25)))
 
 

@@ -7,7 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pc3d.errors import FileError
+from pc3d.errors import FileError, explain
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pc3d.lift.segmenters import Segmenter
     from pc3d.structures import Frame, Instances, PointCloud
 
+LOW_SHARE = 0.1  # of depth pixels on the scan; poses read the wrong way put fewer there, and little comes of them
 CANDIDATES = 12  # frames whose masks are kept, for a picture to choose from
 
 
@@ -31,7 +32,12 @@ def posed_frames(path: Path, cloud: PointCloud, scan: Path, *, layout: str, conv
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)    # the summary says what was skipped
         found = io.read_frames(path, layout)
-    return [reading.apply(frame, transform) for frame in found[::every]], found.skipped
+    frames = [reading.apply(frame, transform) for frame in found[::every]]
+    share = conventions.share_on_scan(frames, cloud)
+    if share < LOW_SHARE:
+        warnings.warn(explain(f"{share:.0%} of the depth of the frames lies on the scan", where=path, do="Whether poses and "
+                              f"depth are read as they are meant says: pc3d frames check {path} {scan}"), stacklevel=2)
+    return frames, found.skipped
 
 
 class Remembered:

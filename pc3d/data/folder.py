@@ -39,6 +39,8 @@ class FolderScans(WholeScenes):
     @classmethod
     def open(cls, raw: Path, splits: Sequence[str] = ()) -> FolderScans:
         """Read the class list and see which splits there are. Raises FileError, FormatError or ConfigError."""
+        if not raw.is_dir():
+            raise FileError(explain("there is no such folder", where=raw))
         there = tuple(split for split in SPLITS if (raw / split).is_dir())
         if not there:
             raise FileError(explain("there are no splits", where=raw, expected=f"folders {', '.join(SPLITS)} with scans"))
@@ -86,7 +88,8 @@ class FolderScans(WholeScenes):
             raise DataError(explain(f"the scan has no column {lacking!r}", where=path,
                                     do=f"Add it, or {source.name}{SIDECARS[f'{lacking}s']} with a number a line beside it."))
         labels = self._labels(path, cloud.labels)
-        return cloud.replace(labels=labels, instances=np.where(labels >= 0, np.maximum(cloud.instances, -1), -1)), []
+        instances = np.where(labels >= 0, np.maximum(cloud.instances, -1), -1)
+        return cloud.replace(labels=labels, instances=instances), _mixed(labels, instances)
 
     def _labels(self, path: Path, given: NDArray[np.int64]) -> NDArray[np.int64]:
         labels = np.full(len(given), -1, dtype=np.int64)
@@ -99,6 +102,15 @@ class FolderScans(WholeScenes):
             raise DataError(explain("a label is no class of the list", where=f"{path}:row {row}", got=int(given[row]),
                                     expected=f"-1 (none), {', '.join(map(str, self.numbers[:20]))}"))
         return labels
+
+
+def _mixed(labels: NDArray[np.int64], instances: NDArray[np.int64]) -> list[str]:
+    """A note on instances whose points are of several classes: numbers that begin anew in each class, or say nothing."""
+    pairs = np.unique(np.stack([instances, labels])[:, instances >= 0], axis=1)
+    numbers, classes = np.unique(pairs[0], return_counts=True)
+    mixed = numbers[classes > 1]
+    return [f"{len(mixed)} of {len(numbers)} instances have points of several classes, such as {mixed[0]}; each counts as one "
+            "object of the class of its first point"] if len(mixed) else []
 
 
 def _is_scan(path: Path) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pc3d.ops import knn
 
 STEPS = 20_000              # training steps that a small data set needs, as a rule of thumb
 FINEST_VOXEL = 0.02         # metres
+WIDEST_SPACING = 0.5        # metres; what lies farther apart shows no furniture
 
 
 def write_own_config(root: Path) -> Path:
@@ -45,8 +47,14 @@ def derive(root: Path) -> tuple[dict[str, Any], dict[str, str]]:
         raise DataError(explain("there is no scan to train on", where=root / MANIFEST, expected="scans in train/"))
     validation = "val" if any(key.startswith("val/") for key in scenes) else "train"
     most = max(record["instances"] for record in scenes.values())
+    if not most:
+        raise DataError(explain("no scan has an instance", where=root / MANIFEST, do="Points of objects need a label that is a "
+                                "class of the list, and an instance of 0 or more."))
     queries = min(400, max(50, 10 * -(-3 * most // 20)))
     spacing = _spacing(root / min(training, key=lambda key: training[key]["points"]))
+    if spacing > WIDEST_SPACING:
+        warnings.warn(explain(f"points lie {spacing:.3g} m apart", where=root, expected="scans in metres",
+                              do="docs/formats.md says how one in centimetres or millimetres is scaled."), stacklevel=3)
     voxel = max(FINEST_VOXEL, round(1.5 * spacing, 3))
     epochs = min(512, max(50, 2 * STEPS // len(training)))
     tree = {"model": {"backbone": {"voxel_size": voxel}, "decoder": {"num_queries": queries},

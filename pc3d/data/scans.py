@@ -97,8 +97,9 @@ def read_classes(root: Path) -> tuple[str, ...]:
     path = root / "classes.json"
     if not path.exists():
         raise FileError(explain("cannot read the class list", where=path, got="no such file",
-                                expected="a json list of class names"))
+                                expected="a json list of class names, beside the folders of the splits"))
     names = read_json(path)
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names) or len(set(names)) < len(names):
+    named = isinstance(names, list) and names and all(isinstance(name, str) for name in names)
+    if not named or len(set(names)) < len(names):
         raise FormatError(explain("the class list must be a json list of different names", where=path, got=str(names)[:200]))
     return tuple(names)

@@ -51,6 +51,9 @@ class Segmenter:
 
         bf16 is float32 on a CPU without bfloat16 units; ``dtype`` says what it came to. Raises ConfigError for others.
         """
+        if not isinstance(model, Relation3D):
+            raise ConfigError(explain("this is no network", got=repr(model)[:100],
+                                      do="Segmenter.from_pretrained takes a name or a path."))
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
         given = [] if views is None else [f"inference.views={views}"]

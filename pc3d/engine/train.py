@@ -192,7 +192,8 @@ class Trainer:
         logger.write("val", self.step, {"epoch": epoch, **result.to_dict()})
         logger.write("val_scans", self.step, {"epoch": epoch, "ap50": {
             path.name: scan.result().ap50 for path, scan in zip(validation.paths, scans)}})
-        self.say(f"epoch {epoch}: AP {result.ap:.3f}  AP50 {result.ap50:.3f}  AP25 {result.ap25:.3f}")
+        self.say(f"epoch {epoch}: " + (result.table() if math.isnan(result.ap) else
+                                       f"AP {result.ap:.3f}  AP50 {result.ap50:.3f}  AP25 {result.ap25:.3f}"))
         if not result.ap50 <= self.best:  # also when it is NaN: a data set without truth still ends with a best checkpoint
             self.best = result.ap50
             if self.group.first:

@@ -6,9 +6,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from os import PathLike
 from pathlib import Path
 
-from pc3d.errors import FormatError, explain
+from pc3d.errors import DataError, FormatError, explain
 from pc3d.io.columns import keep_finite
 from pc3d.io.files import check_file
 from pc3d.io.frames import Frames, read_frames, write_sens
@@ -38,8 +39,12 @@ def read(path: str | Path, *, drop_nonfinite: bool = False) -> PointCloud:
 
     Of a painted ``instances.ply`` it is the scan as it was before; ``read_result`` gives what was found in it too.
     Raises FileError (missing, a folder, unreadable), FormatError (broken, empty, no points, non-finite coordinates, unknown
-    suffix) or BackendError (laspy missing). ``drop_nonfinite`` leaves out points with NaN or inf coordinates, with a warning.
+    suffix), BackendError (laspy missing), or DataError for what is no path. ``drop_nonfinite`` leaves out points with NaN or
+    inf coordinates, with a warning.
     """
+    if not isinstance(path, str | PathLike):
+        raise DataError(explain("this is no path of a scan", got=type(path).__name__, expected="text or a Path",
+                                do="Of an array (N, 3), pc3d.PointCloud.from_world makes a scan."))
     path = Path(path)
     check_file(path)
     cloud = own_columns(_by_suffix(READERS, path)(path))

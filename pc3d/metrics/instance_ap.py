@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 
 import numpy as np
 import torch
@@ -33,7 +34,9 @@ class InstanceAPResult:
     per_class: dict[str, tuple[float, float, float]]
 
     def table(self) -> str:
-        """Return an aligned text table in percent, one row per class and the mean last."""
+        """Return an aligned text table in percent, one row per class and the mean last; or that there is nothing to score."""
+        if isnan(self.ap):
+            return "there is nothing to score: no scan has a labelled object of these classes with 100 points or more"
         return text_table(("AP", "AP50", "AP25"), self.per_class.items(), (self.ap, self.ap50, self.ap25))
 
     def group_means(self, groups: Mapping[str, str]) -> dict[str, tuple[float, float, float]]:

@@ -73,6 +73,18 @@ def test_two_plates_are_found_on_the_points_of_the_file(folder, method, capsys):
     assert set(instances.evidence) >= {"num_frames", "num_masks", "num_votes", "best_frames", "label_votes"}
 
 
+def test_poses_that_put_the_depth_beside_the_scan_are_told(folder, capsys):
+    assert run(folder) == 0
+    assert "warning" not in capsys.readouterr().err
+    poses = np.loadtxt(folder / "frames/poses.txt").reshape(6, 4, 4)
+    poses[:, 2, 3] = 0.5
+    np.savetxt(folder / "frames/poses.txt", poses.reshape(6, 16))
+    run(folder)
+    assert "warning: " in (told := capsys.readouterr().err)
+    assert "0% of the depth of the frames lies on the scan" in told
+    assert f"pc3d frames check {folder / 'frames'} {folder / 'scan.ply'}" in told
+
+
 def test_the_summary_says_what_was_counted_and_left_out(folder, capsys):
     Image.fromarray(np.zeros((HEIGHT, WIDTH), np.uint8)).save(folder / "masks/2.png")
     assert run(folder, "--every", "2", "--png") == 0

@@ -134,6 +134,8 @@ def test_a_broken_class_list_is_refused(tmp_path, name, text):
 
 
 def test_a_folder_that_is_no_data_set_says_what_is_missing(raw, tmp_path):
+    with pytest.raises(FileError, match="no such folder"):
+        FolderScans.open(tmp_path / "nowhere")
     with pytest.raises(FileError, match="no splits"):
         FolderScans.open(tmp_path)
     with pytest.raises(ConfigError, match="one of train, val"):
@@ -146,9 +148,37 @@ def test_a_folder_that_is_no_data_set_says_what_is_missing(raw, tmp_path):
         FolderScans.open(raw)
 
 
+def test_instances_of_several_classes_are_noted(raw, tmp_path):
+    scan = io.read(raw / "train/b.npz")
+    io.write(scan.replace(instances=np.where(scan.instances >= 0, 4, -1)), raw / "train/b.npz")
+    notes = prepare(FolderScans.open(raw), tmp_path / "out").notes
+    assert list(notes) == ["train/b"]
+    assert notes["train/b"][0].startswith("1 of 1 instances have points of several classes, such as 4;")
+
+
+@pytest.mark.parametrize("unit", [1, 100])
+def test_scans_that_are_not_in_metres_are_told(raw, tmp_path, recwarn, unit):
+    from pc3d.data.own_config import write_own_config
+
+    for name in ("a.ply", "b.npz"):
+        scan = io.read(raw / "train" / name)
+        io.write(scan.replace(xyz=scan.xyz * unit), raw / "train" / name)
+    prepare(FolderScans.open(raw), tmp_path / "out")
+    recwarn.clear()
+    write_own_config(tmp_path / "out")
+    assert [str(one.message).split(": ")[1][:10] for one in recwarn] == ([] if unit == 1 else ["points lie"])
+
+
 def test_a_config_needs_something_to_train_on(raw, tmp_path):
     from pc3d.data.own_config import write_own_config
 
+    for name in ("a.ply", "b.npz"):
+        bare = io.read(raw / "train" / name)
+        nothing = np.full(len(bare), -1)
+        io.write(bare.replace(labels=nothing, instances=nothing), raw / "train" / name)
+    prepare(FolderScans.open(raw, ["train"]), tmp_path / "none")
+    with pytest.raises(DataError, match="no scan has an instance"):
+        write_own_config(tmp_path / "none")
     prepare(FolderScans.open(raw, ["val"]), tmp_path / "out")
     with pytest.raises(DataError, match="no scan to train on"):
         write_own_config(tmp_path / "out")

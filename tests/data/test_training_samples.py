@@ -61,7 +61,7 @@ def test_scans_are_found_whatever_the_case_of_their_suffix(scans):
     assert len(both[0]) == len(both[3]) == len(cloud)
 
 
-@pytest.mark.parametrize("names", [["box", "box"], "box", ["box", 3]])
+@pytest.mark.parametrize("names", [["box", "box"], "box", ["box", 3], []])
 def test_a_class_list_has_different_names(scans, names):
     (scans.root / "classes.json").write_text(json.dumps(names))
     with pytest.raises(FormatError, match=r"classes\.json: the class list must be a json list of different names"):

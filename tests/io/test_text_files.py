@@ -47,6 +47,12 @@ def test_pts_files_bring_intensity_before_colour(put):
     assert cloud.rgb.tolist() == [[10, 20, 30]]
 
 
+def test_fractions_of_one_are_colours_where_there_is_nothing_else(put):
+    cloud = read(put("scan.xyz", "0 0 0 1 0.2 0\n0 0 1 0 0.6 1\n"))
+    assert cloud.rgb.tolist() == [[255, 51, 0], [0, 153, 255]]
+    assert read(put("more.xyz", "0 0 0 1 0.2 0 7\n0 0 1 0 0.6 1 7\n")).rgb is None
+
+
 def test_flags_are_not_mistaken_for_colours(put):
     cloud = read(put("scan.xyz", "0 0 0 1 0 1\n0 0 1 1 1 1\n"))
     assert cloud.rgb is None

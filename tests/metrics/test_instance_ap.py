@@ -158,6 +158,7 @@ def test_no_predictions_and_only_ignored_predictions_score_zero():
 
 def test_nothing_added_is_nan_without_a_warning(recwarn):
     assert math.isnan(InstanceAP(CLASSES).result().ap)
+    assert InstanceAP(CLASSES).result().table().startswith("there is nothing to score: no scan has a labelled object")
     assert not recwarn.list
 
 
