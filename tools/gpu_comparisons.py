@@ -179,7 +179,7 @@ def weight_gradient_case(voxels: int, into: int, out: int) -> Arguments:
 
 def run_op(op: str, arguments: Arguments, device: str) -> tuple[list[Tensor], list[Tensor]]:
     """Outputs of an op on a device, and the gradients of its floating arguments; all back on the CPU."""
-    moved = [a.detach().clone().to(device) if isinstance(a, Tensor) else a for a in arguments]
+    moved = [copy_to(device, argument) for argument in arguments]
     leaves = [a.requires_grad_() for a in moved if isinstance(a, Tensor) and a.is_floating_point() and op in DIFFERENTIABLE]
     result = getattr(torch.ops.pc3d, op)(*moved)
     outputs = [result] if isinstance(result, Tensor) else list(result)
@@ -187,6 +187,13 @@ def run_op(op: str, arguments: Arguments, device: str) -> tuple[list[Tensor], li
     upstream = [torch.randn(y.shape, generator=seeded(3), dtype=y.dtype).to(device) for y in smooth]
     gradients = torch.autograd.grad(smooth, leaves, upstream, allow_unused=True) if leaves else ()
     return [y.cpu() for y in specified(op, arguments, outputs)], [g.cpu() for g in gradients if g is not None]
+
+
+def copy_to(device: str, argument: Any) -> Any:
+    """A copy of a tensor, or of the tensors of a list, on a device; anything else as it is."""
+    if isinstance(argument, list):
+        return [copy_to(device, part) for part in argument]
+    return argument.detach().clone().to(device) if isinstance(argument, Tensor) else argument
 
 
 def specified(op: str, arguments: Arguments, outputs: list[Tensor]) -> list[Tensor]:

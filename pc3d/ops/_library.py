@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable, Sequence
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,17 @@ def define(
     if backward is not None:
         torch.library.register_autograd(name, backward, setup_context=setup_context)
     return getattr(torch.ops.pc3d, name.removeprefix("pc3d::")).default
+
+
+def on_cpu(reference: Callable[..., Any]) -> Callable[..., Any]:
+    """The reference of an algorithm of the host: tensors of another device are moved to the CPU, and the results back."""
+    @wraps(reference)
+    def run(*arguments: Any) -> Any:
+        device = next((a.device for a in arguments if isinstance(a, torch.Tensor)), torch.device("cpu"))
+        results = reference(*(a.cpu() if isinstance(a, torch.Tensor) else a for a in arguments))
+        return results.to(device) if isinstance(results, torch.Tensor) else tuple(result.to(device) for result in results)
+
+    return run
 
 
 def has_kernel(op: str, device: str = "CPU") -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pc3d.errors import DataError, explain
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 
 
 def instance_rows(labels: Tensor, instances: Tensor, num_labels: int, *,
@@ -39,4 +39,4 @@ def _fake(labels: Tensor, instances: Tensor, num_labels: int, by_label: bool) ->
 
 
 _op = define("instance_rows(Tensor labels, Tensor instances, int num_labels, bool by_label) -> (Tensor, Tensor, Tensor)",
-             reference=_reference, fake=_fake)
+             reference=on_cpu(_reference), fake=_fake)

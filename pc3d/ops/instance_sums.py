@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pc3d.errors import DataError, explain
 from pc3d.ops._checks import check_ids, check_rows
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 
 
 def instance_sums(instance: Tensor, superpoint: Tensor, xyz: Tensor, num_instances: int,
@@ -44,4 +44,4 @@ def _fake(instance: Tensor, superpoint: Tensor, xyz: Tensor, num_instances: int,
 
 
 _op = define("instance_sums(Tensor instance, Tensor superpoint, Tensor xyz, int num_instances, int num_superpoints) -> "
-             "(Tensor, Tensor)", reference=_reference, fake=_fake)
+             "(Tensor, Tensor)", reference=on_cpu(_reference), fake=_fake)

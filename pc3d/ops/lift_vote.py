@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pc3d.errors import DataError, explain
 from pc3d.ops._checks import check_rows
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 
 CAMERA_VALUES = 13   # fx fy cx+.5 cy+.5 width height x0 x1 y0 y1 r2_max p1 p2, as csrc/lift_vote.h has them
 MAX_MASKS = 65535    # of one frame: ids are 16 bits
@@ -135,4 +135,4 @@ _op = define(
     "lift_vote(Tensor xyz, Tensor starts, Tensor owners, Tensor spheres, Tensor pose, Tensor depth, Tensor depth_camera, "
     "Tensor depth_lens, Tensor masks, Tensor mask_camera, Tensor mask_lens, int num_masks, float near, float absolute, "
     "float relative, Tensor piece_starts, float cut_share, int cut_points) -> (Tensor, Tensor, Tensor, Tensor)",
-    reference=_reference, fake=_fake)
+    reference=on_cpu(_reference), fake=_fake)

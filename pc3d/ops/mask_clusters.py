@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 
 _PERCENTILES = torch.arange(95, -1, -5)
 _PAIRS = 1 << 16  # whose frames the reference compares at once
@@ -101,4 +101,4 @@ def _fake(starts: Tensor, holders: Tensor, frame_starts: Tensor, frames: Tensor,
 
 
 _op = define("mask_clusters(Tensor starts, Tensor holders, Tensor frame_starts, Tensor frames, int num_holders, "
-             "int num_frames, Tensor percentiles, float rate) -> Tensor", reference=_reference, fake=_fake)
+             "int num_frames, Tensor percentiles, float rate) -> Tensor", reference=on_cpu(_reference), fake=_fake)

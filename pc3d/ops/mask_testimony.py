@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 
 _ROWS = 256  # masks that the reference asks about at once
 
@@ -94,4 +94,4 @@ _op = define(
     "Tensor visible_starts, Tensor visible_superpoints, Tensor visible, Tensor frame_of_mask, int num_superpoints, "
     "float observed_share, float min_points, float contained_share, float undersegment_share) "
     "-> (Tensor, Tensor, Tensor, Tensor)",
-    reference=_reference, fake=_fake)
+    reference=on_cpu(_reference), fake=_fake)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from pc3d.errors import DataError, explain
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 
 
 class Matches(NamedTuple):
@@ -81,4 +81,5 @@ def _fake(iou: Tensor, ignored: Tensor, labels: Tensor, scores: Tensor, truth_la
 
 
 _op = define("match_instances(Tensor iou, Tensor ignored, Tensor labels, Tensor scores, Tensor truth_labels, "
-             "Tensor truth_counts, Tensor overlaps) -> (Tensor, Tensor, Tensor, Tensor)", reference=_reference, fake=_fake)
+             "Tensor truth_counts, Tensor overlaps) -> (Tensor, Tensor, Tensor, Tensor)",
+             reference=on_cpu(_reference), fake=_fake)

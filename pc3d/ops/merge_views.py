@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 from pc3d.ops.mask_clusters import components
 from pc3d.ops.mask_testimony import SparseRows
 
@@ -104,4 +104,4 @@ def _fake(starts: Tensor, superpoints: Tensor, counts: Tensor, visible_starts: T
 _op = define(
     "merge_views(Tensor starts, Tensor superpoints, Tensor counts, Tensor visible_starts, Tensor visible_superpoints, "
     "Tensor visible, Tensor frame_of_mask, Tensor tracks, int num_superpoints, float min_points, float iou, float recall, "
-    "float track_iou) -> (Tensor, Tensor)", reference=_reference, fake=_fake)
+    "float track_iou) -> (Tensor, Tensor)", reference=on_cpu(_reference), fake=_fake)

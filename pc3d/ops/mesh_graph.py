@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pc3d.ops._checks import check_ids, check_rows
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 
 
 def mesh_graph(xyz: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
@@ -76,4 +76,4 @@ def _fake(xyz: Tensor, faces: Tensor) -> tuple[Tensor, Tensor]:
     return faces.new_empty(3 * len(faces), 2, dtype=torch.int32), xyz.new_empty(3 * len(faces))
 
 
-_op = define("mesh_graph(Tensor xyz, Tensor faces) -> (Tensor, Tensor)", reference=_reference, fake=_fake)
+_op = define("mesh_graph(Tensor xyz, Tensor faces) -> (Tensor, Tensor)", reference=on_cpu(_reference), fake=_fake)

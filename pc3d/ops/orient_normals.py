@@ -7,7 +7,7 @@ from torch import Tensor
 
 from pc3d.errors import DataError, explain
 from pc3d.ops._checks import check_ids, check_rows
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 
 
 def orient_normals(xyz: Tensor, normals: Tensor, neighbors: Tensor, viewpoint: Tensor) -> Tensor:
@@ -66,4 +66,4 @@ def _fake(xyz: Tensor, normals: Tensor, neighbors: Tensor, viewpoint: Tensor) ->
 
 
 _op = define("orient_normals(Tensor xyz, Tensor normals, Tensor neighbors, Tensor viewpoint) -> Tensor",
-             reference=_reference, fake=_fake)
+             reference=on_cpu(_reference), fake=_fake)

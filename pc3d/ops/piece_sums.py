@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pc3d.ops._library import define
+from pc3d.ops._library import define, on_cpu
 from pc3d.ops.mask_testimony import SparseRows
 
 
@@ -41,4 +41,4 @@ def _fake(set_starts: Tensor, set_rows: Tensor, starts: Tensor, pieces: Tensor, 
 
 _op = define(
     "piece_sums(Tensor set_starts, Tensor set_rows, Tensor starts, Tensor pieces, Tensor counts, Tensor pair_starts, "
-    "Tensor pair_owners, Tensor first, Tensor number) -> Tensor", reference=_reference, fake=_fake)
+    "Tensor pair_owners, Tensor first, Tensor number) -> Tensor", reference=on_cpu(_reference), fake=_fake)
