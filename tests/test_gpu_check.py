@@ -76,9 +76,18 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Some GPU")
     monkeypatch.setattr(gpu_check, "build_library", lambda: None)
+    monkeypatch.setattr(gpu_check, "has_cuda_kernels", lambda: True)
     monkeypatch.setattr(gpu_check, "run_tests", lambda: [{"what": "tests/gpu", "result": "3 passed", "ok": True}])
     monkeypatch.setattr(gpu_check, "run_part", lambda part, device: [{"what": f"{part} on {device}", "ok": None}])
     return ["--state", str(tmp_path / "state" / "gpu.json")]
+
+
+def test_a_library_without_cuda_kernels_is_not_taken_for_proven(
+    on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(gpu_check, "has_cuda_kernels", lambda: False)
+    assert gpu_check.main(on_a_gpu) == 5
+    assert "expected an nvcc" in capsys.readouterr().err
 
 
 def test_parts_that_are_done_are_not_done_again(on_a_gpu: list[str], monkeypatch: pytest.MonkeyPatch,

@@ -3,7 +3,7 @@
 Builds the library, runs tests/gpu, compares every op, the sparse convolution in every type and the whole network with the
 CPU, times ops against torch and the U-Net against spconv (where installed) and torch, and prints markdown for
 docs/benchmarks.md. What was done is kept in a state file: no part begins after --minutes, and the same command goes on with
-what is left. Exit code 1: something differs. 5: no CUDA here. 75: parts are left, run it again.
+what is left. Exit code 1: something differs. 5: no CUDA, or no kernels for it. 75: parts are left, run it again.
 """
 
 from __future__ import annotations
@@ -47,6 +47,10 @@ def main(arguments: list[str] | None = None) -> int:
         return NO_CUDA
     start = time.monotonic()
     build_library()
+    if not has_cuda_kernels():
+        print("gpu_check: the library has no CUDA kernels, and torch's references are not what is to be proven; expected an "
+              "nvcc (on the PATH, or in CUDA_HOME) that can compile them: what the build said is above", file=sys.stderr)
+        return NO_CUDA
     parts = PARTS if options.only is None else (options.only,)
     state = State(options.state, {**machine(), "sources": sources_hash()})
     if options.fresh:
@@ -102,6 +106,14 @@ def sources_hash() -> str:
 def build_library() -> None:
     """Build in place what is out of date; what the compiler says goes to stderr."""
     subprocess.run([sys.executable, "setup.py", "-q", "build_ext", "--inplace"], cwd=ROOT, check=True, stdout=sys.stderr)
+
+
+def has_cuda_kernels() -> bool:
+    """Whether the library that was built is used, and brings kernels for CUDA."""
+    sys.path[:0] = [] if str(ROOT) in sys.path else [str(ROOT)]
+    from pc3d.ops._library import native_error
+
+    return native_error() is None and bool(torch.ops.pc3d.native_features() & 1)
 
 
 def run_tests() -> list[dict[str, Any]]:
