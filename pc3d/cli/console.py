@@ -68,15 +68,16 @@ def results_in(path: Path) -> Iterator[None]:
         raise
 
 
-def output_file(path: Path, suffixes: Iterable[str]) -> Path:
-    """Check the name of a file to write, and make its folder, before anything is computed."""
+@contextmanager
+def result_in(path: Path, suffixes: Iterable[str]) -> Iterator[None]:
+    """Check the name of a file to write, and make its folder as ``results_in`` does, before what is inside is computed."""
     if path.suffix.lower() not in suffixes:
         raise FormatError(explain("unknown file type", where=path, got=repr(path.suffix),
                                   expected=f"one of {', '.join(suffixes)}"))
     if path.is_dir():
         raise FileError(explain("this is a folder", where=path, expected="a file to write"))
-    output_folder(path.parent)
-    return path
+    with results_in(path.parent):
+        yield
 
 
 def print_json(value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import output_file
+from pc3d.cli.console import result_in
 
 if TYPE_CHECKING:
     from pc3d.models.convert import ConversionReport
@@ -29,14 +29,14 @@ def convert(
 ) -> ConversionReport:
     """Convert weights of Relation3D, MAFT, SPFormer or an SSTNet backbone, and tell the fate of each tensor; a whole
     Relation3D segments with the paper's settings, of the others the parts that fit are there to train from."""
-    output_file(output, (".safetensors",))
-    from pc3d.config import load_config
-    from pc3d.models import convert_checkpoint
+    with result_in(output, (".safetensors",)):
+        from pc3d.config import load_config
+        from pc3d.models import convert_checkpoint
 
-    model = None if config is None else load_config(config).model
-    names = tuple(name.strip() for name in classes.split(",") if name.strip()) or (model.classes if model else ())
-    model = None if model is None else model.model_copy(update={"classes": names})
-    report = convert_checkpoint(checkpoint, output, names, model)
+        model = None if config is None else load_config(config).model
+        names = tuple(name.strip() for name in classes.split(",") if name.strip()) or (model.classes if model else ())
+        model = None if model is None else model.model_copy(update={"classes": names})
+        report = convert_checkpoint(checkpoint, output, names, model)
     print("\n".join(report.lines()))
     print(f"wrote {output}")
     return report

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import output_file, status
+from pc3d.cli.console import result_in, status
 
 if TYPE_CHECKING:
     from pc3d.structures import PointCloud
@@ -32,10 +32,10 @@ def reconstruct(
     from pc3d import io
     from pc3d import reconstruct as room
 
-    output_file(output, io.WRITERS)
-    mesh = room.reconstruct(frames, voxel_size, depth_max=depth_max, align=align, layout=layout)
-    with status("writing"):
-        io.write(mesh, output)
+    with result_in(output, io.WRITERS):
+        mesh = room.reconstruct(frames, voxel_size, depth_max=depth_max, align=align, layout=layout)
+        with status("writing"):
+            io.write(mesh, output)
     faces = 0 if mesh.faces is None else len(mesh.faces)
     print(f"wrote {output}: {len(mesh):,} vertices, {faces:,} triangles; next: pc3d segment {output} -o out")
     return mesh

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import output_file, status
+from pc3d.cli.console import result_in, status
 
 if TYPE_CHECKING:
     from pc3d.structures import PointCloud
@@ -33,17 +33,16 @@ def superpoints(
     from pc3d import io
     from pc3d.superpoints import SuperpointSettings, compute_superpoints
 
-    output_file(output, io.WRITERS)
-    cloud = io.read(scan)
-    start = time.perf_counter()
-    with status(f"partitioning {len(cloud):,} points"):
-        cloud = compute_superpoints(cloud.replace(superpoints=None), SuperpointSettings(k_threshold, min_size, exact))
-    seconds = time.perf_counter() - start
-    if cloud.superpoints is None:
-        return cloud
-    count = int(cloud.superpoints.max(initial=-1)) + 1
-    io.write(_painted(cloud, count) if paint else cloud, output)
-    print(f"{len(cloud):,} points in {count:,} superpoints ({len(cloud) / max(count, 1):.0f} points each), {seconds:.2f} s")
+    with result_in(output, io.WRITERS):
+        cloud = io.read(scan)
+        start = time.perf_counter()
+        with status(f"partitioning {len(cloud):,} points"):
+            cloud = compute_superpoints(cloud.replace(superpoints=None), SuperpointSettings(k_threshold, min_size, exact))
+        seconds = time.perf_counter() - start
+        assert cloud.superpoints is not None
+        count = int(cloud.superpoints.max()) + 1
+        io.write(_painted(cloud, count) if paint else cloud, output)
+    print(f"{len(cloud):,} points in {count:,} superpoints ({len(cloud) / count:.0f} points each), {seconds:.2f} s")
     print(f"wrote {output}")
     return cloud
 

@@ -30,9 +30,9 @@ def evaluate(config: ExperimentConfig, checkpoint: str | Path, *, device: str = 
     classes of the data set decide where it is not given. Raises ConfigError for another name.
 
     The checkpoint brings its network; of ``config.model`` only ``inference`` is used, and ``classes``, if it names any, must
-    be those of the data set (ConfigError). Where its path holds ``{split}``,
-    each split that ``data.val_split`` names is predicted by its own network, and the scans of all count as one data set:
-    the 6-fold protocol of S3DIS. ``keep`` gets what was found in each scan, also in those that have no truth.
+    be those of the data set (ConfigError). Where its path holds ``{split}``, each split that ``data.val_split`` names is
+    predicted by its own network, and the scans of all count as one data set: the 6-fold protocol of S3DIS. ``keep`` gets what
+    was found in each scan, also in those that have no truth.
     """
     metric = metric_of(protocol or default_protocol(config.data.root))
     with processes(device) as group:

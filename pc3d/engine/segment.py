@@ -51,7 +51,7 @@ class Segmenter:
 
         bf16 is float32 on a CPU without bfloat16 units; ``dtype`` says what it came to. Raises ConfigError for others.
         """
-        if not isinstance(model, Relation3D):
+        if not isinstance(model, torch.nn.Module):
             raise ConfigError(explain("this is no network", got=repr(model)[:100],
                                       do="Segmenter.from_pretrained takes a name or a path."))
         self.device = choose_device(device)

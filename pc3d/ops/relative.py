@@ -24,8 +24,8 @@ MAX_COLUMNS = 32768  # what an int16 bin can name; known to csrc/relative.cpp to
 def relative_read(rows: Tensor, bins: Tensor, *, by_key: bool) -> Tensor:
     """Sum of three table columns for each pair: rows (H, K or M, T) floating, bins (3, K, M) int16 in [0, T); (H, K, M).
 
-    Raises DataError for shapes and types that do not fit, ValueError for a bin out of range on
-    the CPU (CUDA cannot raise: it reads NaN and adds nothing).
+    Raises DataError for shapes and types that do not fit, ValueError for a bin out of range on the CPU (CUDA cannot raise: it
+    reads NaN and adds nothing).
     """
     _check("rows", rows, bins)
     _check_columns("relative_read", rows.shape[2])
@@ -39,8 +39,8 @@ def relative_read(rows: Tensor, bins: Tensor, *, by_key: bool) -> Tensor:
 def relative_add(weights: Tensor, bins: Tensor, columns: int, *, by_key: bool) -> Tensor:
     """Sum of the weights (H, K, M) of all pairs on each table column: (H, K or M, T) with T = columns.
 
-    Raises DataError for shapes and types that do not fit, ValueError for a bin out of range on
-    the CPU (CUDA cannot raise: it reads NaN and adds nothing).
+    Raises DataError for shapes and types that do not fit, ValueError for a bin out of range on the CPU (CUDA cannot raise: it
+    reads NaN and adds nothing).
     """
     _check("weights", weights, bins)
     _check_columns("relative_add", columns)

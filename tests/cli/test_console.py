@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pc3d.cli.console import output_file, output_folder, print_json, seconds_line, status, table
+from pc3d.cli.console import output_folder, print_json, result_in, seconds_line, status, table
 from pc3d.errors import FileError, FormatError
 from pc3d.progress import Counter
 
@@ -47,9 +47,11 @@ def test_an_output_folder_is_made_or_refused(tmp_path: Path) -> None:
 
 
 def test_an_output_file_is_refused_by_its_name(tmp_path: Path) -> None:
-    assert output_file(tmp_path / "new" / "a.PLY", (".ply", ".npz")).parent.is_dir()
-    with pytest.raises(FormatError, match=r"x\.obj: unknown file type; got '\.obj'; expected one of \.ply, \.npz"):
-        output_file(tmp_path / "x.obj", (".ply", ".npz"))
+    with result_in(tmp_path / "new" / "a.PLY", (".ply", ".npz")):
+        assert (tmp_path / "new").is_dir()
+    words = r"x\.obj: unknown file type; got '\.obj'; expected one of \.ply, \.npz"
+    with pytest.raises(FormatError, match=words), result_in(tmp_path / "x.obj", (".ply", ".npz")):
+        pass
     (tmp_path / "folder.ply").mkdir()
-    with pytest.raises(FileError, match="this is a folder"):
-        output_file(tmp_path / "folder.ply", (".ply",))
+    with pytest.raises(FileError, match="this is a folder"), result_in(tmp_path / "folder.ply", (".ply",)):
+        pass

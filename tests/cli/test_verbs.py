@@ -140,15 +140,17 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
     assert words in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("broken", ["scan", "model", "frames", "demo"])
+@pytest.mark.parametrize("broken", ["scan", "model", "frames", "demo", "superpoints", "convert"])
 def test_a_failed_run_leaves_no_empty_folder_and_takes_nothing_that_was_there(scan: Path, broken: str, tmp_path: Path) -> None:
     words = {"scan": ["segment", str(tmp_path / "none.ply")], "model": ["segment", str(scan), "--model", str(scan)],
-             "demo": ["demo", "--model", str(scan)],
+             "demo": ["demo", "--model", str(scan)], "superpoints": ["superpoints", str(tmp_path / "none.ply")],
+             "convert": ["convert", str(scan), "--classes", "a"],
              "frames": ["lift", str(scan), str(tmp_path / "none"), "--segmenter", "regions:felzenszwalb"]}[broken]
-    assert main([*words, "-o", str(tmp_path / "new" / "out")]) in (3, 4)
+    out = {"superpoints": "out.ply", "convert": "out.safetensors"}.get(broken, "out")
+    assert main([*words, "-o", str(tmp_path / "new" / out)]) in (3, 4)
     assert not (tmp_path / "new").exists()
     (tmp_path / "old").mkdir()
-    assert main([*words, "-o", str(tmp_path / "old" / "out")]) in (3, 4)
+    assert main([*words, "-o", str(tmp_path / "old" / out)]) in (3, 4)
     assert list((tmp_path / "old").iterdir()) == []
 
 
