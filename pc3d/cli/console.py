@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -100,6 +101,11 @@ def seconds_line(seconds: dict[str, float]) -> str:
     """Stages and their seconds in one line, the sum last."""
     parts = [f"{stage} {value:.2f}" for stage, value in seconds.items()]
     return f"seconds: {', '.join(parts)}; {sum(seconds.values()):.2f} in all"
+
+
+def in_shell(path: Path) -> str:
+    """A path as a shell takes it, for commands that are to be copied: quoted where there are blanks in it."""
+    return shlex.quote(str(path))
 
 
 def size_of(path: Path) -> str:

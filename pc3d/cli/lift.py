@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import print_json, results_in, seconds_line, status
+from pc3d.cli.console import in_shell, print_json, results_in, seconds_line, status
 from pc3d.cli.posed import Remembered, posed_frames
 from pc3d.cli.prompts import parse_prompt
 from pc3d.cli.segment import print_records, print_written
@@ -99,7 +99,7 @@ def lift(
         print_records(output, records)
         if not records:
             print("  Nothing was found. A lower --min-score shows what few images agree on; whether poses and depth fit the"
-                  f" scan says: pc3d frames check {frames} {scan}")
+                  f" scan says: pc3d frames check {in_shell(frames)} {in_shell(scan)}")
         print(seconds_line(seconds))
         print_written(output, png=png)
     return instances

@@ -7,6 +7,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pc3d.cli.console import in_shell
 from pc3d.errors import FileError, explain
 
 if TYPE_CHECKING:
@@ -35,8 +36,9 @@ def posed_frames(path: Path, cloud: PointCloud, scan: Path, *, layout: str, conv
     frames = [reading.apply(frame, transform) for frame in found[::every]]
     share = conventions.share_on_scan(frames, cloud)
     if share < LOW_SHARE:
-        warnings.warn(explain(f"{share:.0%} of the depth of the frames lies on the scan", where=path, do="Whether poses and "
-                              f"depth are read as they are meant says: pc3d frames check {path} {scan}"), stacklevel=2)
+        check = f"pc3d frames check {in_shell(path)} {in_shell(scan)}"
+        warnings.warn(explain(f"{share:.0%} of the depth of the frames lies on the scan", where=path,
+                              do=f"Whether poses and depth are read as they are meant says: {check}"), stacklevel=2)
     return frames, found.skipped
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import Counter
+from pc3d.cli.console import Counter, in_shell
 from pc3d.errors import ConfigError, DataError, explain
 
 if TYPE_CHECKING:
@@ -49,7 +49,8 @@ def prepare(
           f"{output / 'manifest.json'}")
     if dataset == "folder" and report.made + report.kept:
         kept = (output / "config.yaml").exists()
-        print(f"{'kept' if kept else 'wrote'} {write_own_config(output)}; train with: pc3d train {output / 'config.yaml'}")
+        config = write_own_config(output)
+        print(f"{'kept' if kept else 'wrote'} {config}; train with: pc3d train {in_shell(config)}")
     tell_faults(report)
     return report
 

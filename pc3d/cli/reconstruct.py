@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import result_in, status
+from pc3d.cli.console import in_shell, result_in, status
 
 if TYPE_CHECKING:
     from pc3d.structures import PointCloud
@@ -37,5 +37,5 @@ def reconstruct(
         with status("writing"):
             io.write(mesh, output)
     faces = 0 if mesh.faces is None else len(mesh.faces)
-    print(f"wrote {output}: {len(mesh):,} vertices, {faces:,} triangles; next: pc3d segment {output} -o out")
+    print(f"wrote {output}: {len(mesh):,} vertices, {faces:,} triangles; next: pc3d segment {in_shell(output)} -o out")
     return mesh

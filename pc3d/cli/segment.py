@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pc3d.cli.console import print_json, results_in, seconds_line, status, table
+from pc3d.cli.console import in_shell, print_json, results_in, seconds_line, status, table
 from pc3d.cli.posed import Remembered, posed_frames
 from pc3d.errors import ConfigError, explain
 from pc3d.weights import DEFAULT_MODEL, MIN_SCORE
@@ -107,7 +107,7 @@ def print_summary(scan: Path, output: Path, found: Segmentation, records: list[d
 def print_written(output: Path, *, png: bool) -> None:
     """Say which files there are, and what to do next."""
     others = ".json, .npz and .png" if png else ".json and .npz"
-    print(f"wrote {output}/instances.ply, {others}; look at them with: pc3d view {output}")
+    print(f"wrote {output}/instances.ply, {others}; look at them with: pc3d view {in_shell(output)}")
 
 
 def print_images(lifter: Lifter, sources: list[str]) -> None:

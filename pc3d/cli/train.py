@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pc3d.cli.console import first_process, say
+from pc3d.cli.console import first_process, in_shell, say
 
 EXAMPLES = """
 pc3d synth data/synth --rooms 200
@@ -50,6 +50,6 @@ def train(
 
             pictures = ", ".join(path.name for path in report_run(run))
             print(f"\nall of it in {run}: best.safetensors, last.safetensors, metrics.jsonl, config.yaml, {pictures}\n"
-                  f"use it with: pc3d segment SCAN -o out --model {run / 'best.safetensors'}")
+                  f"use it with: pc3d segment SCAN -o out --model {in_shell(run / 'best.safetensors')}")
         return run
     return None

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pc3d.cli.console import size_of, status
+from pc3d.cli.console import result_in, size_of, status
 
 EXAMPLES = """
 pc3d view out
@@ -27,6 +27,6 @@ def view(
     if png is None:
         viz.view(result)
         return
-    with status(f"drawing {result}"):
+    with result_in(png, (".png",)), status(f"drawing {result}"):
         viz.view(result, png)
     print(f"wrote {size_of(png)}")

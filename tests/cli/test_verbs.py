@@ -56,9 +56,9 @@ def scan(tmp_path: Path, rng: np.random.Generator) -> Path:
 
 def test_segment_writes_a_result_whose_rows_are_the_scans(scan: Path, model: Path, tmp_path: Path,
                                                           capsys: pytest.CaptureFixture[str]) -> None:
-    out = tmp_path / "out"
+    out = tmp_path / "my out"
     assert main(["segment", str(scan), "-o", str(out), "--model", str(model), "--device", "cpu"]) == 0
-    assert "pc3d view" in capsys.readouterr().out
+    assert f"pc3d view '{out}'\n" in capsys.readouterr().out
     assert {path.name for path in out.iterdir()} == {"instances.ply", "instances.json", "instances.npz"}
     result = io.read(out / "instances.ply")
     np.testing.assert_array_equal(result.xyz, io.read(scan).xyz)
@@ -127,7 +127,7 @@ def test_average_precision_of_the_demo_sees_every_instance(scan: Path, model: Pa
 
 @pytest.mark.parametrize(("arguments", "words"), [
     (["segment", "SCAN", "-o", "FILE"], "this is a file"), (["demo", "-o", "FILE"], "this is a file"),
-    (["superpoints", "SCAN", "-o", "x.obj"], "unknown file type"),
+    (["superpoints", "SCAN", "-o", "x.obj"], "unknown file type"), (["view", "SCAN", "--png", "x.jpg"], "expected one of .png"),
     (["reconstruct", "SCAN", "-o", "x.obj"], "unknown file type"),
     (["convert", "SCAN", "-o", "x.pth", "--classes", "a"], "expected one of .safetensors")])
 def test_an_output_that_cannot_be_written_is_refused_before_anything_is_read(
