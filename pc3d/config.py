@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pc3d.errors import ConfigError, FileError, explain
 
@@ -26,6 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 Share = Annotated[float, Field(gt=0, le=1)]
 Span = Annotated[tuple[Positive, Positive], AfterValidator(_ordered)]   # from, to
+Tile = Annotated[Annotated[float, Field(ge=1)] | None, BeforeValidator(lambda side: side or None)]     # 0: none
 Shares = Annotated[tuple[Share, Share], AfterValidator(_ordered)]
 
 
@@ -106,7 +107,7 @@ class InferenceConfig(Config):
     score_decimals: int | None = None                    # paper: 1
     split_gap: float | None = Field(None, gt=0)          # metres; masks whose parts lie farther apart are cut. Paper: no
     views: int = Field(1, ge=1, le=4)                    # sides that a scan is looked at from, see models/proposals.py
-    tile: float | None = Field(None, ge=1)               # metres; larger scans are looked at in squares of this side. Paper: no
+    tile: Tile = None                                    # metres; larger scans are looked at in squares of this side. Paper: no
     grey_views: bool = False                             # every second view without colours; for augment.drop_color
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"  # of the network's products; fp16 is for GPUs
 

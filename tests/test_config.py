@@ -51,6 +51,14 @@ def test_a_later_override_wins_over_the_file_and_over_an_earlier_one(tmp_path: P
     assert config.train.epochs == 3
 
 
+def test_a_tile_of_0_is_none_as_on_the_command_line(tmp_path: Path) -> None:
+    path = written(tmp_path, "model: {inference: {tile: 0}}\n")
+    assert load_config(path).model.inference.tile is None
+    assert load_config(path, ["model.inference.tile=6"]).model.inference.tile == 6
+    with pytest.raises(ConfigError, match=r"model\.inference\.tile: Input should be greater than or equal to 1; got 0\.5"):
+        load_config(path, ["model.inference.tile=0.5"])
+
+
 def test_an_override_reaches_lists_and_empty_sections(tmp_path: Path) -> None:
     config = load_config(written(tmp_path, "train:\n"), ["model.backbone.channels=[8, 16]", "train.output=2026"])
     assert config.model.backbone.channels == (8, 16)

@@ -56,8 +56,9 @@ class Segmenter:
                                       do="Segmenter.from_pretrained takes a name or a path."))
         self.device = choose_device(device)
         self.model = model.to(self.device).eval()
-        given = [] if views is None else [f"inference.views={views}"]
-        self.config = model.config.with_overrides(given if tile is None else [*given, f"inference.tile={tile or 'null'}"])
+        given = {"views": views, "tile": tile}
+        self.config = model.config.with_overrides(f"inference.{name}={value}" for name, value in given.items()
+                                                  if value is not None)
         self.dtype = type_of(model.config.inference.precision if precision is None else precision, self.device)
 
     @classmethod
