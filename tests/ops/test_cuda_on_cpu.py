@@ -19,7 +19,8 @@ sys.path.append(str(Path(__file__).resolve().parent))
 import gpu_comparisons
 from cuda_on_cpu.build import build, rewrite
 
-pytestmark = pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler here")
+pytestmark = [pytest.mark.skipif(shutil.which("c++") is None, reason="no C++ compiler here"),
+              pytest.mark.skipif(sys.platform != "linux", reason="the library is linked as on Linux")]
 
 OPS = ("segment_sum", "segment_max", "relative_read", "relative_add", "relation_bias", "relation_bias_grad", "asam_pool",
        "asam_pool_grad", "sparse_kernel_map", "sparse_coarse_keys")

@@ -38,7 +38,8 @@ cudaError_t cudaStreamSynchronize(cudaStream_t stream);
 namespace cuda_on_cpu {
 
 void barrier(const char* file, int line);
-void run(dim3 grid, dim3 block, size_t dynamic_bytes, cudaStream_t stream, const void* kernel, const std::function<void()>& thread);
+void run(dim3 grid, dim3 block, size_t dynamic_bytes, cudaStream_t stream, const void* kernel,
+         const std::function<void()>& thread);
 cudaError_t set_dynamic_bytes(const void* kernel, int bytes);
 void* dynamic_shared();
 void* static_shared(const char* file, int line, size_t bytes);

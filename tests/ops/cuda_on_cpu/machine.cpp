@@ -37,7 +37,7 @@ dim3 threadIdx, blockIdx, blockDim, gridDim;
 namespace cuda_on_cpu {
 namespace {
 
-constexpr size_t stack_bytes = 256 * 1024, plain_shared_bytes = 48 * 1024, reserved_bytes = 1024;
+constexpr size_t stack_bytes = 256 * 1024, plain_shared_bytes = 48 * 1024;
 
 struct Settings {
   int order = 0;  // 0: first to last, 1: last to first, else the seed of a random order
@@ -174,7 +174,8 @@ void run_block(size_t threads) {
   shared_memory.begin_block();
   for (size_t t = 0; t < threads; ++t) fibers[t]->state = Fiber::State::ready;
   for (size_t done = 0; (done = run_to_barrier(threads)) < threads;) {
-    const Fiber &first = **std::find_if(fibers.begin(), fibers.end(), [](const auto& f) { return f->state == Fiber::State::waiting; });
+    const auto waits = [](const std::unique_ptr<Fiber>& fiber) { return fiber->state == Fiber::State::waiting; };
+    const Fiber& first = **std::find_if(fibers.begin(), fibers.begin() + threads, waits);
     const std::string where = place_name(first.file, first.line);
     if (done) fail(std::to_string(done) + " threads have returned where others wait at the barrier of " + where);
     for (size_t t = 0; t < threads; ++t)
@@ -216,7 +217,8 @@ void barrier(const char* file, int line) {
   leave();
 }
 
-void run(dim3 grid, dim3 block, size_t dynamic_bytes, cudaStream_t stream, const void* kernel, const std::function<void()>& thread) {
+void run(dim3 grid, dim3 block, size_t dynamic_bytes, cudaStream_t stream, const void* kernel,
+         const std::function<void()>& thread) {
   if (!device_guards) fail("a launch with no device guard around it");
   if (stream != current_stream()) fail("a launch that is not on the current stream");
   if (const cudaError_t error = launch_error(grid, block, dynamic_bytes, kernel)) {

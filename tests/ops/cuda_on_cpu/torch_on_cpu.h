@@ -22,7 +22,8 @@ Tensor guarded_zeros(const Tensor& like, std::initializer_list<int64_t> sizes, t
 #define new_zeros guarded_zeros
 #define is_cpu is_cuda  // neither, and so not the CPU
 
-#define PC3D_REGISTER_CPU(m, uid) [[maybe_unused]] static void C10_CONCATENATE(left_out_, uid)(torch::stable::detail::StableLibrary& m)
+#define PC3D_REGISTER_CPU(m, uid) \
+  [[maybe_unused]] static void C10_CONCATENATE(left_out_, uid)(torch::stable::detail::StableLibrary& m)
 #define PC3D_REGISTER_CUDA(m, uid) _STABLE_TORCH_LIBRARY_IMPL(cuda_on_cpu, CPU, m, uid)
 #undef STABLE_TORCH_LIBRARY_IMPL
 #define STABLE_TORCH_LIBRARY_IMPL(ns, key, m) PC3D_REGISTER_##key(m, C10_UID)
