@@ -16,7 +16,7 @@ from pc3d.data import collate, make_sample
 from pc3d.engine.device import choose_device
 from pc3d.engine.precision import forward_in, type_of
 from pc3d.engine.stopwatch import Stopwatch
-from pc3d.errors import ConfigError, explain
+from pc3d.errors import ConfigError, DataError, explain
 from pc3d.io import read, write_result
 from pc3d.lift.segmenters import Segmenter as MaskSource
 from pc3d.models import Proposals, Relation3D, join_tiles, load_model, split_at_gaps, to_instances
@@ -75,6 +75,9 @@ class Segmenter:
         of the config is looked at in overlapping tiles; what is found is joined.
         Warns of a scan that is too thin, as one in centimetres is. Raises DataError for an empty cloud or non-finite rows.
         """
+        if not isinstance(cloud, PointCloud):
+            raise DataError(explain("this is no scan that was read", got=type(cloud).__name__, expected="a PointCloud",
+                                    do="pc3d.read gives one; pc3d.segment takes paths too."))
         watch = Stopwatch(self.device)
         cloud.validate(source=cloud.metadata.get("file", "point cloud"))
         _warn_if_thin(cloud, self.config)

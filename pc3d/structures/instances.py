@@ -67,6 +67,10 @@ class Instances:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def __repr__(self) -> str:
+        parts = "points" if self.point_to_superpoint is None else f"superpoints of {len(self.point_to_superpoint)} points"
+        return f"Instances({len(self)} of {len(self.classes)} classes on {self.num_segments} {parts})"
+
     def __getitem__(self, index: Any) -> Instances:
         """Select instances by slice, mask or integer index."""
         rows = np.atleast_1d(np.arange(len(self))[index])

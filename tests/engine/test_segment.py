@@ -176,6 +176,8 @@ def test_segment_writes_a_result_that_reads_back(config, tmp_path):
 def test_what_is_no_scan_or_network_is_refused_with_what_makes_one():
     with pytest.raises(DataError, match=r"no path of a scan; got ndarray; .*PointCloud\.from_world"):
         segment(np.zeros((9, 3)))
+    with pytest.raises(DataError, match=r"got str; expected a PointCloud\. pc3d\.read gives one"):
+        Segmenter.from_pretrained(device="cpu")("room.ply")
     with pytest.raises(ConfigError, match=r"no network; got 'relation3d-synth'\. Segmenter\.from_pretrained"):
         Segmenter("relation3d-synth")
     with pytest.raises(ConfigError, match=r"^inference\.tile: Input should be greater than or equal to 1; got 0\.5$"):

@@ -107,3 +107,9 @@ def test_boxes_are_those_of_the_points_and_nan_for_an_instance_without_any() -> 
         points = xyz[masks[row][ids]]
         np.testing.assert_array_equal(boxes[row], [points.min(axis=0), points.max(axis=0)])
     assert np.isnan(boxes[1]).all()
+
+
+def test_instances_show_how_many_there_are_and_on_what() -> None:
+    rng = np.random.default_rng(0)
+    assert repr(random_instances(rng)) == "Instances(5 of 2 classes on 13 superpoints of 40 points)"
+    assert repr(random_instances(rng, points=None)) == "Instances(5 of 2 classes on 13 points)"
