@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pc3d.nn.linear import Linear
 from pc3d.ops import AttentionSide, PositionTables, relative_attention
 
 
@@ -37,10 +38,10 @@ class ContextualCrossAttention(nn.Module):
     def __init__(self, d_model: int, num_heads: int, grid_length: int, grid_size: float) -> None:
         super().__init__()
         self.grid_size = grid_size
-        self.query_content, self.query_position = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
-        self.key_content, self.key_position = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
-        self.value = nn.Linear(d_model, d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.query_content, self.query_position = Linear(d_model, d_model), Linear(d_model, d_model)
+        self.key_content, self.key_position = Linear(d_model, d_model), Linear(d_model, d_model)
+        self.value = Linear(d_model, d_model)
+        self.out = Linear(d_model, d_model)
         table = (num_heads, d_model // num_heads, 3 * 2 * grid_length)
         self.query_table = nn.Parameter(torch.empty(table))
         self.key_table = nn.Parameter(torch.empty(table))

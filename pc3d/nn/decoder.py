@@ -12,6 +12,7 @@ from pc3d.nn.attention import ContextualCrossAttention, Tokens
 from pc3d.nn.clsr import CLSR
 from pc3d.nn.fourier import FourierEncoding
 from pc3d.nn.heads import QueryHeads, feed_forward, mlp, zero_last
+from pc3d.nn.linear import Linear, linear
 from pc3d.nn.rsa import RelationBias, RelationSelfAttention, query_boxes
 from pc3d.structures import LayerOutput, Relation3DOutput
 
@@ -50,7 +51,7 @@ class DecoderLayer(nn.Module):
         d, heads = config.d_model, config.num_heads
         self.self_attention = RelationSelfAttention(d, heads)
         self.self_norm = nn.LayerNorm(d)
-        self.point_code = nn.Linear(d, d) if first else None
+        self.point_code = Linear(d, d) if first else None
         self.cross_attention = ContextualCrossAttention(d, heads, config.grid_length, config.grid_size)
         self.cross_norm = nn.LayerNorm(d)
         self.ffn = feed_forward(d, config.d_ffn, config.dropout)
@@ -81,7 +82,7 @@ class Decoder(nn.Module):
         super().__init__()
         d = config.d_model
         self.config = config
-        self.input_proj = nn.Sequential(nn.Linear(in_channels, d), nn.LayerNorm(d), nn.ReLU())
+        self.input_proj = nn.Sequential(Linear(in_channels, d), nn.LayerNorm(d), nn.ReLU())
         self.reference_points = nn.Parameter(torch.randn(config.num_queries, 3))
         self.memory_encoding = FourierEncoding(3, d)
         self.query_encoding = FourierEncoding(3, d)
@@ -117,7 +118,7 @@ class Decoder(nn.Module):
             memory = self._refine(index, memory, content, point, queries)
             states.append(list(memory.content.split(sizes)) if self._refines(index) else states[-1])
             decoded = self.norm(content).unflatten(0, reference.shape[:2])
-            masks = [query @ superpoint.T for query, superpoint in zip(decoded, states[-1])]
+            masks = [linear(query, superpoint) for query, superpoint in zip(decoded, states[-1])]
             last = index == len(self.layers) - 1
             if self.training or last:
                 outputs.append(self._read(decoded, masks, frame.to_metres(reference)))

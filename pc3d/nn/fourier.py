@@ -26,8 +26,4 @@ class FourierEncoding(nn.Module):
         # Not a matrix product, which autocast would take in half precision: phases of many turns would be noise.
         turns = torch.stack([x[..., i, None] * row for i, row in enumerate(self.gauss_B)]).sum(dim=0)
         phase = turns.mul_(2 * math.pi)
-        encoded = torch.cat([phase, phase], dim=-1)
-        half = phase.shape[-1]
-        encoded[..., :half].sin_()
-        encoded[..., half:].cos_()
-        return encoded
+        return torch.cat([phase.sin(), phase.cos()], dim=-1)

@@ -7,6 +7,7 @@ from itertools import pairwise
 from torch import Tensor, nn
 
 from pc3d.config import DecoderConfig
+from pc3d.nn.linear import Linear
 
 
 class QueryHeads(nn.Module):
@@ -27,19 +28,19 @@ def mlp(*channels: int) -> nn.Sequential:
     """Linear layers with ReLU between them."""
     layers: list[nn.Module] = []
     for before, after in pairwise(channels):
-        layers += [nn.Linear(before, after), nn.ReLU()]
+        layers += [Linear(before, after), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
 
 
 def feed_forward(channels: int, hidden: int, dropout: float) -> nn.Sequential:
     """Transformer feed-forward block, without its residual."""
-    return nn.Sequential(nn.Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, channels))
+    return nn.Sequential(Linear(channels, hidden), nn.GELU(), nn.Dropout(dropout), Linear(hidden, channels))
 
 
 def zero_last(layers: nn.Sequential) -> nn.Sequential:
     """Start the last linear layer at zero, so that it first predicts no offset."""
     last = layers[-1]
-    assert isinstance(last, nn.Linear)
+    assert isinstance(last, Linear)
     nn.init.zeros_(last.weight)
     nn.init.zeros_(last.bias)
     return layers

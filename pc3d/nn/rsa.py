@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from pc3d.nn.fourier import FourierEncoding
+from pc3d.nn.linear import Linear
 from pc3d.ops import mask_boxes, relation_bias
 
 
@@ -27,7 +28,7 @@ class RelationBias(nn.Module):
     def __init__(self, num_heads: int, channels: int = 64) -> None:
         super().__init__()
         self.encoding = FourierEncoding(6, channels)
-        self.project = nn.Linear(channels, num_heads)
+        self.project = Linear(channels, num_heads)
 
     def forward(self, boxes: Tensor) -> Tensor:
         """Map boxes (K, 6), centre and size in metres, to (H, K, K); no gradient reaches the boxes."""
@@ -40,10 +41,10 @@ class RelationSelfAttention(nn.Module):
     def __init__(self, d_model: int, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.query_content, self.query_position = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
-        self.key_content, self.key_position = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
-        self.value = nn.Linear(d_model, d_model)
-        self.out = nn.Linear(d_model, d_model)
+        self.query_content, self.query_position = Linear(d_model, d_model), Linear(d_model, d_model)
+        self.key_content, self.key_position = Linear(d_model, d_model), Linear(d_model, d_model)
+        self.value = Linear(d_model, d_model)
+        self.out = Linear(d_model, d_model)
 
     def forward(self, queries: Tensor, position: Tensor, bias: Tensor | None) -> Tensor:
         """Let queries (B, K, d) at positions (B, K, d) see each other; bias is (B, H, K, K), None for no relation yet."""
