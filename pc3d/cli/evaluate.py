@@ -109,9 +109,9 @@ def _keep(root: Path, predictions: Path | None, submission: Path | None, *, seve
     from pc3d.io.submission import write_submission
     from pc3d.structures import Instances
 
+    ids = ids_of_classes(read_classes(root)) if submission is not None else {}
     for folder in filter(None, (predictions, submission)):
         output_folder(folder)
-    ids = ids_of_classes(read_classes(root)) if submission is not None else {}
 
     def keep(split: str, scene: str, found: Instances) -> None:
         if predictions is not None:

@@ -112,6 +112,7 @@ def test_classes_of_no_benchmark_are_refused_before_anything_is_computed(files: 
     shutil.copytree(files / "data", other)
     (other / "classes.json").write_text('["box"]')
     assert evaluate(files, f"data.root={other}", "--submission", str(tmp_path / "sub")) == 4
+    assert not (tmp_path / "sub").exists()
 
 
 @pytest.mark.parametrize(("name", "count", "first"), [("scannetv2", 18, 3), ("scannet200", 198, 2), ("scannetpp", 84, 3)])
