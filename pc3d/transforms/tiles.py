@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 OVERLAP = 3.0   # metres that neighbours share, at least: most furniture lies whole in one of them
-SLACK = 2.1     # a scan that is at most so many times as long as a tile is not cut: rooms of training are as large
+SLACK = 1.25    # a scan that is at most so many times as long as a tile is not cut: little would be gained
 
 
 def cut_tiles(xyz: NDArray[np.float32], size: float | None) -> list[NDArray[np.int64]]:
