@@ -52,12 +52,22 @@ def cuda_home() -> Path | None:
     return None
 
 
-def cudart_folder(home: Path) -> Path:
-    """Folder of the static CUDA runtime in a toolkit."""
-    for folder in (home / "lib64", home / "lib"):
-        if (folder / "libcudart_static.a").exists():
-            return folder
-    raise RuntimeError(f"there is no libcudart_static.a in {home}/lib64 nor in {home}/lib")
+def holder(file: str, root: Path, *folders: str) -> Path | None:
+    """The first of some folders of a root, given as patterns, that holds a file."""
+    return next((path.parent for folder in folders for path in sorted(root.glob(f"{folder}/{file}"))), None)
+
+
+def cuda_headers(home: Path) -> Path | None:
+    """Folder of the headers of a toolkit, NVIDIA's or conda's; Debian's are where the compiler looks anyway."""
+    return holder("cuda_runtime_api.h", home, "include", "targets/*/include")
+
+
+def cudart_folder(home: Path, system: Path = Path("/usr/lib")) -> Path:
+    """Folder of the static CUDA runtime of a toolkit: NVIDIA's, conda's, or Debian's, which keeps it among the system's."""
+    file = "libcudart_static.a"
+    if folder := holder(file, home, "lib64", "lib", "targets/*/lib") or holder(file, system, "*-linux-gnu"):
+        return folder
+    raise RuntimeError(f"there is no {file} in {home}; with conda: conda install cuda-cudart-static")
 
 
 def gencode(archs: list[str]) -> list[str]:
@@ -103,7 +113,9 @@ def build_library(target: Path, work: Path, home: Path | None) -> None:
     headers = [*CSRC.glob("*.h"), Path(__file__)]
     cxx_flags, archs = list(CXX_FLAGS), os.environ.get("PC3D_CUDA_ARCHS", "80;90").split(";")
     if home:
-        cxx_flags += ["-DPC3D_CUDA", f"-DPC3D_CUDA_ARCHS=\"{';'.join(archs)}\"", f"-isystem{home / 'include'}"]
+        cxx_flags += ["-DPC3D_CUDA", f"-DPC3D_CUDA_ARCHS=\"{';'.join(archs)}\""]
+        if found := cuda_headers(home):
+            cxx_flags.append(f"-isystem{found}")
     cpp = [*cxx, *cxx_flags, *includes, "-c"]
     nvcc = [str(home / "bin" / "nvcc"), *NVCC_FLAGS, *gencode(archs), f"-I{CSRC}", "-c"] if home else []
     jobs = [(source, work / f"{source.name}{'.cuda.o' if home else '.o'}", cpp) for source in sources]

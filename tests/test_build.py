@@ -152,6 +152,24 @@ def test_gpu_archs_and_the_version_of_nvcc_are_part_of_the_key(tmp_path: Path, m
     assert len({key(["80", "90"], "12"), key(["80"], "12"), key(["80", "90"], "13")}) == 3
 
 
+@pytest.mark.parametrize(("libraries", "headers"), [
+    ("cuda/lib64", "cuda/include"), ("cuda/targets/sbsa-linux/lib", "cuda/targets/sbsa-linux/include"),
+    ("system/x86_64-linux-gnu", None)], ids=["NVIDIA's", "conda's", "Debian's"])
+def test_the_cuda_runtime_is_found_where_toolkits_keep_it(tmp_path: Path, libraries: str, headers: str | None) -> None:
+    with mock.patch("setuptools.setup"):
+        functions = runpy.run_path(str(ROOT / "setup.py"))
+    home, system = tmp_path / "cuda", tmp_path / "system"
+    with pytest.raises(RuntimeError, match=r"there is no libcudart_static\.a in .*conda install cuda-cudart-static"):
+        functions["cudart_folder"](home, system)
+    assert functions["cuda_headers"](home) is None
+    for folder, file in ((libraries, "libcudart_static.a"), (headers, "cuda_runtime_api.h")):
+        if folder:
+            (tmp_path / folder).mkdir(parents=True)
+            (tmp_path / folder / file).touch()
+    assert functions["cudart_folder"](home, system) == tmp_path / libraries
+    assert functions["cuda_headers"](home) == (tmp_path / headers if headers else None)
+
+
 def test_a_source_distribution_holds_the_native_code_and_the_configs(tmp_path: Path) -> None:
     for name in ("setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "LICENSE", "csrc", "configs"):
         (shutil.copytree if (ROOT / name).is_dir() else shutil.copy)(ROOT / name, tmp_path / name)

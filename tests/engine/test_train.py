@@ -81,7 +81,7 @@ def test_other_classes_than_the_networks_are_refused(config, dataset, tmp_path):
 
 
 def test_a_missing_dataset_says_how_to_make_one(config, tmp_path):
-    (tmp_path / "classes.json").write_text("[]")
+    (tmp_path / "classes.json").write_text('["box"]')
     with pytest.raises(FileError, match="pc3d synth"):
         train(config.with_overrides([f"data.root={tmp_path}"]))
 
