@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 import torch
 
+from pc3d.structures import PointCloud
+
 NO_GPU = "needs a CUDA device"
 
 
@@ -55,6 +57,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(0)
+
+
+@pytest.fixture
+def small_network(monkeypatch: pytest.MonkeyPatch, rng: np.random.Generator) -> PointCloud:
+    """A small room, for the network that ``tools/gpu_comparisons.py`` compares, which is small too meanwhile."""
+    network = importlib.import_module("gpu_comparisons").NETWORK
+    monkeypatch.setitem(network, "backbone", {"channels": [4, 8], "block_reps": 1, "voxel_size": 0.3})
+    monkeypatch.setitem(network["decoder"], "num_layers", 2)
+    return PointCloud(xyz=rng.random((400, 3)) * 3, rgb=rng.integers(0, 256, (400, 3)), superpoints=np.arange(400) % 20,
+                      normals=np.tile([0.0, 0.0, 1.0], (400, 1)))
 
 
 @pytest.fixture(scope="session")

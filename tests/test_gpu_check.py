@@ -6,7 +6,6 @@ import json
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
@@ -45,13 +44,8 @@ def test_a_kernel_that_is_wrong_or_throws_is_seen(monkeypatch: pytest.MonkeyPatc
     assert "problem" in rows[1].numbers
 
 
-def test_the_network_part_compares_outputs_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gpu_comparisons.NETWORK, "backbone", {"channels": [4, 8], "block_reps": 1, "voxel_size": 0.3})
-    monkeypatch.setitem(gpu_comparisons.NETWORK["decoder"], "num_layers", 2)
-    rng = np.random.default_rng(0)
-    room = PointCloud(xyz=rng.random((400, 3)) * 3, rgb=rng.integers(0, 256, (400, 3)), superpoints=np.arange(400) % 20,
-                      normals=np.tile([0.0, 0.0, 1.0], (400, 1)))
-    rows = list(gpu_comparisons.compare_network("cpu", room))
+def test_the_network_part_compares_outputs_and_gradients(small_network: PointCloud) -> None:
+    rows = list(gpu_comparisons.compare_network("cpu", small_network))
     assert {row.what.split(",")[0] for row in rows} == {"class logits", "scores", "centres", "masks", "gradients"}
     assert all(row.ok for row in rows)
 
@@ -150,15 +144,6 @@ def test_the_unet_is_timed_against_plain_torch_after_results_agree(monkeypatch: 
     rows = list(gpu_sparse.benchmark_unet("cpu", channels=(4, 8), repeats=1, scene=scene))
     assert len(rows) == 8
     exact = [row for row in rows if row.what.endswith("float32")]
-    assert all(row.ok and {"pc3d ms", "torch ms", "times faster", "difference", "allowed"} <= set(row.numbers) for row in exact)
+    assert all(row.ok and {"pc3d ms", "torch ms", "times faster", "difference"} <= set(row.numbers) for row in exact)
     monkeypatch.setattr(gpu_sparse, "OffsetProducts", lambda: lambda x, weight, pairs: sparse_conv(x, weight.flip(1), pairs))
-    rows = list(gpu_sparse.benchmark_unet("cpu", channels=(4, 8), repeats=1, scene=scene))
-    assert not any(row.ok for row in rows if row.what.endswith("float32"))
-
-
-def test_a_unet_in_half_precision_may_differ_from_float32_about_as_much_as_the_others_do() -> None:
-    exact, noise = torch.ones(1000).double(), torch.randn(1000, generator=torch.Generator().manual_seed(0)).double()
-    cases = (0.04, 0.0, True), (0.06, 0.0, False), (0.5, 0.3, True), (0.5, 0.2, False), (float("nan"), 0.2, False)
-    for own, other, ok in cases:
-        results = {"pc3d": exact + own * noise, "torch": exact + other * noise}
-        assert gpu_sparse.unet_row("step", {"pc3d ms": 1.0, "torch ms": 2.0}, results, exact, 0.05).ok == ok
+    assert not any(row.ok for row in gpu_sparse.benchmark_unet("cpu", channels=(4, 8), repeats=1, scene=scene))

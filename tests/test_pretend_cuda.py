@@ -74,13 +74,8 @@ def test_sparse_convolution_in_every_type(case: tuple[str, int, int, int]) -> No
         assert row.ok, row
 
 
-def test_the_network_gives_the_numbers_of_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(gpu_comparisons.NETWORK, "backbone", {"channels": [4, 8], "block_reps": 1, "voxel_size": 0.3})
-    monkeypatch.setitem(gpu_comparisons.NETWORK["decoder"], "num_layers", 2)
-    rng = np.random.default_rng(0)
-    room = PointCloud(xyz=rng.random((400, 3)) * 3, rgb=rng.integers(0, 256, (400, 3)), superpoints=np.arange(400) % 20,
-                      normals=np.tile([0.0, 0.0, 1.0], (400, 1)))
-    rows = list(gpu_comparisons.compare_network("cuda:0", room))
+def test_the_network_gives_the_numbers_of_the_cpu(small_network: PointCloud) -> None:
+    rows = list(gpu_comparisons.compare_network("cuda:0", small_network))
     assert not [row for row in rows if not row.ok], rows
 
 

@@ -28,8 +28,9 @@ KINDS = {(torch.float64, False): 1e-12, (torch.float32, False): 1e-5, (torch.flo
 CUBE = {"kernel_size": (3, 3, 3), "stride": (1, 1, 1), "padding": (1, 1, 1)}
 DOWN = {"kernel_size": (2, 2, 2), "stride": (2, 2, 2), "padding": (0, 0, 0)}
 SIDE = 64  # voxels per axis of the grids compared on
-#: Type -> largest difference of a whole network's results or gradients to those in float32, relative, in the 2-norm. In few
-#: digits the gradients of a deep network differ by more, whatever multiplies: there pc3d may differ twice as much as others.
+#: Type -> largest difference of a whole network's results or gradients between two ways, relative, in the 2-norm. A training
+#: step in few digits may come to differ by more though both ways are right, since gates of ReLUs flip: on the CPU plain torch
+#: differed from itself in float32 by 0.16 in tf32 and 0.65 in bfloat16 (scene S, 2026-11-29). Not yet seen on a GPU.
 UNET_KINDS = {(torch.float32, False): 1e-3, (torch.float32, True): 2e-2, (torch.float16, False): 5e-2,
               (torch.bfloat16, False): 2e-1}
 
@@ -180,7 +181,6 @@ def benchmark_unet(device: str, *, channels: tuple[int, ...] = (32, 64, 96, 128,
     """The U-Net of Relation3D on scene S, maps included: forward pass and training step of pc3d, spconv and plain torch."""
     coords = torch.from_numpy(voxel_coords(make_scene())) if scene is None else scene
     shape = [max(int(n), 128) for n in coords[:, 1:].amax(0) + 1]
-    exact: dict[bool, Tensor] = {}
     for (dtype, tf32), tolerance in UNET_KINDS.items():
         kind = "tf32" if tf32 else str(dtype)[6:]
         for training in (False, True):
@@ -194,10 +194,7 @@ def benchmark_unet(device: str, *, channels: tuple[int, ...] = (32, 64, 96, 128,
                         times[f"{way} ms"] = median_ms(run, device, repeats)
                     except Exception as problem:  # spconv has no bfloat16 on some builds: the others are still of interest
                         times[f"{way} problem"] = f"{type(problem).__name__}: {problem}"[:80]
-            if kind == "float32" and results:
-                exact[training] = results.get("torch", next(iter(results.values())))
-            what = f"{'training step' if training else 'forward'}, {kind}"
-            yield unet_row(what, times, results, exact.get(training), tolerance)
+            yield unet_row(f"{'training step' if training else 'forward'}, {kind}", times, results, tolerance)
 
 
 def unet_run(engine: str, coords: Tensor, shape: list[int], channels: tuple[int, ...], dtype: torch.dtype,
@@ -224,13 +221,12 @@ def unet_run(engine: str, coords: Tensor, shape: list[int], channels: tuple[int,
     return step if training else forward
 
 
-def unet_row(what: str, times: dict[str, float | str | bool | None], results: dict[str, Tensor], exact: Tensor | None,
-             tolerance: float) -> Row:
-    """Times side by side, how much faster than the best other, and relative differences (2-norm) to float32."""
+def unet_row(what: str, times: dict[str, float | str | bool | None], results: dict[str, Tensor], tolerance: float) -> Row:
+    """Times side by side, how much faster than the best other, and the relative difference (2-norm) between the results."""
     mine, peers = times.get("pc3d ms"), [time for name, time in times.items() if name in ("torch ms", "spconv ms")]
-    if not isinstance(mine, float) or exact is None:
+    if not isinstance(mine, float):
         return Row(what, times, False)
     best = min((float(peer) for peer in peers if peer is not None), default=math.nan)
-    own, *others = (float((results[way] - exact).norm() / exact.norm()) for way in ("pc3d", *(results.keys() - {"pc3d"})))
-    allowed = max(tolerance, 2 * max(others, default=0.0))
-    return Row(what, {**times, "times faster": best / mine, "difference": own, "allowed": allowed}, own <= allowed)
+    differences = [float((y - results["pc3d"]).norm() / results["pc3d"].norm()) for y in results.values()]
+    numbers = {**times, "times faster": best / mine, "difference": max(differences), "tolerance": tolerance}
+    return Row(what, numbers, max(differences) <= tolerance)

@@ -109,14 +109,14 @@ class Report:
     gone: list[str] = field(default_factory=list)                   # prepared scenes that the raw folder holds no more
 
 
-def prepare(recipe: Recipe, root: str | Path, *, chosen: Sequence[str] = (), workers: int = 1,
+def prepare(recipe: Recipe, root: str | Path, *, chosen: Sequence[str] | None = None, workers: int = 1,
             progress: Callable[[int, int, SceneResult], None] | None = None) -> Report:
     """Prepare every scene of a recipe under ``root/<split>/<scene>``, then check all that is there.
 
     Scenes whose raw files and parameters have not changed are kept. A scene that fails is reported and the rest goes on;
-    ``progress(done, total, result)`` is called after each. Prepared scenes without raw files stay and are named in ``gone``, of
-    all splits or of the ``chosen`` ones, where the recipe was asked for these alone. Writes classes.json and manifest.json.
-    Raises FileError when the root cannot be written, ConfigError when it holds another data set.
+    ``progress(done, total, result)`` is called after each. Prepared scenes without raw files stay and are named in
+    ``gone``: of the splits at hand, or where it is given of the ``chosen`` ones, all when there are none. Writes classes.json
+    and manifest.json. Raises FileError when the root cannot be written, ConfigError when it holds another data set.
     """
     root = Path(root)
     _check_root(root, recipe)
@@ -205,12 +205,12 @@ def _parts_of(folder: Path, scene: str) -> dict[Path, dict[str, Any]]:
     return found
 
 
-def _without_source(root: Path, sources: Sequence[Source], chosen: Sequence[str]) -> list[str]:
-    """Whole prepared scenes, of all splits or of the chosen ones, that none of the sources is of."""
-    keys = {source.key for source in sources}
+def _without_source(root: Path, sources: Sequence[Source], chosen: Sequence[str] | None) -> list[str]:
+    """Whole prepared scenes that none of the sources is of: of their splits, or of the chosen ones, all when there are none."""
+    keys, splits = {source.key for source in sources}, {source.split for source in sources} if chosen is None else chosen
     found = []
     for folder in scene_folders(root):
-        if not chosen or folder.parent.name in chosen:
+        if not splits or folder.parent.name in splits:
             try:
                 record = read_record(folder)
             except FileError:

@@ -154,7 +154,8 @@ def _pool_reference(x: Tensor, row: Tensor, count: Tensor, segment: Tensor, offs
         levels.append(highest + total.log())
         logits.append(pad(branch.logits, (0, len(row) - used)))
         gates.append(pad(_pack_bits(branch.z > 0), (0, 0, 0, len(row) - used)))
-        found.append(torch.stack(branch.moments) if training else torch.zeros_like(torch.stack(branch.moments)))
+        moments = torch.stack(branch.moments)
+        found.append(moments if training else torch.zeros_like(moments))
         used_stats.append(torch.stack(branch.stats))
     return (torch.cat(pooled, 1), torch.stack(used_stats), torch.stack([mean, top]), peak,
             *(torch.stack(part) for part in (found, logits, levels, gates)))

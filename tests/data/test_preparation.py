@@ -164,7 +164,7 @@ def test_scenes_whose_raw_files_are_gone_are_named_and_stay(scannet_raw, tmp_pat
     assert "1 prepared scenes have no raw files" in shown
     assert "and stay: train/scene0001_00. Delete their folders" in shown
     assert len(scene_folders(out)) == 4
-    assert prepare(ScanNetV2.open(scannet_raw, ["val"]), out, chosen=["val"]).gone == []    # nobody looked for those of train
+    assert prepare(ScanNetV2.open(scannet_raw, ["val"]), out).gone == []    # nobody looked for those of train
     (scannet_raw / "scannetv2_train.txt").write_text("scene0001_00\n")      # none of which is there: the split is gone
     assert main(["prepare", "scannetv2", str(scannet_raw), str(out)]) == 0
     assert "and stay: train/scene0000_00, train/scene0001_00. Delete" in capsys.readouterr().err

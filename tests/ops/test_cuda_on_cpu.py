@@ -77,7 +77,7 @@ def test_kernels_give_the_numbers_of_the_cpu_and_the_same_bits_in_any_order_of_t
     expected, _ = gpu_comparisons.run_op(op, arguments, "cpu")
     results = [run(op, arguments, FORWARD), run(op, arguments, BACKWARD), run(op, arguments, RANDOM, RTX)]
     error = gpu_comparisons.relative_error(results[0], expected)
-    assert error <= gpu_comparisons.TOLERANCE[gpu_comparisons.is_double(arguments)]
+    assert error <= gpu_comparisons.TOLERANCE[gpu_comparisons.is_double(op, arguments)]
     assert all(same_bits(a, b) for other in results[1:] for a, b in zip(results[0], other, strict=True))
 
 
