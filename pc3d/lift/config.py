@@ -32,9 +32,9 @@ class LiftConfig:
     consensus_rate: float = 0.9     # of the frames that see two masks and put them into one
 
     # region growing (SAI3D, CVPR 2024)
-    region_thresholds: tuple[float, ...] = (0.9, 0.8, 0.7, 0.6, 0.5)
+    region_thresholds: tuple[float, ...] = (0.9, 0.8, 0.7, 0.6)
     region_hop_weight: float = 0.5  # of neighbours' neighbours
-    region_mask_share: float = 0.5  # of a mask's points that a region holds, for the mask to speak for it
+    region_mask_share: float = 0.5  # of a mask's points that a region holds, for the mask to speak for it; not less
 
     # hierarchical merging (Open3DIS, CVPR 2024; co-visible overlap: "Details Matter", ICCV 2025)
     merge_iou: float = 0.45
@@ -47,7 +47,7 @@ class LiftConfig:
     # from groups of masks to instances
     min_masks: int = 2              # that an instance rests on
     detection_share: float = 0.4    # of a superpoint's sightings in frames of the group that lie in its masks
-    link_distance: float = 0.1      # superpoints nearer than this touch: regions grow over it
+    link_distance: float = 0.2      # superpoints nearer than this touch: regions grow over it
     gap_distance: float = 0.5       # parts of a group nearer than this are one object: something stood before its middle
     min_points: int = 50            # of an instance
     contained_object: float = 0.8   # of an instance that another holds, for it to go

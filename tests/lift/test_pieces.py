@@ -17,7 +17,7 @@ from pc3d.structures import Instances
 from pc3d.structures.sparse import rows_of
 
 UNCUT = LiftConfig(cut_share=0.5)
-FINDERS = ("consensus", "hierarchical")
+FINDERS = ("consensus", "region", "hierarchical")
 
 
 @pytest.fixture(scope="module")

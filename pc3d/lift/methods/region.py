@@ -8,8 +8,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix, diags_array, vstack
 
 from pc3d.lift.config import LiftConfig
-from pc3d.lift.methods.groups import Groups, join_tracks
-from pc3d.lift.pieces import Extent
+from pc3d.lift.methods.groups import Groups, join_tracks, seen_in
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes
 from pc3d.ops import grow_regions
@@ -17,7 +16,7 @@ from pc3d.structures.sparse import find, lookup, rows_of
 
 
 def region(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
-    """Grow regions from superpoints in rounds of falling affinity; masks go to the region that holds most of them."""
+    """Grow regions from superpoints in rounds of falling affinity; masks are of the object whose region holds most of them."""
     links = scan.links(config.link_distance)
     region_of = np.arange(len(votes.sizes))
     for threshold in config.region_thresholds:
@@ -100,18 +99,17 @@ def _dots(matrix: csr_matrix, first: NDArray[np.int32], second: NDArray[np.int32
 
 
 def _groups(votes: Votes, region_of: NDArray[np.int64], config: LiftConfig) -> Groups:
-    """Regions with the masks that lie mostly in them; regions without masks are nothing."""
-    to = _to_regions(region_of)
-    inside = (votes.counts @ to).tocsr()
-    inside.sort_indices()
+    """Regions with the masks that lie mostly in them; regions without masks are nothing.
+
+    A region only says which masks are of one object: its points are those that these masks hold, so that a superpoint that
+    two objects share is cut, and what a region grew too far over a border drops out.
+    """
+    inside = (votes.counts @ _to_regions(region_of)).tocsr()
     row = rows_of(inside)
     mostly = inside.data > config.region_mask_share * votes.points[row]
+    spoken, group = np.unique(inside.indices[mostly], return_inverse=True)
     group_of_mask = np.full(votes.num_masks, -1, np.int64)
-    group_of_mask[row[mostly]] = inside.indices[mostly]
-    seen = votes.visible @ to                                  # (F, R)
-    own = np.bincount(group_of_mask[group_of_mask >= 0], inside.data[mostly], to.shape[1])
-    share = own / np.maximum(np.asarray(inside.sum(axis=0)).reshape(-1), 1)
-    spoken = np.bincount(group_of_mask[group_of_mask >= 0], minlength=to.shape[1]) > 0
-    extent = csr_matrix(to.T.multiply(spoken[:, None]))
-    extent.eliminate_zeros()
-    return Groups(group_of_mask, (seen.T.tocsr() > 0), np.minimum(share, 1), Extent.of(extent))
+    group_of_mask[row[mostly]] = group.reshape(-1)
+    own = np.bincount(group.reshape(-1), inside.data[mostly])
+    agreement = own / np.bincount(inside.indices, inside.data)[spoken]
+    return Groups(group_of_mask, seen_in(group_of_mask, votes), agreement)
