@@ -154,7 +154,7 @@ def without_middle(scene):
     return replace(scene, cloud=replace(cloud, superpoints=np.unique(cloud.superpoints, return_inverse=True)[1].reshape(-1)))
 
 
-@pytest.mark.parametrize("method", ["consensus", "hierarchical"])
+@pytest.mark.parametrize("method", ROBUST)
 def test_an_object_whose_middle_is_missing_from_the_scan_stays_one(scene, method):
     seen_through = without_middle(scene)
     assert ious(seen_through, lifted(seen_through).instances(method))[1] > 0.9
