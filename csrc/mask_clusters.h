@@ -14,18 +14,9 @@
 namespace pc3d {
 namespace mask_clusters {
 
-// Nodes with the holders of each, and its frames as bits.
-struct Nodes {
-  std::vector<int64_t> starts;
-  std::vector<int32_t> holders;
-  std::vector<uint64_t> frames;  // (nodes, words)
-  int64_t words;
-
-  int64_t count() const { return static_cast<int64_t>(starts.size()) - 1; }
-};
-
+// Nodes that may be joined, once a level is down to their observers.
 struct Pair {
-  int32_t first, second, supporters, observers;
+  int32_t first, second, observers;
 };
 
 }  // namespace mask_clusters

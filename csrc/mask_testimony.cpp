@@ -3,9 +3,13 @@
 #include "tasks.h"
 
 #include <algorithm>
-#include <limits>
+#include <numeric>
 #include <tuple>
 #include <utility>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
 
 namespace pc3d {
 namespace {
@@ -13,98 +17,114 @@ namespace {
 using namespace mask_testimony;
 
 constexpr int64_t kRows = 64;  // masks of a task
-constexpr double kNever = std::numeric_limits<double>::infinity();
+constexpr int64_t kLanes = 16;  // places for masks of a frame come in so many
 
-Columns by_column(const Rows& rows, int64_t num_columns) {
-  Columns out{std::vector<int64_t>(num_columns + 1), std::vector<Entry>(rows.starts[rows.count])};
-  for (int64_t e = 0; e < rows.starts[rows.count]; ++e) ++out.starts[rows.columns[e]];
+std::vector<int64_t> column_starts(const Rows& rows, int64_t num_columns) {
+  std::vector<int64_t> starts(num_columns + 1);
+  for (int64_t e = 0; e < rows.starts[rows.count]; ++e) ++starts[rows.columns[e]];
   int64_t sum = 0;
-  for (int64_t& start : out.starts) sum += std::exchange(start, sum);
-  std::vector<int64_t> place(out.starts);
-  for (int64_t row = 0; row < rows.count; ++row)
-    for (int64_t e = rows.starts[row]; e < rows.starts[row + 1]; ++e)
-      out.entries[place[rows.columns[e]]++] = {static_cast<int32_t>(row), rows.values[e]};
-  return out;
+  for (int64_t& start : starts) sum += std::exchange(start, sum);
+  return starts;
 }
-
-// Sums over the rows of some columns; what is not touched is 0.
-class Sums {
- public:
-  explicit Sums(int64_t size) : sums_(size) {}
-
-  void add(int32_t at, int32_t value) {
-    if (!sums_[at]) touched_.push_back(at);
-    sums_[at] += value;
-  }
-  int32_t operator[](int32_t at) const { return sums_[at]; }
-  const std::vector<int32_t>& touched() const { return touched_; }
-  void clear() {
-    for (const int32_t at : touched_) sums_[at] = 0;
-    touched_.clear();
-  }
-
- private:
-  std::vector<int32_t> sums_, touched_;  // points of a scan, of which there are less than 2^31
-};
 
 struct Shares {
   double observed, min_points, contained, undersegment;
 };
 
-// What the frames say of one mask.
-struct Heard {
-  std::vector<int32_t> contained;
-  int64_t spoke = 0;
-  bool undersegmented = false;
+// Room for the entries of each column.
+template <class Entry>
+struct Columns {
+  Columns(const Rows& rows, int64_t num_columns) : starts(column_starts(rows, num_columns)), entries(starts.back()) {}
+
+  std::vector<int64_t> starts;
+  std::vector<Entry> entries;
 };
 
-struct Scratch {
-  Sums shared, seen, labelled;
-  std::vector<double> enough;  // points of a frame's mask, for it to hold the mask in question whole; kNever: it says nothing
+// What the frames say of the masks of a task.
+struct Heard {
+  std::vector<int32_t> contained;  // of one mask after another
+  std::vector<int64_t> ends, spoke;
+  std::vector<char> undersegmented;
 };
+
+// Over the members of a mask: points that each frame sees and has labelled, and points of each mask, at its place.
+struct Sums {
+  std::vector<uint64_t> frames;
+  std::vector<int32_t> masks;
+  std::vector<Speaker> speakers;
+  std::vector<int32_t> holding;
+};
+
+// Which of kLanes masks have ``enough`` points, more than 0: bits.
+uint32_t at_least(const int32_t* points, int32_t enough) {
+#if defined(__SSE2__)
+  const auto more = [=](int k) {
+    return _mm_cmpgt_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(points) + k), _mm_set1_epi32(enough - 1));
+  };
+  return _mm_movemask_epi8(_mm_packs_epi16(_mm_packs_epi32(more(0), more(1)), _mm_packs_epi32(more(2), more(3))));
+#else
+  uint32_t bits = 0;
+  for (int k = 0; k < kLanes; ++k) bits |= static_cast<uint32_t>(points[k] >= enough) << k;
+  return bits;
+#endif
+}
 
 class Testimony {
  public:
   Testimony(const Rows& members, const Rows& counts, const Rows& visible, const int64_t* frame_of_mask, int64_t num_superpoints,
             const Shares& shares)
-      : members_(members), counts_(counts), masks_(by_column(counts, num_superpoints)),
-        frames_(by_column(visible, num_superpoints)), num_frames_(visible.count), frame_of_mask_(frame_of_mask),
-        shares_(shares) {}
-
-  Scratch scratch() const {
-    return {Sums(counts_.count), Sums(num_frames_), Sums(num_frames_), std::vector<double>(num_frames_)};
+      : members_(members), counts_(counts), first_(visible.count + 1), place_(visible.count + 1), shares_(shares),
+        sights_(visible, num_superpoints), shown_(counts, num_superpoints) {
+    for (int64_t mask = 0; mask < counts.count; ++mask) ++first_[frame_of_mask[mask] + 1];
+    std::partial_sum(first_.begin(), first_.end(), first_.begin());
+    for (int64_t f = 0; f < visible.count; ++f)
+      place_[f + 1] = place_[f] + (first_[f + 1] - first_[f] + kLanes - 1) / kLanes * kLanes;
+    auto sight = sights_.starts, shown = shown_.starts;  // where the next of each superpoint goes
+    for (int64_t f = 0; f < visible.count; ++f) {
+      for (int64_t e = visible.starts[f]; e < visible.starts[f + 1]; ++e)
+        sights_.entries[sight[visible.columns[e]]++] = {static_cast<uint64_t>(visible.values[e]), static_cast<int32_t>(f)};
+      for (int64_t m = first_[f]; m < first_[f + 1]; ++m)
+        for (int64_t e = counts.starts[m]; e < counts.starts[m + 1]; ++e) {
+          const int32_t s = counts.columns[e];
+          check(sight[s] > sights_.starts[s] && sights_.entries[sight[s] - 1].frame == f,
+                "mask_testimony: a mask has points where its frame sees none");
+          sights_.entries[sight[s] - 1].points += static_cast<uint64_t>(counts.values[e]) << 32;
+          shown_.entries[shown[s]++] = {static_cast<int32_t>(place_[f] + m - first_[f]), counts.values[e]};
+        }
+    }
   }
 
-  void ask(int32_t mask, Scratch& s, Heard& out) const {
+  Sums sums() const {
+    return {std::vector<uint64_t>(num_frames()), std::vector<int32_t>(place_.back()), std::vector<Speaker>(num_frames() + 1),
+            std::vector<int32_t>(counts_.count + 1)};
+  }
+
+  // Adds to ``out``; sums are 0 before and after.
+  void ask(int64_t mask, Sums& sums, Heard& out) const {
     const int64_t own = own_points(mask);
-    for (int64_t e = members_.starts[mask]; e < members_.starts[mask + 1]; ++e) {
-      add(masks_, members_.columns[e], s.shared);
-      add(frames_, members_.columns[e], s.seen);
+    int64_t spoke = 0, whole = 0;
+    if (own >= shares_.min_points) {
+      add_members(mask, sums.frames.data(), sums.masks.data());
+      spoke = find_speakers(own, sums.frames.data(), sums.speakers.data());
+      int32_t* end = sums.holding.data();
+      for (int64_t k = 0; k < spoke; ++k) {
+        const int32_t* before = end;
+        end = add_holding(sums.speakers[k], sums.masks.data(), end);
+        whole += end != before;
+      }
+      out.contained.insert(out.contained.end(), sums.holding.data(), end);
+      std::fill(sums.frames.begin(), sums.frames.end(), 0);
+      std::fill(sums.masks.begin(), sums.masks.end(), 0);
     }
-    for (const int32_t other : s.shared.touched()) s.labelled.add(frame_of(other), s.shared[other]);
-    for (const int32_t frame : s.seen.touched()) {
-      const bool speaking = speaks(frame, own, s);
-      out.spoke += speaking;
-      s.enough[frame] = speaking ? shares_.contained * std::min(s.labelled[frame], s.seen[frame]) : kNever;
-    }
-    for (const int32_t other : s.shared.touched())
-      if (s.seen[frame_of(other)] && s.shared[other] >= s.enough[frame_of(other)]) out.contained.push_back(other);
-    std::sort(out.contained.begin(), out.contained.end());
-    int64_t whole = 0;
-    for (size_t i = 0; i < out.contained.size(); ++i)
-      whole += !i || frame_of(out.contained[i]) != frame_of(out.contained[i - 1]);
-    out.undersegmented = !out.spoke || static_cast<double>(out.spoke - whole) > shares_.undersegment * out.spoke;
-    s.shared.clear(), s.seen.clear(), s.labelled.clear();
+    out.ends.push_back(static_cast<int64_t>(out.contained.size()));
+    out.spoke.push_back(spoke);
+    out.undersegmented.push_back(!spoke || static_cast<double>(spoke - whole) > shares_.undersegment * spoke);
   }
 
  private:
-  static void add(const Columns& from, int32_t column, Sums& to) {
-    for (int64_t e = from.starts[column]; e < from.starts[column + 1]; ++e) to.add(from.entries[e].row, from.entries[e].value);
-  }
+  int64_t num_frames() const { return static_cast<int64_t>(first_.size()) - 1; }
 
-  int32_t frame_of(int32_t mask) const { return static_cast<int32_t>(frame_of_mask_[mask]); }
-
-  int64_t own_points(int32_t mask) const {  // both rows ascend
+  int64_t own_points(int64_t mask) const {  // both rows ascend
     int64_t own = 0, e = counts_.starts[mask];
     for (int64_t i = members_.starts[mask]; i < members_.starts[mask + 1]; ++i) {
       while (e < counts_.starts[mask + 1] && counts_.columns[e] < members_.columns[i]) ++e;
@@ -113,16 +133,47 @@ class Testimony {
     return own;
   }
 
-  bool speaks(int32_t frame, int64_t own, const Scratch& s) const {
-    const double seen = static_cast<double>(s.seen[frame]);
-    return own >= shares_.min_points && seen > 0 && seen >= shares_.observed * own && s.labelled[frame] >= 0.5 * seen;
+  void add_members(int64_t mask, uint64_t* frames, int32_t* masks) const {
+    for (int64_t i = members_.starts[mask]; i < members_.starts[mask + 1]; ++i) {
+      const int32_t s = members_.columns[i];
+      for (int64_t e = sights_.starts[s]; e < sights_.starts[s + 1]; ++e)
+        frames[sights_.entries[e].frame] += sights_.entries[e].points;
+      for (int64_t e = shown_.starts[s]; e < shown_.starts[s + 1]; ++e)
+        masks[shown_.entries[e].place] += shown_.entries[e].points;
+    }
+  }
+
+  // Without a branch: which frames speak is hard to foresee.
+  int64_t find_speakers(int64_t own, const uint64_t* sums, Speaker* speakers) const {
+    const double least = std::max(1.0, shares_.observed * own);
+    int64_t count = 0;
+    for (int64_t frame = 0; frame < num_frames(); ++frame) {
+      const int64_t seen = static_cast<uint32_t>(sums[frame]), labelled = sums[frame] >> 32;
+      const double share = std::min<double>(INT32_MAX, shares_.contained * std::min(labelled, seen));
+      const int32_t enough = static_cast<int32_t>(share);
+      speakers[count] = {static_cast<int32_t>(frame), std::max(1, enough + (enough < share))};
+      count += (seen >= least) & (2 * labelled >= seen);
+    }
+    return count;
+  }
+
+  // Writes the masks of a frame that hold the mask whole: mostly one, or none.
+  int32_t* add_holding(const Speaker& speaker, const int32_t* points, int32_t* to) const {
+    int64_t mask = first_[speaker.frame];
+    for (int64_t at = place_[speaker.frame]; at < place_[speaker.frame + 1]; at += kLanes, mask += kLanes) {
+      uint32_t bits = at_least(points + at, speaker.enough);
+      *to = static_cast<int32_t>(mask + __builtin_ctz(bits | 1u << kLanes));
+      to += bits != 0;
+      for (bits &= bits - 1; bits; bits &= bits - 1) *to++ = static_cast<int32_t>(mask + __builtin_ctz(bits));
+    }
+    return to;
   }
 
   Rows members_, counts_;
-  Columns masks_, frames_;
-  int64_t num_frames_;
-  const int64_t* frame_of_mask_;
+  std::vector<int64_t> first_, place_;  // of the masks of each frame: the number of the first, and its place in sums
   Shares shares_;
+  Columns<Sight> sights_;
+  Columns<Shown> shown_;
 };
 
 Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor* values, int64_t num_columns) {
@@ -142,22 +193,34 @@ Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor* values, 
 }
 
 // The masks that hold each mask, without the undersegmented ones.
-std::tuple<Tensor, Tensor, Tensor, Tensor> gather(const Tensor& like, const std::vector<Heard>& heard) {
-  const int64_t count = static_cast<int64_t>(heard.size());
+std::tuple<Tensor, Tensor, Tensor, Tensor> gather(const Tensor& like, const std::vector<Heard>& heard, int64_t count) {
   Tensor starts = empty(like, {count + 1}, ScalarType::Long), spoke = empty(like, {count}, ScalarType::Long);
   Tensor undersegmented = empty(like, {count}, ScalarType::Bool);
-  std::vector<int32_t> kept;
-  mutable_data<int64_t>(starts)[0] = 0;
-  for (int64_t m = 0; m < count; ++m) {
-    if (!heard[m].undersegmented)
-      std::copy_if(heard[m].contained.begin(), heard[m].contained.end(), std::back_inserter(kept),
-                   [&](int32_t other) { return !heard[other].undersegmented; });
-    mutable_data<int64_t>(starts)[m + 1] = static_cast<int64_t>(kept.size());
-    mutable_data<int64_t>(spoke)[m] = heard[m].spoke;
-    mutable_data<bool>(undersegmented)[m] = heard[m].undersegmented;
+  int64_t total = 0, mask = 0;
+  bool* bad = mutable_data<bool>(undersegmented);
+  for (const Heard& part : heard) {
+    std::copy(part.spoke.begin(), part.spoke.end(), mutable_data<int64_t>(spoke) + mask);
+    bad = std::copy(part.undersegmented.begin(), part.undersegmented.end(), bad);
+    mask += part.spoke.size();
+    total += part.contained.size();
   }
-  Tensor contained = empty(like, {static_cast<int64_t>(kept.size())}, ScalarType::Int);
-  std::copy(kept.begin(), kept.end(), mutable_data<int32_t>(contained));
+  bad -= count;
+  std::vector<int32_t> kept(total + 1);
+  mask = 0;
+  int64_t* end = mutable_data<int64_t>(starts);
+  int64_t size = *end = 0;
+  for (const Heard& part : heard) {
+    int64_t from = 0;
+    for (const int64_t last : part.ends) {
+      for (const bool asks = !bad[mask++]; from < last; ++from) {
+        kept[size] = part.contained[from];
+        size += asks & !bad[part.contained[from]];
+      }
+      *++end = size;
+    }
+  }
+  Tensor contained = empty(like, {size}, ScalarType::Int);
+  std::copy_n(kept.begin(), size, mutable_data<int32_t>(contained));
   return {starts, contained, spoke, undersegmented};
 }
 
@@ -179,12 +242,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> mask_testimony_op(
         "mask_testimony: frames of masks must ascend, within those that see");
   const Testimony testimony(held, points, seen, frames, num_superpoints,
                             {observed_share, min_points, contained_share, undersegment_share});
-  std::vector<Heard> heard(points.count);
-  run_tasks((points.count + kRows - 1) / kRows, [&] { return testimony.scratch(); }, [&](Scratch& scratch, int64_t task) {
-    for (int64_t m = task * kRows; m < std::min((task + 1) * kRows, points.count); ++m)
-      testimony.ask(static_cast<int32_t>(m), scratch, heard[m]);
+  std::vector<Heard> heard((points.count + kRows - 1) / kRows);
+  run_tasks(static_cast<int64_t>(heard.size()), [&] { return testimony.sums(); }, [&](Sums& sums, int64_t task) {
+    for (int64_t mask = task * kRows; mask < std::min((task + 1) * kRows, points.count); ++mask)
+      testimony.ask(mask, sums, heard[task]);
   });
-  return gather(starts, heard);
+  return gather(starts, heard, points.count);
 }
 
 }  // namespace pc3d

@@ -3,7 +3,7 @@
 //   -> contained_starts (M + 1,), contained (E,) int32, spoke (M,) int64, undersegmented (M,) bool
 //
 // M masks of F frames over S superpoints, sparse rows all: what a mask holds (members), its points (counts), and what a frame
-// sees (visible). frame_of_mask (M,) int64 ascends. With the members of mask m:
+// sees (visible: something where one of its masks has points). frame_of_mask (M,) int64 ascends. With the members of mask m:
 //   own = its points in them; seen_f = what frame f sees of them; shared_n = what mask n has of them; labelled_f = sum of
 //   shared_n over the masks n of f.
 // Frame f speaks of m where own >= min_points, seen_f > 0, seen_f >= observed_share own and labelled_f >= seen_f / 2.
@@ -26,14 +26,20 @@ struct Rows {
   int64_t count;
 };
 
-struct Entry {
-  int32_t row, value;
+// Points of a superpoint that a frame sees and, times 2^32, that it has labelled.
+struct Sight {
+  uint64_t points;
+  int32_t frame;
 };
 
-// The entries of each column, rows ascending.
-struct Columns {
-  std::vector<int64_t> starts;
-  std::vector<Entry> entries;
+// Points of a superpoint in a mask, which has a place among all masks.
+struct Shown {
+  int32_t place, points;
+};
+
+// A frame that speaks of a mask, and the points of it that one of its masks needs to hold it whole.
+struct Speaker {
+  int32_t frame, enough;
 };
 
 }  // namespace mask_testimony

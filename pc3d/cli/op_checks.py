@@ -173,8 +173,9 @@ def _rows(generator: torch.Generator, count: int, width: int) -> tuple[Tensor, T
 
 def _testimony(generator: torch.Generator) -> tuple[Any, ...]:
     """9 masks of 3 frames over 8 superpoints."""
-    counts = _rows(generator, 9, 8)
-    return *counts[:2], *counts, *_rows(generator, 3, 8), torch.arange(9) // 3, 8, 0.1, 5.0, 0.3, 0.7
+    counts, visible = _rows(generator, 9, 8), (8 * torch.arange(4), torch.arange(24, dtype=torch.int32) % 8,
+                                               torch.randint(9, 30, (24,), generator=generator, dtype=torch.int32))
+    return *counts[:2], *counts, *visible, torch.arange(9) // 3, 8, 0.1, 5.0, 0.3, 0.7
 
 
 def _clusters(generator: torch.Generator) -> tuple[Any, ...]:

@@ -34,11 +34,11 @@ def mask_testimony(members: SparseRows, counts: SparseRows, visible: SparseRows,
     """Ask every frame about every mask; a frame that splits a mask says nothing of what belongs with it.
 
     Rows are M masks (``members`` pattern only, ``counts`` points) or F frames (``visible`` points) over S superpoints;
-    ``frame_of_mask`` (M,) int64 ascends. Of the points of mask m's members, a frame sees ``seen``, has ``labelled`` in its
-    masks and ``shared`` in one of them. It speaks where m has ``min_points`` in its members and ``seen`` is at least
-    ``observed_share`` of them, half of it labelled: an unlabelled surface says nothing. A mask holds m whole with
-    ``contained_share`` of what is both seen and labelled (overlapping masks label twice). Under-segmented masks, which more
-    than ``undersegment_share`` of the speaking frames split, are no evidence: they neither ask nor hold.
+    ``frame_of_mask`` (M,) int64 ascends, and a frame sees what its masks have. Of the points of mask m's members, a frame sees
+    ``seen``, has ``labelled`` in its masks and ``shared`` in one of them. It speaks where m has ``min_points`` in its members
+    and ``seen`` is at least ``observed_share`` of them, half of it labelled: an unlabelled surface says nothing. A mask holds
+    m whole with ``contained_share`` of what is both seen and labelled (overlapping masks label twice). Under-segmented masks,
+    which more than ``undersegment_share`` of the speaking frames split, are no evidence: they neither ask nor hold.
     MaskClustering (CVPR 2024), over superpoints. Raises ValueError for rows that do not fit each other.
     """
     return Testimony(*_op(*members[:2], *counts, *visible, frame_of_mask, num_superpoints, observed_share, min_points,

@@ -74,6 +74,8 @@ def test_rows_that_do_not_fit_are_refused():
         mask_testimony(members, counts, visible, frame_of_mask, width - 9, **SHARES)
     with pytest.raises(ValueError, match="frames of masks must ascend"):
         mask_testimony(members, counts, visible, frame_of_mask.flip(0), width, **SHARES)
+    with pytest.raises(ValueError, match="a mask has points where its frame sees none"):
+        mask_testimony(members, counts, sparse(torch.zeros(12, width)), frame_of_mask, width, **SHARES)
 
 
 def test_no_masks_hear_nothing():
