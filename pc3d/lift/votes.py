@@ -76,6 +76,12 @@ class Votes:
         """Visible points, in the mask's frame, of the superpoint of each entry of ``counts``."""
         return lookup(self.visible, self.frame_of_mask[rows_of(self.counts)], self.counts.indices)
 
+    def seen(self, of_frames: csr_matrix, pairs: csr_matrix) -> NDArray[np.int64]:
+        """Visible points (E,), over the frames of each set (G, F), of the superpoints that it is paired with (G, S)."""
+        each = torch.arange(pairs.shape[1])
+        sets, counts, pairs = (rows_for_op(one) for one in (of_frames, self.visible, pairs))
+        return piece_sums(sets, counts, pairs, each, torch.ones_like(each)).numpy()
+
     def trust(self, sure: float) -> float:
         """How far the masks are to be believed, in (0, 1]: their mean score, against that of a model that is ``sure``."""
         return min(1.0, max(0.01, float(self.scores.mean()) / sure)) if self.num_masks else 1.0

@@ -12,6 +12,7 @@ from pc3d.lift.methods.groups import Groups, join_tracks, membership
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes, rows_for_op
 from pc3d.ops import mask_clusters, mask_testimony
+from pc3d.ops.mask_testimony import Testimony
 
 
 def consensus(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
@@ -21,18 +22,25 @@ def consensus(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
         rows_for_op(members), rows_for_op(votes.counts), rows_for_op(votes.visible), torch.from_numpy(votes.frame_of_mask),
         members.shape[1], observed_share=config.observed_share, min_points=config.min_mask_points,
         contained_share=config.contained_share, undersegment_share=config.undersegment_share)
-    count = votes.num_masks
-    contained = csr_matrix((np.ones(len(heard.contained), np.int32), heard.contained.numpy(), heard.contained_starts.numpy()),
-                           shape=(count, count))
-    observed = (contained @ votes.frames).tocsr()
-    observed.sort_indices()
+    count, observed = votes.num_masks, _observed(heard, votes)
     node = np.flatnonzero(~heard.undersegmented.numpy())
-    holders, frames = rows_for_op(contained[node]), rows_for_op(observed[node])
-    group_of_mask = np.full(count, -1, np.int64)
-    group_of_mask[node] = mask_clusters(*holders[:2], *frames[:2], count, votes.num_frames, rate=config.consensus_rate).numpy()
+    rows = torch.from_numpy(np.append(node, count))     # all others are empty
+    (starts, frames, _), group_of_mask = rows_for_op(observed), np.full(count, -1, np.int64)
+    group_of_mask[node] = mask_clusters(heard.contained_starts[rows], heard.contained, starts[rows], frames, count,
+                                        votes.num_frames, rate=config.consensus_rate).numpy()
     by_group = (membership(group_of_mask, votes) @ observed).tocsr()
     agreement = _agreement(group_of_mask, np.diff(observed.indptr), heard.spoke.numpy())
     return join_tracks(Groups(group_of_mask, by_group > 0, agreement), votes, config)
+
+
+def _observed(heard: Testimony, votes: Votes) -> csr_matrix:
+    """Frames (M, F), as ones, with a mask that holds each mask: masks ascend by frame."""
+    starts, frame = heard.contained_starts.numpy(), votes.frame_of_mask[heard.contained.numpy()]
+    first = np.diff(frame, prepend=-1) > 0
+    first[starts[:-1][np.diff(starts) > 0]] = True
+    place = np.append(0, np.cumsum(first))[starts]
+    return csr_matrix((np.ones(place[-1], np.int32), frame[first].astype(np.int32), place),
+                      shape=(votes.num_masks, votes.num_frames))
 
 
 def _agreement(group_of_mask: NDArray[np.int64], whole: NDArray[np.integer], spoke: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -15,7 +15,7 @@ from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Torn, Votes
 from pc3d.structures import Instances
-from pc3d.structures.sparse import find, keep, lookup, rows_of
+from pc3d.structures.sparse import find, keep, rows_of
 from pc3d.superpoints.links import split_by_links
 
 BEST_FRAMES = 5  # kept as evidence
@@ -70,9 +70,7 @@ def detected(groups: Groups, belongs: csr_matrix, votes: Votes, config: LiftConf
     """
     hits = (belongs @ votes.counts).tocsr()
     hits.sort_indices()
-    seen = (groups.observed.astype(np.int32) @ votes.visible).tocsr()
-    seen.sort_indices()
-    total = np.maximum(lookup(seen, rows_of(hits), hits.indices), 1)
+    total = np.maximum(votes.seen(groups.observed, hits), 1)
     share = hits.data / total
     torn = (share > config.cut_share) & (share < 1 - config.cut_share)
     whole, pairs = (keep(hits, entries, dtype=np.int32) for entries in (~torn & (share >= config.detection_share), torn))
@@ -89,6 +87,8 @@ def join_tracks(groups: Groups, votes: Votes, config: LiftConfig) -> Groups:
     """
     own, count = groups.group_of_mask, groups.observed.shape[0]
     tracked = np.flatnonzero((own >= 0) & (votes.tracks >= 0))
+    if not len(tracked):
+        return groups
     number, track = np.unique(votes.tracks[tracked], return_inverse=True)
     held = csr_matrix((np.ones(len(tracked), np.int64), (track.reshape(-1), own[tracked])), shape=(len(number), count))
     sizes = np.bincount(own[own >= 0], minlength=count)
@@ -124,7 +124,7 @@ def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matr
     kept = np.flatnonzero(pieces @ votes.pieces.sizes >= config.min_points)
     group, masks, pieces = group[kept], masks[kept], pieces[kept]
     inside = _points_of_own_masks(groups, group, masks, votes)
-    speaks = inside.multiply(1 / np.maximum(votes.points, 1)).tocsr() > config.member_share  # masks mostly in the part
+    speaks = keep(inside, inside.data * (1 / np.maximum(votes.points, 1))[inside.indices] > config.member_share)  # mostly in it
     num_masks = np.asarray(speaks.sum(axis=1)).reshape(-1)
     frames = (speaks @ votes.frames).tocsr()
     views = np.diff(frames.indptr)
