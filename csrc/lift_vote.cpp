@@ -9,6 +9,7 @@
 #include <cstring>
 #include <memory>
 #include <tuple>
+#include <utility>
 #include <vector>
 
 #if defined(__x86_64__)
@@ -46,25 +47,47 @@ using namespace lift;
 
 constexpr int64_t kCamera = 13;
 constexpr int64_t kTasks = 16;  // shares of the blocks of one frame
+constexpr int kAhead = 64;      // pixels that the caches are asked for before they are looked up
+static_assert(kAhead >= kMostLanes, "there is room for both in one place");
 
 Kernel best_kernel() {
 #if defined(__x86_64__)
-  if (best_isa() >= Isa::avx512) return {lift_avx512::tile, lift_avx512::cull, lift_avx512::project};
-  if (best_isa() == Isa::avx2) return {lift_avx2::tile, lift_avx2::cull, lift_avx2::project};
+  if (best_isa() >= Isa::avx512) return {lift_avx512::tile, lift_avx512::widen, lift_avx512::cull, lift_avx512::project};
+  if (best_isa() == Isa::avx2) return {lift_avx2::tile, lift_avx2::widen, lift_avx2::cull, lift_avx2::project};
 #endif
-  return {lift_plain::tile, lift_plain::cull, lift_plain::project};
+  return {lift_plain::tile, lift_plain::widen, lift_plain::cull, lift_plain::project};
 }
+
+// Rows of whole numbers, one after another, in room that was made for them.
+template <size_t N>
+class Table {
+ public:
+  void make_room(int64_t rows) { rows_.reset(new int32_t[N * rows]); }
+
+  void add(const std::array<int32_t, N>& row) {
+    std::copy(row.begin(), row.end(), rows_.get() + N * size_);
+    ++size_;
+  }
+
+  int64_t size() const { return size_; }
+  int32_t* operator[](int64_t row) { return rows_.get() + N * row; }
+  const int32_t* operator[](int64_t row) const { return rows_.get() + N * row; }
+
+ private:
+  std::unique_ptr<int32_t[]> rows_;
+  int64_t size_ = 0;
+};
 
 // Rows that one share of the blocks adds to the result.
 struct Rows {
-  std::vector<int32_t> seen, votes, piece_seen, piece_votes;
-  bool bad_id = false;  // threads must not throw
+  Table<2> seen, piece_seen;
+  Table<3> votes, piece_votes;
+  bool bad_id = false, bad_piece = false;  // threads must not throw
 };
 
 // When a mask cuts a run, and into what its points fall then.
 struct Cut {
-  const int64_t* starts;
-  int64_t pieces;
+  const int32_t* piece_of_point;
   float share;
   int64_t points;
 };
@@ -81,28 +104,26 @@ class Vote {
 
   // Blocks [begin, end), which do not cut a run.
   void share(int64_t begin, int64_t end, Rows& rows) const {
-    const size_t room = starts_[end] - starts_[begin] + kMostLanes;
+    const size_t room = starts_[end] - starts_[begin] + kAhead;
     const std::unique_ptr<int32_t[]> point(new int32_t[room]), pixel(new int32_t[room]);
     const int32_t visible = project(begin, end, point.get(), pixel.get());
-    std::fill_n(point.get() + visible, kMostLanes, INT32_MAX);
-    const std::unique_ptr<int32_t[]> ids(new int32_t[room * std::max<int64_t>(layers_, 1)]);
+    const std::unique_ptr<int32_t[]> ids(new int32_t[visible * layers_]);
     Scratch scratch{ids.get(), std::vector<int32_t>(num_masks_ + 1), {}};
-    rows.piece_seen.reserve(visible / 4);
-    rows.piece_votes.reserve(visible / 2);
+    rows.seen.make_room(visible), rows.piece_seen.make_room(visible);
+    rows.votes.make_room(visible * layers_), rows.piece_votes.make_room(visible * layers_);
     int64_t block = begin;
     for (int32_t first = 0, last; first < visible; first = last) {
       while (starts_[block + 1] <= point[first]) ++block;
       const int32_t owner = owners_[block];
       while (block + 1 < end && owners_[block + 1] == owner) ++block;
       for (last = first; last < visible && point[last] < starts_[block + 1]; ++last) {}
-      const size_t before = rows.votes.size();
+      const int64_t before = rows.votes.size();
       const int32_t points = last - first;
-      append<2>(rows.seen, {owner, points});
+      rows.seen.add({owner, points});
       for (int64_t layer = 0; layer < layers_; ++layer)
         look_up(masks_ + layer * mask_pixels_, pixel.get() + first, points, ids.get() + layer * points);
-      tally(owner, 0, points, points, scratch, rows.votes, rows.bad_id);
-      if (!is_cut(rows.votes, before, points)) continue;
-      by_piece(point.get() + first, points, scratch, rows);
+      tally(owner, points, scratch, rows.votes, rows.bad_id);
+      if (is_cut(rows.votes, before, points)) by_piece(point.get() + first, points, scratch.ids, rows);
     }
   }
 
@@ -113,69 +134,73 @@ class Vote {
   };
 
   // Add what a run holds of each piece that its points lie in.
-  void by_piece(const int32_t* point, int32_t points, Scratch& s, Rows& rows) const {
-    const int64_t* end = std::upper_bound(cut_.starts, cut_.starts + cut_.pieces + 1, point[0]);
-    for (int32_t start = 0, next; start < points; start = next) {
-      while (*end <= point[start]) ++end;
-      next = start + count_below(point + start, static_cast<int32_t>(*end));
-      const int32_t piece = static_cast<int32_t>(end - cut_.starts - 1), id = s.ids[start];
-      append<2>(rows.piece_seen, {piece, next - start});
-      int32_t other = layers_ != 1;
-      for (int32_t i = start + 1; i < next; ++i) other |= s.ids[i] ^ id;
-      if (other) tally(piece, start, next, points, s, rows.piece_votes, rows.bad_id);
-      else if (id) append<3>(rows.piece_votes, {piece, id, next - start});
+  void by_piece(const int32_t* point, int32_t points, const int32_t* ids, Rows& rows) const {
+    int32_t before = -1;
+    for (int32_t first = 0, last; first < points; first = last) {
+      const int32_t piece = cut_.piece_of_point[point[first]];
+      for (last = first + 1; last < points && cut_.piece_of_point[point[last]] == piece; ++last) {}
+      rows.piece_seen.add({piece, last - first});
+      rows.bad_piece |= piece <= std::exchange(before, piece);
+      const int64_t row = rows.piece_votes.size();
+      for (int64_t layer = 0; layer < layers_; ++layer)
+        for_each_stretch(ids + layer * points, first, last,
+                         [&](int32_t id, int32_t count) { add_to_piece(rows.piece_votes, row, piece, id, count); });
     }
   }
 
-  // How many of ascending numbers are below a limit: eight at a time, so what follows the last must not be.
-  static int32_t count_below(const int32_t* number, int32_t limit) {
-    for (int32_t count = 0;;) {
-      int32_t more = 0;
-      for (int32_t i = 0; i < 8; ++i) more += number[count + i] < limit;
-      count += more;
-      if (more < 8) return count;
+  // Add points of a mask to the rows of a piece, from the given one on, ascending in id: they are few.
+  static void add_to_piece(Table<3>& votes, int64_t first, int32_t piece, int32_t id, int32_t count) {
+    int64_t row = votes.size();
+    while (row > first && votes[row - 1][1] > id) --row;
+    if (row > first && votes[row - 1][1] == id) {
+      votes[row - 1][2] += count;
+      return;
+    }
+    votes.add({piece, id, count});
+    std::rotate(votes[row], votes[votes.size() - 1], votes[votes.size()]);
+  }
+
+  // Neighbouring points [begin, end) of one id but 0: f(id, how many).
+  template <class F>
+  static void for_each_stretch(const int32_t* ids, int32_t begin, int32_t end, const F& f) {
+    for (int32_t i = begin, next; i < end; i = next) {
+      for (next = i + 1; next < end && ids[next] == ids[i]; ++next) {}
+      if (ids[i]) f(ids[i], next - i);
     }
   }
 
-  template <size_t N>
-  static void append(std::vector<int32_t>& to, const std::array<int32_t, N>& row) {
-    to.insert(to.end(), row.begin(), row.end());
-  }
-
+  // Ids at some pixels, which no cache may hold yet: asked for kMostLanes ahead.
   static void look_up(const uint16_t* plane, const int32_t* pixel, int32_t points, int32_t* ids) {
-    for (int32_t i = 0; i < points; ++i) ids[i] = pixel[i] < 0 ? 0 : plane[pixel[i]];
+    for (int32_t i = 0; i < points; ++i) {
+      __builtin_prefetch(plane + std::max(pixel[i + kAhead], 0));
+      ids[i] = pixel[i] < 0 ? 0 : plane[pixel[i]];
+    }
   }
 
-  // Add a row (owner, id, points) of each mask that points [begin, end) of a run lie in.
-  void tally(int32_t owner, int32_t begin, int32_t end, int32_t points, Scratch& s, std::vector<int32_t>& out,
-             bool& bad_id) const {
-    for (int64_t layer = 0; layer < layers_; ++layer) {
-      const int32_t* ids = s.ids + layer * points;
-      for (int32_t i = begin, next; i < end; i = next) {  // neighbours mostly lie in one mask
-        const int32_t id = ids[i];
-        for (next = i + 1; next < end && ids[next] == id; ++next) {}
-        if (!id) continue;
+  // Add a row (owner, id, points) of each mask that the points of a run lie in.
+  void tally(int32_t owner, int32_t points, Scratch& s, Table<3>& out, bool& bad_id) const {
+    for (int64_t layer = 0; layer < layers_; ++layer)
+      for_each_stretch(s.ids + layer * points, 0, points, [&](int32_t id, int32_t count) {
         if (id > num_masks_) {
           bad_id = true;
-          continue;
+          return;
         }
         if (!s.counts[id]) s.touched.push_back(id);
-        s.counts[id] += next - i;
-      }
-    }
+        s.counts[id] += count;
+      });
     if (s.touched.size() > 1) std::sort(s.touched.begin(), s.touched.end());
     for (const int32_t id : s.touched) {
-      append<3>(out, {owner, id, s.counts[id]});
+      out.add({owner, id, s.counts[id]});
       s.counts[id] = 0;
     }
     s.touched.clear();
   }
 
-  bool is_cut(const std::vector<int32_t>& votes, size_t begin, int32_t visible) const {
+  bool is_cut(const Table<3>& votes, int64_t begin, int32_t visible) const {
     if (visible < cut_.points) return false;
     const float low = cut_.share * static_cast<float>(visible), high = static_cast<float>(visible) - low;
-    for (size_t at = begin; at < votes.size(); at += 3)
-      if (votes[at + 2] > low && votes[at + 2] < high) return true;
+    for (int64_t row = begin; row < votes.size(); ++row)
+      if (votes[row][2] > low && votes[row][2] < high) return true;
     return false;
   }
 
@@ -234,30 +259,19 @@ void check_blocks(const Tensor& xyz, const Tensor& starts, const Tensor& owners,
     check(start[b] <= start[b + 1], "lift_vote: a block is out of order");
 }
 
-void check_pieces(const Tensor& starts, int64_t points) {
-  check(starts.scalar_type() == ScalarType::Long && starts.numel() > 0, "lift_vote: piece_starts must be int64 (K + 1,)");
-  const int64_t *start = data<int64_t>(starts), pieces = starts.numel() - 1;
-  check(start[0] == 0 && start[pieces] == points && std::is_sorted(start, start + pieces + 1),
-        "lift_vote: pieces do not cover the points");
-}
-
 int64_t tiles_of(int64_t pixels) { return (pixels + kTile - 1) / kTile; }
 
-// The largest depth of each tile of the image; the image is in the cache after it.
-std::vector<float> tile(const Kernel& kernel, const float* depth, int64_t height, int64_t width) {
-  std::vector<float> out(tiles_of(height) * tiles_of(width));
-  run_tasks(tiles_of(height), [&](int64_t row) {
+// The largest depths of tiles and of squares of them, as Test has them; the image is in the caches after it.
+std::vector<float> tile(const Kernel& kernel, const Tensor& depth, int64_t wide) {
+  const int64_t height = depth.size(0), width = depth.size(1), high = tiles_of(height);
+  std::vector<float> out(kLevels * high * wide + (1 << kLevels));
+  run_tasks(high, [&](int64_t row) {
     const int64_t first = row * kTile;
-    kernel.tile(depth + first * width, std::min<int64_t>(kTile, height - first), width, out.data() + row * tiles_of(width));
+    kernel.tile(data<float>(depth) + first * width, std::min<int64_t>(kTile, height - first), width, out.data() + row * wide);
   });
+  for (int k = 0; k + 1 < kLevels; ++k)
+    kernel.widen(out.data() + k * high * wide, high, wide, 1 << k, out.data() + (k + 1) * high * wide);
   return out;
-}
-
-// Ask for the masks in the order of memory, before points ask for them in theirs: 10 % off a frame whose masks no cache holds.
-void fetch(const Tensor& masks) {
-  constexpr int64_t kLine = 64 / sizeof(int16_t);
-  const int16_t* plane = data<int16_t>(masks);
-  for (int64_t at = 0; at < masks.numel(); at += kLine) __builtin_prefetch(plane + at, 0, 2);
 }
 
 // Cut the blocks into shares that do not cut a run.
@@ -271,12 +285,13 @@ std::vector<int64_t> cut(const int32_t* owners, int64_t blocks) {
   return cuts;
 }
 
-Tensor gather(const Tensor& like, const std::vector<Rows>& shares, std::vector<int32_t> Rows::*column, int64_t width) {
+template <size_t N>
+Tensor gather(const Tensor& like, const std::vector<Rows>& shares, Table<N> Rows::*table) {
   int64_t total = 0;
-  for (const Rows& rows : shares) total += (rows.*column).size();
-  Tensor out = empty(like, {total / width, width}, ScalarType::Int);
+  for (const Rows& rows : shares) total += (rows.*table).size();
+  Tensor out = empty(like, {total, static_cast<int64_t>(N)}, ScalarType::Int);
   int32_t* to = mutable_data<int32_t>(out);
-  for (const Rows& rows : shares) to = std::copy((rows.*column).begin(), (rows.*column).end(), to);
+  for (const Rows& rows : shares) to = std::copy((rows.*table)[0], (rows.*table)[(rows.*table).size()], to);
   return out;
 }
 
@@ -285,32 +300,36 @@ Tensor gather(const Tensor& like, const std::vector<Rows>& shares, std::vector<i
 std::tuple<Tensor, Tensor, Tensor, Tensor> lift_vote(
     const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Tensor& pose,
     const Tensor& depth, const Tensor& depth_camera, const Tensor& depth_lens, const Tensor& masks, const Tensor& mask_camera,
-    const Tensor& mask_lens, int64_t num_masks, double near, double absolute, double relative, const Tensor& piece_starts,
+    const Tensor& mask_lens, int64_t num_masks, double near, double absolute, double relative, const Tensor& pieces,
     double cut_share, int64_t cut_points) {
   using torch::stable::contiguous;
   const Tensor x = contiguous(xyz), s = contiguous(starts), o = contiguous(owners), b = contiguous(spheres),
                t = contiguous(pose), d = contiguous(depth), dc = contiguous(depth_camera), dl = contiguous(depth_lens),
-               m = contiguous(masks), mc = contiguous(mask_camera), ml = contiguous(mask_lens), p = contiguous(piece_starts);
+               m = contiguous(masks), mc = contiguous(mask_camera), ml = contiguous(mask_lens), p = contiguous(pieces);
   check_blocks(x, s, o, b);
   check(t.numel() == 12 && t.scalar_type() == ScalarType::Float, "lift_vote: pose must be float32 (3, 4)");
   check(d.dim() == 2 && d.scalar_type() == ScalarType::Float, "lift_vote: depth must be float32 (H, W)");
   check(m.dim() == 3 && m.scalar_type() == ScalarType::Short, "lift_vote: masks must be int16 (L, h, w)");
-  check_pieces(p, xyz.size(1));
+  check(p.dim() == 1 && p.scalar_type() == ScalarType::Int && p.numel() == xyz.size(1), "lift_vote: pieces must be int32 (N,)");
   check(num_masks >= 0 && num_masks <= 65535, "lift_vote: num_masks must be 0 to 65535");
   const View depth_view = view_of(dc, dl, d.size(0), d.size(1)), mask_view = view_of(mc, ml, m.size(1), m.size(2));
   const Kernel kernel = best_kernel();
-  const std::vector<float> tiles = tile(kernel, data<float>(d), d.size(0), d.size(1));
-  fetch(m);
-  const Test test{data<float>(t), data<float>(d), tiles.data(), static_cast<int32_t>(tiles_of(d.size(1))),
+  const int64_t wide = (tiles_of(d.size(1)) + kMostLanes - 1) / kMostLanes * kMostLanes + kMostLanes;  // zeros on the right
+  const int64_t level = tiles_of(d.size(0)) * wide;
+  const std::vector<float> tiles = tile(kernel, d, wide);
+  const Test test{data<float>(t), data<float>(d), tiles.data(), static_cast<int32_t>(wide), static_cast<int32_t>(level),
                   static_cast<float>(near), static_cast<float>(absolute), static_cast<float>(relative)};
   const Vote vote(x, s, o, b, test, depth_view, m, mask_view, same(depth_view, mask_view), num_masks,
-                  {data<int64_t>(p), p.numel() - 1, static_cast<float>(cut_share), cut_points}, kernel);
+                  {data<int32_t>(p), static_cast<float>(cut_share), cut_points}, kernel);
   const std::vector<int64_t> cuts = cut(data<int32_t>(o), o.numel());
   std::vector<Rows> shares(cuts.size() - 1);
   run_tasks(shares.size(), [&](int64_t i) { vote.share(cuts[i], cuts[i + 1], shares[i]); });
-  for (const Rows& rows : shares) check(!rows.bad_id, "lift_vote: a mask id is out of range");
-  return {gather(x, shares, &Rows::seen, 2), gather(x, shares, &Rows::votes, 3), gather(x, shares, &Rows::piece_seen, 2),
-          gather(x, shares, &Rows::piece_votes, 3)};
+  for (const Rows& rows : shares) {
+    check(!rows.bad_id, "lift_vote: a mask id is out of range");
+    check(!rows.bad_piece, "lift_vote: pieces must ascend");
+  }
+  return {gather(x, shares, &Rows::seen), gather(x, shares, &Rows::votes), gather(x, shares, &Rows::piece_seen),
+          gather(x, shares, &Rows::piece_votes)};
 }
 
 }  // namespace pc3d

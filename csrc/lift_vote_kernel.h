@@ -59,6 +59,12 @@ PC3D_INLINE int append(int32_t* to, Ints values, Ints chosen) {
 }
 #endif
 
+PC3D_INLINE bool any(Ints chosen) {
+  int32_t all = 0;
+  for (int l = 0; l < kLanes; ++l) all |= chosen[l];
+  return all;
+}
+
 PC3D_INLINE int append(float* to, Floats values, Ints chosen) {
   return append(reinterpret_cast<int32_t*>(to), (Ints)values, chosen);
 }
@@ -69,7 +75,42 @@ PC3D_INLINE Floats limit(Floats deep, const Test& test) {
   return allowed > test.absolute ? allowed : Floats{} + test.absolute;
 }
 
-// Blocks of [begin, end) whose bounding spheres (4, B) are not behind a side of the frustum: how many; others see nothing.
+PC3D_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
+
+// Pixels of a row (axis 0) or column (1) that spheres may cover, as tiles: those around x/z, for x and z within r.
+struct Span {
+  Ints first, last;
+};
+
+PC3D_INLINE Span span(Floats x, Floats r, Floats nearest, Floats farthest, const float* camera, int axis) {
+  const Floats low = x - r, high = x + r, border = Floats{} + (camera[4 + axis] - 1.f);
+  Floats first = camera[axis] * low * (low < 0.f ? nearest : farthest) + (camera[2 + axis] - 1.f),
+         last = camera[axis] * high * (high > 0.f ? nearest : farthest) + (camera[2 + axis] + 1.f);
+  first = larger(first < border ? first : border, Floats{}), last = larger(last < border ? last : border, Floats{});
+  return {__builtin_convertvector(first, Ints) / kTile, __builtin_convertvector(last, Ints) / kTile};
+}
+
+// Spheres around (x, y, z) that lie behind the farthest depth of all pixels they may cover, without a lens.
+PC3D_INLINE Ints hidden(Floats x, Floats y, Floats z, Floats r, const Test& test, const View& view) {
+  const Floats low = z - r;
+  Ints ok = low > test.near;
+  const Floats nearest = 1.f / (ok ? low : Floats{} + 1.f), farthest = 1.f / (ok ? z + r : Floats{} + 1.f);
+  const Span column = span(x, r, nearest, farthest, view.camera, 0), row = span(y, r, nearest, farthest, view.camera, 1);
+  Ints wide = column.last - column.first, high = row.last - row.first;
+  wide = (wide > high ? wide : high) + 1;
+  const Ints level = ((Ints)__builtin_convertvector(wide, Floats) >> 23) - 127;   // side <= wide < 2 side
+  ok &= level < kLevels;
+  const Ints side = Ints{} + 1 << (ok ? level : Ints{}), from = (ok ? level : Ints{}) * test.level;
+  Ints right = column.last - side + 1, below = row.last - side + 1;
+  right = right > 0 ? right : Ints{}, below = below > 0 ? below : Ints{};
+  const Ints top = from + row.first * test.tiles_wide, bottom = from + below * test.tiles_wide;
+  const Floats depth = larger(larger(gather(test.tiles, top + column.first), gather(test.tiles, top + right)),
+                              larger(gather(test.tiles, bottom + column.first), gather(test.tiles, bottom + right)));
+  return ok & (depth < low - limit(low, test));
+}
+
+// Blocks of [begin, end) whose bounding spheres (4, B) are neither behind a side of the frustum nor hidden: how many; others
+// have no visible points.
 PC3D_TARGET static int cull(const float* spheres, int64_t num_blocks, int64_t begin, int64_t end, const Test& test,
                             const View& view, int32_t* out) {
   const float *m = test.pose, *side = view.camera + 6;
@@ -83,31 +124,37 @@ PC3D_TARGET static int cull(const float* spheres, int64_t num_blocks, int64_t be
     for (int i = 0; i < 4; ++i) p[i] = load(spheres + i * num_blocks + b, lanes);
     const Floats r = p[3] * 1.0001f + 1e-4f, x = m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3],
                  y = m[4] * p[0] + m[5] * p[1] + m[6] * p[2] + m[7], z = m[8] * p[0] + m[9] * p[1] + m[10] * p[2] + m[11];
-    const Ints meets = (z + r > test.near) & (side[0] * z - x <= r * norm[0]) & (x - side[1] * z <= r * norm[1]) &
-                       (side[2] * z - y <= r * norm[2]) & (y - side[3] * z <= r * norm[3]);
-    count += append(out + count, number, meets & (kLane < lanes));
+    Ints meets = (z + r > test.near) & (side[0] * z - x <= r * norm[0]) & (x - side[1] * z <= r * norm[1]) &
+                 (side[2] * z - y <= r * norm[2]) & (y - side[3] * z <= r * norm[3]) & (kLane < lanes);
+    if (!view.lens && any(meets)) meets &= ~hidden(x, y, z, r, test, view);
+    count += append(out + count, number, meets);
   }
   return count;
 }
 
 // The largest of each kTile columns of some rows of an image, 0 if none is positive; NaN is passed over.
 PC3D_TARGET static void tile(const float* rows, int64_t num_rows, int64_t width, float* out) {
-  constexpr int64_t kPart = 64 * kTile;
-  float most[kPart];
-  for (int64_t left = 0; left < width; left += kPart) {
-    const int64_t wide = std::min(width - left, kPart);
-    for (int64_t i = 0; i < wide; i += kLanes) {
-      Floats column = {};
-      for (int64_t row = 0; row < num_rows; ++row) {
-        const Floats d = load(rows + row * width + left + i, wide - i);
-        column = d > column ? d : column;
-      }
-      std::memcpy(most + i, &column, sizeof column);
+  std::vector<float> most((width + kLanes - 1) / kLanes * kLanes + kTile);
+  for (int64_t row = 0; row < num_rows; ++row, rows += width)  // as they lie in memory, which is what this waits for
+    for (int64_t i = 0; i < width; i += kLanes) {
+      const Floats column = larger(load(rows + i, width - i), load(most.data() + i));
+      std::memcpy(most.data() + i, &column, sizeof column);
     }
-    for (int64_t i = 0; i < wide; i += kTile) {
-      float largest = 0.f;
-      for (int k = 0; k < kTile; ++k) largest = i + k < wide && most[i + k] > largest ? most[i + k] : largest;
-      *out++ = largest;
+  for (int64_t i = 0; i < width; i += kTile) {
+    float largest = 0.f;
+    for (int k = 0; k < kTile; ++k) largest = std::max(largest, most[i + k]);
+    *out++ = largest;
+  }
+}
+
+// From the largest of squares of some tiles that of squares of twice the side; wide is a multiple of kLanes, and right of it
+// are as many readable ones as a side has.
+PC3D_TARGET static void widen(const float* tiles, int64_t high, int64_t wide, int64_t side, float* out) {
+  for (int64_t row = 0; row < high; ++row) {
+    const float *top = tiles + row * wide, *low = row + side < high ? top + side * wide : top;
+    for (int64_t i = 0; i < wide; i += kLanes, out += kLanes) {
+      const Floats most = larger(larger(load(top + i), load(top + i + side)), larger(load(low + i), load(low + i + side)));
+      std::memcpy(out, &most, sizeof most);
     }
   }
 }

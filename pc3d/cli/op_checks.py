@@ -140,7 +140,7 @@ def _frame(generator: torch.Generator) -> tuple[Any, ...]:
     masks = torch.randint(0, 6, (2, 12, 16), generator=generator).short()
     return (xyz, torch.tensor([0, 15, 30, 40]), torch.tensor([4, 4, 1], dtype=torch.int32), spheres, torch.eye(4)[:3],
             torch.full((12, 16), 1.5), camera, torch.zeros(0), masks, camera, torch.zeros(0), 5, 0.05, 0.25, 0.0,
-            torch.arange(0, 41, 5), 0.2, 5)
+            torch.arange(40, dtype=torch.int32) // 5, 0.2, 5)
 
 
 def _matching(generator: torch.Generator) -> tuple[Tensor, ...]:

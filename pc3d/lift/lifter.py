@@ -132,7 +132,7 @@ class Lifter:
         ids = torch.from_numpy(np.require(masks.ids, requirements=("C", "W")).view(np.int16))
         counted = ops.lift_vote(
             scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(frame.T_world_camera, scan.origin), depth,
-            *self._packed(camera), ids, *self._packed(mask_camera), len(masks), scan.piece_starts, near=config.min_depth,
+            *self._packed(camera), ids, *self._packed(mask_camera), len(masks), scan.piece_of_point, near=config.min_depth,
             absolute=tolerance, relative=config.depth_tolerance_rel, cut_share=config.cut_share, cut_points=config.cut_points)
         return [rows.numpy() for rows in counted]
 

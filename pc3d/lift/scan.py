@@ -65,9 +65,10 @@ class LiftScan:
         return float(np.median(cKDTree(points).query(some, k=2)[0][:, 1]))
 
     @cached_property
-    def piece_starts(self) -> Tensor:
-        """Rows (K + 1,) int64 of ``xyz`` where pieces begin."""
-        return torch.from_numpy(np.concatenate([[0], np.cumsum(self.pieces.sizes)]))
+    def piece_of_point(self) -> Tensor:
+        """Piece (N,) int32 of the points in the order of ``xyz``."""
+        sizes = torch.from_numpy(self.pieces.sizes)
+        return torch.repeat_interleave(torch.arange(len(sizes), dtype=torch.int32), sizes)
 
     def links(self, distance: float) -> csr_matrix:
         """Superpoints (S, S) that come near each other: surely within ``distance / 2``, never beyond 1.8 ``distance``."""

@@ -26,7 +26,7 @@ def lift_vote(
     mask_camera: Tensor,    # (13,) float32
     mask_lens: Tensor,      # (T,) float32
     num_masks: int,
-    piece_starts: Tensor,   # (K + 1,) int64
+    pieces: Tensor,         # (N,) int32
     *,
     near: float = 0.05,
     absolute: float = 0.03,
@@ -42,7 +42,7 @@ def lift_vote(
     0 for none; each layer is a partition of the image. Cameras as ``pc3d.lift.view`` packs them.
 
     A run is cut where a mask holds more than ``cut_share``, and less than 1 - ``cut_share``, of its visible points, if they are
-    ``cut_points`` or more. Its points are then counted by piece too, rows ``piece_starts[k]`` to ``piece_starts[k + 1]``.
+    ``cut_points`` or more. Its points are then counted by piece too, of which ``pieces`` has the number, ascending.
 
     Returns seen (A, 2) int32 (owner, visible points) and votes (B, 3) int32 (owner, id, points in the mask), in the order
     of the runs, ids ascending; and of the runs that are cut the same of each piece, (C, 2) and (D, 3).
@@ -56,12 +56,12 @@ def lift_vote(
     if not 0 <= num_masks <= MAX_MASKS:
         raise DataError(explain("too many masks in one frame", where="lift_vote", got=num_masks, expected=f"up to {MAX_MASKS}"))
     return _op(xyz, starts, owners, spheres, pose, depth, depth_camera, depth_lens, masks, mask_camera, mask_lens, num_masks,
-               near, absolute, relative, piece_starts, cut_share, cut_points)
+               near, absolute, relative, pieces, cut_share, cut_points)
 
 
 def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pose: Tensor, depth: Tensor, depth_camera: Tensor,
                depth_lens: Tensor, masks: Tensor, mask_camera: Tensor, mask_lens: Tensor, num_masks: int, near: float,
-               absolute: float, relative: float, piece_starts: Tensor, cut_share: float,
+               absolute: float, relative: float, pieces: Tensor, cut_share: float,
                cut_points: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     cam = ((pose[:, 0:1] * xyz[0] + pose[:, 1:2] * xyz[1]) + pose[:, 2:3] * xyz[2]) + pose[:, 3:4]
     ahead = cam[2] > _single(near, xyz)
@@ -87,7 +87,6 @@ def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pos
     low = _single(cut_share, xyz) * seen_counts[row].float()
     part = (votes[:, 2] > low) & (votes[:, 2] < seen_counts[row] - low) & (seen_counts[row] >= cut_points)
     cut = torch.isin(run_of_point, votes[part, 0])
-    pieces = torch.repeat_interleave(torch.arange(len(piece_starts) - 1), piece_starts.diff())
     piece, piece_counts = pieces[visible & cut].unique(return_counts=True)
     votes[:, 0] = owners[first[votes[:, 0]]]
     return (torch.stack([owners[first[seen]], seen_counts], 1).int(), votes.int(), torch.stack([piece, piece_counts], 1).int(),
@@ -124,7 +123,7 @@ def _pixels(x: Tensor, y: Tensor, ok: Tensor, camera: Tensor, lens: Tensor) -> t
 
 def _fake(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pose: Tensor, depth: Tensor, depth_camera: Tensor,
           depth_lens: Tensor, masks: Tensor, mask_camera: Tensor, mask_lens: Tensor, num_masks: int, near: float,
-          absolute: float, relative: float, piece_starts: Tensor, cut_share: float,
+          absolute: float, relative: float, pieces: Tensor, cut_share: float,
           cut_points: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     seen, votes, piece_seen, piece_votes = (
         xyz.new_empty(torch.library.get_ctx().new_dynamic_size(), width, dtype=torch.int32) for width in (2, 3, 2, 3))
@@ -134,5 +133,5 @@ def _fake(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pose: Te
 _op = define(
     "lift_vote(Tensor xyz, Tensor starts, Tensor owners, Tensor spheres, Tensor pose, Tensor depth, Tensor depth_camera, "
     "Tensor depth_lens, Tensor masks, Tensor mask_camera, Tensor mask_lens, int num_masks, float near, float absolute, "
-    "float relative, Tensor piece_starts, float cut_share, int cut_points) -> (Tensor, Tensor, Tensor, Tensor)",
+    "float relative, Tensor pieces, float cut_share, int cut_points) -> (Tensor, Tensor, Tensor, Tensor)",
     reference=on_cpu(_reference), fake=_fake)

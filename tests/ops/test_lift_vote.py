@@ -39,7 +39,7 @@ def arguments(cameras, seed=0, count=9000, layers=2):
     masks = rng.integers(0, 8, (layers, mask_camera.height, mask_camera.width)).astype(np.int16)
     packed = [*pack_camera(depth_camera), torch.from_numpy(masks), *pack_camera(mask_camera)]
     return (scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(pose, scan.origin),
-            torch.from_numpy(depth.astype(np.float32)), *packed, 7, scan.piece_starts)
+            torch.from_numpy(depth.astype(np.float32)), *packed, 7, scan.piece_of_point)
 
 
 TEST = {"near": 0.05, "absolute": 0.25, "relative": 0.05}
@@ -47,8 +47,8 @@ CUT = {"cut_share": 0.2, "cut_points": 5}
 
 
 def reference(given):
-    *rest, piece_starts = given
-    return _reference(*rest, *TEST.values(), piece_starts, *CUT.values())
+    *rest, pieces = given
+    return _reference(*rest, *TEST.values(), pieces, *CUT.values())
 
 
 @pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
@@ -73,8 +73,7 @@ def test_every_kernel_counts_as_the_reference(name, isa, monkeypatch):
 def test_counts_are_those_of_plain_arithmetic():
     """Every point again in float64: projected, tested and looked up one by one."""
     given = arguments((PLAIN, PLAIN), layers=1)
-    xyz, starts, owners, _, pose, depth, _, _, masks, _, _, _, piece_starts = given
-    pieces = np.repeat(np.arange(len(piece_starts) - 1), np.diff(piece_starts.numpy()))
+    xyz, starts, owners, _, pose, depth, _, _, masks, _, _, _, pieces = given
     owner = np.repeat(owners.numpy(), np.diff(starts.numpy()))
     x, y, z = pose[:, :3].double().numpy() @ xyz.double().numpy() + pose[:, 3:].double().numpy()
     u, v = np.rint(50 * x / z + 31).astype(int), np.rint(52 * y / z + 22.5).astype(int)
@@ -110,6 +109,32 @@ def test_culling_loses_no_point():
     assert torch.equal(lift_vote(*given, **TEST)[0], lift_vote(*everywhere, **TEST)[0])
 
 
+@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
+def test_what_stands_behind_a_wall_is_seen_through_a_hole_of_one_pixel(isa, monkeypatch):
+    """Blocks that lie behind all depth they may meet are passed over, and no others."""
+    monkeypatch.setenv("PC3D_ISA", isa)
+    rng = np.random.default_rng(0)
+    camera = Camera(403, 299, 300.0, 310.0, 207.0, 140.0)
+    xyz = rng.uniform([-3, -2, 1.8], [3, 2, 4], (20_000, 3)).astype(np.float32)
+    cells = np.unique(np.floor(xyz / 0.7), axis=0, return_inverse=True)[1].reshape(-1)
+    scan = LiftScan.from_cloud(PointCloud(xyz=xyz, superpoints=cells))
+    x, y, z = scan.xyz.numpy() + scan.origin[:, None]
+    column, row = (300 * x / z + 207.5).astype(int), (310 * y / z + 140.5).astype(int)
+    seen = np.flatnonzero((column >= 0) & (column < 403) & (row >= 0) & (row < 299))
+    shown = 0
+    for holes in rng.permutation(seen)[:6000].reshape(300, 20):
+        depth = torch.full((camera.height, camera.width), 1.5)
+        depth[row[holes], column[holes]] = torch.from_numpy(z[holes].astype(np.float32))
+        masks = torch.ones((1, *depth.shape), dtype=torch.int16)
+        given = (scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(np.eye(4), scan.origin), depth,
+                 *pack_camera(camera), masks, *pack_camera(camera), 1, scan.piece_of_point)
+        everywhere = (*given[:3], scan.spheres * torch.tensor([[1.0], [1.0], [1.0], [1e4]]), *given[4:])
+        counted = lift_vote(*given, near=0.1, absolute=1e-3, relative=0.0)
+        shown += int(counted[0][:, 1].sum())
+        assert all(map(torch.equal, counted, lift_vote(*everywhere, near=0.1, absolute=1e-3, relative=0.0)))
+    assert shown > 5900
+
+
 def test_ids_use_all_16_bits_and_no_more():
     given = list(arguments((PLAIN, PLAIN), layers=1))
     given[8] = torch.full_like(given[8], -1)          # 65535
@@ -137,8 +162,8 @@ def test_a_camera_of_another_size_is_refused():
         lift_vote(*given, **TEST)
 
 
-def test_pieces_that_do_not_cover_the_points_are_refused():
-    *given, piece_starts = arguments((PLAIN, PLAIN))
-    for wrong in (piece_starts[:-1], piece_starts[1:], piece_starts.flip(0), piece_starts[:0]):
-        with pytest.raises(ValueError, match="piece"):
-            lift_vote(*given, wrong, **TEST)
+def test_pieces_that_do_not_fit_the_points_are_refused():
+    *given, pieces = arguments((PLAIN, PLAIN))
+    for wrong in (pieces[:-1], pieces.long(), pieces.flip(0), pieces[:0]):
+        with pytest.raises(ValueError, match="pieces must"):
+            lift_vote(*given, wrong, **TEST, **CUT)
