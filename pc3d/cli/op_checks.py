@@ -183,6 +183,11 @@ def _clusters(generator: torch.Generator) -> tuple[Any, ...]:
     return *_rows(generator, 9, 12)[:2], *_rows(generator, 9, 5)[:2], 12, 5, torch.arange(95, -1, -5), 0.8
 
 
+def _links(generator: torch.Generator) -> tuple[Any, ...]:
+    """500 points of 20 segments, in 5 cells along each axis."""
+    return torch.rand(3, 500, generator=generator), torch.randint(0, 20, (500,), generator=generator).sort().values, 20, 0.2
+
+
 def _views(generator: torch.Generator) -> tuple[Any, ...]:
     """9 masks of 3 frames over 8 superpoints, some of them tracked."""
     tracks = torch.arange(9) % 4 - 1
@@ -247,6 +252,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "mask_clusters": _clusters,
     "merge_views": _views,
     "piece_sums": _sums,
+    "grid_links": _links,
     "match_instances": _matching,
 }
 

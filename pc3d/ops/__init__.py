@@ -4,6 +4,7 @@ from pc3d.ops.asam_pool import WeightNets, asam_pool
 from pc3d.ops.column_stats import column_stats
 from pc3d.ops.elastic import elastic
 from pc3d.ops.felzenszwalb import felzenszwalb
+from pc3d.ops.grid_links import grid_links
 from pc3d.ops.grow_regions import grow_regions
 from pc3d.ops.instance_rows import instance_rows
 from pc3d.ops.instance_sums import instance_sums
@@ -29,7 +30,7 @@ from pc3d.ops.unit_normals import unit_normals
 from pc3d.ops.voxel_ids import voxel_ids
 
 __all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "SparseRows", "Testimony", "WeightNets", "asam_pool",
-           "column_stats", "elastic", "estimate_normals", "felzenszwalb", "group_segments", "grow_regions",
+           "column_stats", "elastic", "estimate_normals", "felzenszwalb", "grid_links", "group_segments", "grow_regions",
            "instance_rows", "instance_sums", "knn", "lift_vote", "map_points", "mask_boxes", "mask_clusters", "mask_testimony",
            "match_instances", "merge_views", "mesh_graph", "orient_normals", "piece_sums", "point_features", "relation_bias",
            "relative_add", "relative_attention", "relative_read", "segment_expand", "segment_pool", "segment_softmax",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from itertools import product
-
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
 
+from pc3d.ops import grid_links
 from pc3d.structures.sparse import find, keep, rows_of
 
 
@@ -20,24 +20,9 @@ def superpoint_links(xyz: NDArray[np.float32], superpoints: NDArray[np.int64], d
     count = int(superpoints.max(initial=-1)) + 1
     if not count:
         return csr_matrix((0, 0), dtype=np.int32)
-    x, y, z = (((column - column.min()) / (distance / 2)).astype(np.int64) + 1 for column in np.ascontiguousarray(xyz.T))
-    height, width = int(z.max()) + 2, int(y.max()) + 2
-    pairs = ((x * width + y) * height + z) * count + superpoints        # of a cell and a superpoint
-    pairs = np.sort(pairs[_changes(pairs)])                             # neighbours mostly share both
-    cell, superpoint = np.divmod(pairs[_changes(pairs)], count)
-    first = np.flatnonzero(_changes(cell))
-    keys = cell[first]
-    holds = csr_matrix((np.ones(len(cell), np.int32), superpoint, np.append(first, len(cell))), shape=(len(keys), count))
-    steps = np.array([(dx * width + dy) * height + dz for dx, dy, dz in product((-1, 0, 1), repeat=3)])[:, None]
-    place = np.searchsorted(keys, keys + steps).clip(max=len(keys) - 1)
-    step, here = np.nonzero(keys[place] == keys + steps)
-    touch = csr_matrix((np.ones(len(step), np.int32), (here, place[step, here])), shape=(len(keys),) * 2)
-    return (holds.T.tocsr() @ (touch @ holds)).T.tocsr()        # the same the other way round, but its columns ascend
-
-
-def _changes(values: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Where a value is not the one before."""
-    return np.append(True, values[1:] != values[:-1])
+    columns = torch.from_numpy(np.ascontiguousarray(xyz.T))
+    starts, linked = grid_links(columns, torch.from_numpy(superpoints), count, distance / 2)
+    return csr_matrix((np.ones(len(linked), np.int32), linked.numpy(), starts.numpy()), shape=(count, count))
 
 
 def split_by_links(extent: csr_matrix, links: csr_matrix) -> tuple[NDArray[np.int64], csr_matrix]:

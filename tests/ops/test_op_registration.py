@@ -98,6 +98,7 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "mask_clusters": lambda: CHECKS["mask_clusters"](torch.Generator().manual_seed(0)),
     "merge_views": lambda: CHECKS["merge_views"](torch.Generator().manual_seed(0)),
     "piece_sums": lambda: CHECKS["piece_sums"](torch.Generator().manual_seed(0)),
+    "grid_links": lambda: CHECKS["grid_links"](torch.Generator().manual_seed(0)),
     "grow_regions": lambda: CHECKS["grow_regions"](torch.Generator().manual_seed(0)),
     "vertex_normals": lambda: (XYZ, FACES),
     "mesh_graph": lambda: (XYZ, FACES),
