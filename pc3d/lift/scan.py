@@ -117,15 +117,14 @@ def _splat(pixel: NDArray[np.int64], z: NDArray[np.float64], level: NDArray[np.i
     return np.where(np.isfinite(nearest), nearest, np.float32(0))
 
 
-def _morton(xyz: NDArray[np.float32]) -> NDArray[np.int32]:
+def _morton(xyz: NDArray[np.float32]) -> NDArray[np.int64]:
     """Place of each point of (3, N) along a Z-order curve of 1024^3 cells."""
     low = xyz.min(axis=1, keepdims=True)
-    cells = ((xyz - low) * (1023 / max(float((xyz.max(axis=1, keepdims=True) - low).max()), 1e-9))).astype(np.intp)
-    apart = np.arange(1024, dtype=np.int32)
+    x, y, z = ((xyz - low) * (1023 / max(float((xyz.max(axis=1, keepdims=True) - low).max()), 1e-9))).astype(np.int16)
+    apart = np.arange(1024)
     for shift, mask in ((16, 0x30000FF), (8, 0x300F00F), (4, 0x30C30C3), (2, 0x9249249)):
         apart = (apart | apart << shift) & mask
-    x, y, z = np.take(apart, cells)
-    return x | y << 1 | z << 2
+    return apart[x] | apart[y] << 1 | apart[z] << 2
 
 
 def _order(keys: NDArray[np.int64]) -> NDArray[np.int64]:
