@@ -145,10 +145,13 @@ class Nodes {
     parent_.push_back(node);
     for (const int32_t holder : holders) {
       taken_[holder] = 0;
-      const auto gone = [&](int32_t old) { return !lives(old); };
-      const auto end = std::remove_if(held_.begin() + starts_[holder], held_.begin() + ends_[holder], gone);
-      *end = node;
-      ends_[holder] = end + 1 - held_.begin();
+      int64_t end = starts_[holder];
+      for (int64_t k = end; k < ends_[holder]; ++k) {
+        const int32_t old = held_[end] = held_[k];
+        end += lives(old);
+      }
+      held_[end] = node;
+      ends_[holder] = end + 1;
     }
     joined_.push_back(std::move(holders));
     holders_.push_back({joined_.back().data(), joined_.back().data() + joined_.back().size()});

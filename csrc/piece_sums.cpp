@@ -10,7 +10,7 @@ namespace {
 
 using namespace piece_sums;
 
-constexpr int64_t kSets = 1;  // of a task: one may have most of the rows
+constexpr int64_t kRows = 64;  // of a task; one set is a task, as it may have most of the rows
 constexpr int64_t kNone = INT64_MIN;
 
 struct Rows {
@@ -65,34 +65,37 @@ Tensor piece_sums_op(const Tensor& set_starts, const Tensor& set_rows, const Ten
         "piece_sums: the sets or the counts do not fit");
   const int32_t* count = data<int32_t>(counts);
 
-  std::vector<Run> runs;
-  std::vector<int64_t> run_starts{0};
-  for (int64_t row = 0; row < rows.count; ++row) {
-    for (int64_t e = rows.starts[row], next; e < rows.starts[row + 1]; e = next) {
-      const int32_t own = owner[rows.columns[e]];
-      for (next = e + 1; next < rows.starts[row + 1] && owner[rows.columns[next]] == own; ++next) {}
-      runs.push_back({own, e, next});
+  std::vector<std::vector<Run>> runs((rows.count + kRows - 1) / kRows);  // of the rows of a task
+  std::vector<int64_t> run_ends(rows.count);
+  run_tasks(static_cast<int64_t>(runs.size()), [&](int64_t task) {
+    const int64_t last = std::min(rows.count, (task + 1) * kRows);
+    runs[task].reserve(rows.starts[last] - rows.starts[task * kRows]);
+    for (int64_t row = task * kRows; row < last; ++row) {
+      for (int64_t e = rows.starts[row], next; e < rows.starts[row + 1]; e = next) {
+        const int32_t own = owner[rows.columns[e]];
+        for (next = e + 1; next < rows.starts[row + 1] && owner[rows.columns[next]] == own; ++next) {}
+        runs[task].push_back({own, e, next});
+      }
+      run_ends[row] = static_cast<int64_t>(runs[task].size());
     }
-    run_starts.push_back(static_cast<int64_t>(runs.size()));
-  }
+  });
   std::vector<int64_t> offset{0};
   for (int64_t q = 0; q < pair_owners.numel(); ++q) offset.push_back(offset.back() + size[pairs.columns[q]]);
   Tensor out = zeros(starts, {offset.back()}, ScalarType::Long);
   int64_t* sums = mutable_data<int64_t>(out);
-  run_tasks((sets.count + kSets - 1) / kSets, [&] { return std::vector<int64_t>(owners, kNone); },
-            [&](std::vector<int64_t>& place, int64_t task) {
-    for (int64_t set = task * kSets; set < std::min(sets.count, (task + 1) * kSets); ++set) {
-      if (pairs.starts[set] == pairs.starts[set + 1]) continue;
-      for (int64_t q = pairs.starts[set]; q < pairs.starts[set + 1]; ++q)
-        place[pairs.columns[q]] = offset[q] - begin[pairs.columns[q]];
-      for (int64_t r = sets.starts[set]; r < sets.starts[set + 1]; ++r)
-        for (int64_t k = run_starts[sets.columns[r]]; k < run_starts[sets.columns[r] + 1]; ++k) {
-          const Run& run = runs[k];
-          if (place[run.owner] == kNone) continue;
-          for (int64_t e = run.begin; e < run.end; ++e) sums[place[run.owner] + rows.columns[e]] += count[e];
-        }
-      for (int64_t q = pairs.starts[set]; q < pairs.starts[set + 1]; ++q) place[pairs.columns[q]] = kNone;
+  run_tasks(sets.count, [&] { return std::vector<int64_t>(owners, kNone); }, [&](std::vector<int64_t>& place, int64_t set) {
+    if (pairs.starts[set] == pairs.starts[set + 1]) return;
+    for (int64_t q = pairs.starts[set]; q < pairs.starts[set + 1]; ++q)
+      place[pairs.columns[q]] = offset[q] - begin[pairs.columns[q]];
+    for (int64_t r = sets.starts[set]; r < sets.starts[set + 1]; ++r) {
+      const int64_t row = sets.columns[r];
+      for (int64_t k = row % kRows ? run_ends[row - 1] : 0; k < run_ends[row]; ++k) {
+        const Run& run = runs[row / kRows][k];
+        if (place[run.owner] == kNone) continue;
+        for (int64_t e = run.begin; e < run.end; ++e) sums[place[run.owner] + rows.columns[e]] += count[e];
+      }
     }
+    for (int64_t q = pairs.starts[set]; q < pairs.starts[set + 1]; ++q) place[pairs.columns[q]] = kNone;
   });
   return out;
 }

@@ -15,7 +15,7 @@ from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Torn, Votes
 from pc3d.structures import Instances
-from pc3d.structures.sparse import find, keep, rows_of
+from pc3d.structures.sparse import keep, lookup, rows_of
 from pc3d.superpoints.links import split_by_links
 
 BEST_FRAMES = 5  # kept as evidence
@@ -147,15 +147,12 @@ def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matr
 
 def _points_of_own_masks(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes) -> csr_matrix:
     """Points (P, M) in each part of the masks of its group: a superpoint lies in one part of a group at most."""
-    part = csr_matrix((rows_of(masks) + 1, (group[rows_of(masks)], masks.indices)),
-                      shape=(groups.observed.shape[0], masks.shape[1]))
+    shape = (groups.observed.shape[0] + 1, masks.shape[1])      # the last for masks without a group
+    part = csr_matrix((rows_of(masks) + 1, (group[rows_of(masks)], masks.indices)), shape=shape)
     mask = rows_of(votes.counts)
-    own = groups.group_of_mask[mask]
-    mask, own, superpoint, count = (values[own >= 0] for values in (mask, own, votes.counts.indices, votes.counts.data))
-    place = find(part, own, superpoint)
-    within = place >= 0
-    row = part.data[place[within]] - 1
-    return csr_matrix((count[within], (row, mask[within])), shape=(len(group), votes.num_masks))
+    row = lookup(part, groups.group_of_mask[mask] % shape[0], votes.counts.indices) - 1
+    within = row >= 0
+    return csr_matrix((votes.counts.data[within], (row[within], mask[within])), shape=(len(group), votes.num_masks))
 
 
 def _label_votes(inside: csr_matrix, votes: Votes) -> NDArray[np.float32]:
