@@ -188,6 +188,13 @@ def _links(generator: torch.Generator) -> tuple[Any, ...]:
     return torch.rand(3, 500, generator=generator), torch.randint(0, 20, (500,), generator=generator).sort().values, 20, 0.2
 
 
+def _parts(generator: torch.Generator) -> tuple[Any, ...]:
+    """6 sets of 20 nodes in a chain."""
+    near = (torch.arange(20) - torch.arange(20)[:, None]).abs() < 2
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), near.sum(1).cumsum(0)])
+    return *_rows(generator, 6, 20)[:2], starts, near.nonzero()[:, 1].int()
+
+
 def _views(generator: torch.Generator) -> tuple[Any, ...]:
     """9 masks of 3 frames over 8 superpoints, some of them tracked."""
     tracks = torch.arange(9) % 4 - 1
@@ -253,6 +260,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "merge_views": _views,
     "piece_sums": _sums,
     "grid_links": _links,
+    "linked_parts": _parts,
     "match_instances": _matching,
 }
 

@@ -33,14 +33,14 @@ def _reference(xyz: Tensor, segment: Tensor, num_segments: int, side: float) -> 
     steps = torch.tensor([(dx * width + dy) * height + dz for dx, dy, dz in product((-1, 0, 1), repeat=3)])[:, None]
     place = torch.searchsorted(cells, cells + steps).clamp(max=len(cells) - 1)
     step, here = (cells[place] == cells + steps).nonzero().T
-    entry, of = _fan_out(starts, place[step, here])
+    entry, of = fan_out(starts, place[step, here])
     near = (here[of] * num_segments + segment[entry]).unique()                      # a cell, and a segment there or next to it
-    entry, of = _fan_out(starts, near // num_segments)
+    entry, of = fan_out(starts, near // num_segments)
     linked = (segment[entry] * num_segments + (near % num_segments)[of]).unique()
     return torch.searchsorted(linked, torch.arange(num_segments + 1) * num_segments), (linked % num_segments).int()
 
 
-def _fan_out(starts: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
+def fan_out(starts: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:
     """Entries of some sparse rows, one row after another, and which of them each entry is of."""
     length = starts.diff()[rows]
     of = torch.arange(len(rows)).repeat_interleave(length)

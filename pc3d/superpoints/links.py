@@ -6,10 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
-from scipy.sparse.csgraph import connected_components
 
-from pc3d.ops import grid_links
-from pc3d.structures.sparse import find, keep, rows_of
+from pc3d.ops import grid_links, linked_parts
+from pc3d.structures.sparse import rows_of
 
 
 def superpoint_links(xyz: NDArray[np.float32], superpoints: NDArray[np.int64], distance: float) -> csr_matrix:
@@ -28,14 +27,11 @@ def superpoint_links(xyz: NDArray[np.float32], superpoints: NDArray[np.int64], d
 def split_by_links(extent: csr_matrix, links: csr_matrix) -> tuple[NDArray[np.int64], csr_matrix]:
     """Cut sets of superpoints (G, S) where they do not hang together: set (P,) and superpoints (P, S) of the parts, as ones."""
     extent.sort_indices()
-    group, entry = rows_of(extent), np.arange(extent.nnz)
-    later = keep(links, links.indices > rows_of(links))
-    fan = np.diff(later.indptr)[extent.indices]                     # of each entry, its superpoint's later neighbours
-    first, before = np.repeat(entry, fan), np.cumsum(fan) - fan
-    neighbor = later.indices[np.arange(fan.sum()) + np.repeat(later.indptr[extent.indices] - before, fan)]
-    second = find(extent, group[first], neighbor)
-    graph = csr_matrix((np.ones((second >= 0).sum(), bool), (first[second >= 0], second[second >= 0])), shape=(len(entry),) * 2)
-    number, part = connected_components(graph, directed=False)
-    group_of_part = np.zeros(number, np.int64)
-    group_of_part[part] = group
-    return group_of_part, csr_matrix((np.ones(len(entry), np.int32), (part, extent.indices)), shape=(number, extent.shape[1]))
+    starts, members, link_starts, linked = (
+        torch.from_numpy(one.astype(dtype)) for matrix in (extent, links)
+        for one, dtype in ((matrix.indptr, np.int64), (matrix.indices, np.int32)))
+    part = linked_parts(starts, members, link_starts, linked).numpy()
+    set_of_part = np.zeros(part.max(initial=-1) + 1, np.int64)
+    set_of_part[part] = rows_of(extent)
+    shape = (len(set_of_part), extent.shape[1])
+    return set_of_part, csr_matrix((np.ones(len(part), np.int32), (part, extent.indices)), shape=shape)
