@@ -34,19 +34,23 @@ std::pair<float, float> bounds(const float* values, int64_t count) {
   return {least, *std::max_element(high, high + kLanes) - least + std::accumulate(zero, zero + kLanes, 0.0f)};
 }
 
+void sort_unique(std::vector<int64_t>& values) {
+  std::sort(values.begin(), values.end());
+  values.erase(std::unique(values.begin(), values.end()), values.end());
+}
+
 // Where points lie: the number of a cube along each axis, of which none is 0, and its key.
 class Grid {
  public:
   Grid(const float* xyz, int64_t count, double side, int64_t num_segments) : xyz_(xyz), count_(count), side_(side) {
-    double cells = 1;
     for (int axis = 0; axis < 3; ++axis) {
       const auto [low, extent] = bounds(xyz + axis * count, count);
       check(extent / side_ < 1e9f, "grid_links: points are not finite, or too far apart for cells of this side");
       low_[axis] = low;
       size_[axis] = static_cast<int64_t>(extent / side_) + 3;
-      cells *= static_cast<double>(size_[axis]);
     }
-    check(cells * static_cast<double>(num_segments) < 4e18, "grid_links: points are too far apart for cells of this side");
+    for (int axis = 0; axis < 3 && !fits(num_segments); ++axis) close_gaps(axis);
+    check(fits(num_segments), "grid_links: points are too far apart for cells of this side");
   }
 
   int64_t key_of(int64_t point) const {
@@ -56,19 +60,31 @@ class Grid {
 
  private:
   int64_t cell(int64_t point, int axis) const {
-    return static_cast<int64_t>((xyz_[axis * count_ + point] - low_[axis]) / side_) + 1;
+    const int64_t number = static_cast<int64_t>((xyz_[axis * count_ + point] - low_[axis]) / side_) + 1;
+    const std::vector<int64_t>& used = used_[axis];
+    return used.empty() ? number : closed_[axis][std::lower_bound(used.begin(), used.end(), number) - used.begin()];
+  }
+
+  bool fits(int64_t num_segments) const {
+    return static_cast<double>(size_[0]) * size_[1] * size_[2] * num_segments < 4e18;
+  }
+
+  // Numbers the cubes of an axis anew, with one between those that do not touch: a point far outside costs two.
+  void close_gaps(int axis) {
+    std::vector<int64_t> used(count_), closed{1};
+    for (int64_t i = 0; i < count_; ++i) used[i] = cell(i, axis);
+    sort_unique(used);
+    for (size_t k = 1; k < used.size(); ++k) closed.push_back(closed.back() + std::min<int64_t>(used[k] - used[k - 1], 2));
+    size_[axis] = closed.back() + 2;
+    used_[axis] = std::move(used), closed_[axis] = std::move(closed);
   }
 
   const float* xyz_;
   int64_t count_;
   float side_, low_[3];
   int64_t size_[3];
+  std::vector<int64_t> used_[3], closed_[3];  // numbers of cubes with points, and those after close_gaps; mostly empty
 };
-
-void sort_unique(std::vector<int64_t>& values) {
-  std::sort(values.begin(), values.end());
-  values.erase(std::unique(values.begin(), values.end()), values.end());
-}
 
 Cells find_cells(const Grid& grid, const int64_t* segment, int64_t count, int64_t num_segments) {
   std::vector<std::vector<int64_t>> found((count + kPoints - 1) / kPoints);  // key * segments + segment
@@ -139,7 +155,7 @@ std::tuple<Tensor, Tensor> grid_links_op(const Tensor& xyz, const Tensor& segmen
   check(segment.dim() == 1 && segment.numel() == count && segment.is_contiguous() && segment.scalar_type() == ScalarType::Long,
         "grid_links: segment must be int64 (N,)");
   const int64_t* of = data<int64_t>(segment);
-  check(side > 0 && std::all_of(of, of + count, [=](int64_t s) { return s >= 0 && s < num_segments; }),
+  check(side > 0 && num_segments >= 0 && std::all_of(of, of + count, [=](int64_t s) { return s >= 0 && s < num_segments; }),
         "grid_links: the side or a segment is out of range");
   Tensor starts = zeros(segment, {num_segments + 1}, ScalarType::Long);
   if (!count) return {starts, empty(segment, {0}, ScalarType::Int)};

@@ -99,7 +99,7 @@ PC3D_INLINE Ints hidden(Floats x, Floats y, Floats z, Floats r, const Test& test
   Ints wide = column.last - column.first, high = row.last - row.first;
   wide = (wide > high ? wide : high) + 1;
   const Ints level = ((Ints)__builtin_convertvector(wide, Floats) >> 23) - 127;   // side <= wide < 2 side
-  ok &= level < kLevels;
+  ok &= (level >= 0) & (level < kLevels);  // below 0 for spheres that reach behind the camera, where ``near`` is below 0
   const Ints side = Ints{} + 1 << (ok ? level : Ints{}), from = (ok ? level : Ints{}) * test.level;
   Ints right = column.last - side + 1, below = row.last - side + 1;
   right = right > 0 ? right : Ints{}, below = below > 0 ? below : Ints{};

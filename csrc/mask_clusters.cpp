@@ -237,6 +237,7 @@ void check_rows(const Tensor& starts, const Tensor& columns, int64_t num_rows, i
   const int32_t* column = data<int32_t>(columns);
   check(num_rows >= 0 && start[0] == 0 && start[num_rows] == columns.numel() && std::is_sorted(start, start + num_rows + 1),
         "mask_clusters: starts do not fit the entries");
+  check(num_columns >= 0, "mask_clusters: a row does not ascend or is out of range");
   for (int64_t row = 0; row < num_rows; ++row)
     for (int64_t e = start[row]; e < start[row + 1]; ++e)
       check(column[e] >= 0 && column[e] < num_columns && (e == start[row] || column[e - 1] < column[e]),

@@ -187,7 +187,8 @@ Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor* values, 
   check(rows.starts[0] == 0 && rows.starts[rows.count] == columns.numel() &&
             std::is_sorted(rows.starts, rows.starts + rows.count + 1),
         "mask_testimony: starts do not fit the entries");
-  check(std::all_of(rows.columns, rows.columns + columns.numel(), [&](int32_t c) { return c >= 0 && c < num_columns; }),
+  check(num_columns >= 0 && std::all_of(rows.columns, rows.columns + columns.numel(),
+                                        [&](int32_t c) { return c >= 0 && c < num_columns; }),
         "mask_testimony: a column is out of range");
   return rows;
 }

@@ -24,7 +24,7 @@ def grid_links(xyz: Tensor, segment: Tensor, num_segments: int, side: float) -> 
 def _reference(xyz: Tensor, segment: Tensor, num_segments: int, side: float) -> tuple[Tensor, Tensor]:
     if not len(segment):
         return segment.new_zeros(num_segments + 1), segment.int()
-    x, y, z = ((xyz - xyz.amin(1, keepdim=True)) / side).long() + 1
+    x, y, z = (_without_gaps(axis) for axis in ((xyz - xyz.amin(1, keepdim=True)) / side).long())
     height, width = int(z.max()) + 2, int(y.max()) + 2
     pair = (((x * width + y) * height + z) * num_segments + segment).unique()       # of a cell and a segment
     segment = pair % num_segments
@@ -38,6 +38,12 @@ def _reference(xyz: Tensor, segment: Tensor, num_segments: int, side: float) -> 
     entry, of = fan_out(starts, near // num_segments)
     linked = (segment[entry] * num_segments + (near % num_segments)[of]).unique()
     return torch.searchsorted(linked, torch.arange(num_segments + 1) * num_segments), (linked % num_segments).int()
+
+
+def _without_gaps(cell: Tensor) -> Tensor:
+    """Numbers (N,) of cells along an axis from 1 on, with one between those that do not touch: far points cost no room."""
+    used, place = cell.unique(return_inverse=True)
+    return torch.cat([used.new_ones(1), 1 + used.diff().clamp(max=2).cumsum(0)])[place]
 
 
 def fan_out(starts: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:

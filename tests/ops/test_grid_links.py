@@ -45,6 +45,19 @@ def test_rows_at_the_border_of_the_grid_do_not_meet_round_the_corner():
     assert torch.equal(grid_links(xyz, segment, 4, 1.0)[1], torch.tensor([0, 1, 2, 1, 2, 3], dtype=torch.int32))
 
 
+def test_points_far_away_leave_the_links_of_all_others():
+    """Kilometres of empty cells: more than there are numbers, so that those without points get none."""
+    xyz, segment, count = drawn(4, 3000, 300, 3.0)
+    expected = grid_links(xyz, segment, count, 0.25)
+    far = torch.tensor([[4e6, 4e6, 4e6], [4e6, 4e6, 4e6 + 2]]).T
+    given = torch.cat([xyz, far], 1), torch.cat([segment, torch.tensor([count, count + 1])]), count + 2, 0.25
+    starts, linked = grid_links(*given)
+    assert torch.equal(starts[:count + 1], expected[0])
+    assert torch.equal(linked[:-2], expected[1])
+    assert linked[-2:].tolist() == [count, count + 1]
+    assert all(map(torch.equal, (starts, linked), _reference(*given)))
+
+
 def test_no_points_have_no_links():
     assert [one.tolist() for one in grid_links(torch.zeros(3, 0), torch.zeros(0, dtype=torch.int64), 2, 1.0)] == [[0, 0, 0], []]
 
@@ -54,7 +67,8 @@ def test_arguments_that_do_not_fit_are_refused():
     lost = xyz.clone()
     lost[1, 50] = float("nan")
     for wrong, message in (((xyz, segment, 5, 1.0), "out of range"), ((xyz, segment, count, 0.0), "out of range"),
-                           ((xyz.T, segment, count, 1.0), "xyz must be"), ((xyz, segment[:9], count, 1.0), "segment must be"),
+                           ((xyz[:, :0], segment[:0], -1, 1.0), "out of range"), ((xyz.T, segment, count, 1.0), "xyz must be"),
+                           ((xyz, segment[:9], count, 1.0), "segment must be"),
                            ((xyz * 1e12, segment, count, 1.0), "too far apart"), ((lost, segment, count, 1.0), "not finite")):
         with pytest.raises(ValueError, match=message):
             grid_links(*wrong)

@@ -135,6 +135,21 @@ def test_what_stands_behind_a_wall_is_seen_through_a_hole_of_one_pixel(isa, monk
     assert shown > 5900
 
 
+@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
+def test_blocks_around_the_camera_are_never_hidden(isa, monkeypatch):
+    """With ``near`` below 0 what they cover has no first tile before the last; in a large image, whose tiles lie apart."""
+    monkeypatch.setenv("PC3D_ISA", isa)
+    camera = Camera(4000, 3000, 300.0, 310.0, 2000.0, 1500.0)
+    xyz = np.random.default_rng(0).uniform(-3, 3, (2000, 3)).astype(np.float32)
+    scan = LiftScan.from_cloud(PointCloud(xyz=xyz, superpoints=np.arange(2000) // 20))
+    given = (scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(np.eye(4), scan.origin),
+             torch.full((camera.height, camera.width), 0.5), *pack_camera(camera),
+             torch.ones((1, camera.height, camera.width), dtype=torch.int16), *pack_camera(camera), 1)
+    test = {"near": -5.0, "absolute": 2.0, "relative": 0.0}
+    assert all(map(torch.equal, lift_vote(*given, scan.piece_of_point, **test),
+                   _reference(*given, *test.values(), scan.piece_of_point, 0.1, 16)))
+
+
 def test_ids_use_all_16_bits_and_no_more():
     given = list(arguments((PLAIN, PLAIN), layers=1))
     given[8] = torch.full_like(given[8], -1)          # 65535

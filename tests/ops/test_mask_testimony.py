@@ -72,6 +72,8 @@ def test_rows_that_do_not_fit_are_refused():
     members, counts, visible, frame_of_mask, width = drawn(0)
     with pytest.raises(ValueError, match="a column is out of range"):
         mask_testimony(members, counts, visible, frame_of_mask, width - 9, **SHARES)
+    with pytest.raises(ValueError, match="a column is out of range"):
+        mask_testimony(*[sparse(torch.zeros(0, 1))] * 3, frame_of_mask[:0], -1, **SHARES)
     with pytest.raises(ValueError, match="frames of masks must ascend"):
         mask_testimony(members, counts, visible, frame_of_mask.flip(0), width, **SHARES)
     with pytest.raises(ValueError, match="a mask has points where its frame sees none"):
