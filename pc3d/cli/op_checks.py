@@ -188,6 +188,12 @@ def _links(generator: torch.Generator) -> tuple[Any, ...]:
     return torch.rand(3, 500, generator=generator), torch.randint(0, 20, (500,), generator=generator).sort().values, 20, 0.2
 
 
+def _dots(generator: torch.Generator) -> tuple[Any, ...]:
+    """30 pairs of 9 rows of 12 columns."""
+    starts, columns, counts = _rows(generator, 9, 12)
+    return starts, columns, counts.double(), 12, *torch.randint(0, 9, (2, 30), generator=generator)
+
+
 def _parts(generator: torch.Generator) -> tuple[Any, ...]:
     """6 sets of 20 nodes in a chain."""
     near = (torch.arange(20) - torch.arange(20)[:, None]).abs() < 2
@@ -261,6 +267,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "piece_sums": _sums,
     "grid_links": _links,
     "linked_parts": _parts,
+    "row_dots": _dots,
     "match_instances": _matching,
 }
 

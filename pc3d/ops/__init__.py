@@ -25,6 +25,7 @@ from pc3d.ops.point_features import point_features
 from pc3d.ops.relation_bias import relation_bias
 from pc3d.ops.relative import relative_add, relative_read
 from pc3d.ops.relative_attention import AttentionSide, PositionTables, relative_attention
+from pc3d.ops.row_dots import row_dots
 from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_pool, segment_softmax
 from pc3d.ops.shared_counts import shared_counts
 from pc3d.ops.unit_normals import unit_normals
@@ -34,5 +35,5 @@ __all__ = ["AttentionSide", "Groups", "Matches", "PositionTables", "SparseRows",
            "column_stats", "elastic", "estimate_normals", "felzenszwalb", "grid_links", "group_segments", "grow_regions",
            "instance_rows", "instance_sums", "knn", "lift_vote", "linked_parts", "map_points", "mask_boxes", "mask_clusters",
            "mask_testimony", "match_instances", "merge_views", "mesh_graph", "orient_normals", "piece_sums", "point_features",
-           "relation_bias", "relative_add", "relative_attention", "relative_read", "segment_expand", "segment_pool",
+           "relation_bias", "relative_add", "relative_attention", "relative_read", "row_dots", "segment_expand", "segment_pool",
            "segment_softmax", "shared_counts", "unit_normals", "vertex_normals", "voxel_ids"]

@@ -11,7 +11,7 @@ from pc3d.lift.config import LiftConfig
 from pc3d.lift.methods.groups import Groups, join_tracks, seen_in
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes
-from pc3d.ops import grow_regions
+from pc3d.ops import grow_regions, row_dots
 from pc3d.structures.sparse import find, lookup, rows_of
 
 
@@ -88,14 +88,12 @@ def _sorted(matrix: csr_matrix) -> csr_matrix:
     return matrix
 
 
-def _dots(matrix: csr_matrix, first: NDArray[np.int32], second: NDArray[np.int32]) -> NDArray[np.float64]:
-    """Inner product of two columns for each pair, a slice of pairs at a time."""
+def _dots(matrix: csr_matrix, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.float64]:
+    """Inner product of two columns for each pair."""
     columns = matrix.T.tocsr()
-    result = np.empty(len(first))
-    for start in range(0, len(first), 4096):
-        part = slice(start, start + 4096)
-        result[part] = np.asarray(columns[first[part]].multiply(columns[second[part]]).sum(axis=1)).reshape(-1)
-    return result
+    starts, entries, one, other = (torch.from_numpy(of.astype(dtype, copy=False)) for of, dtype in (
+        (columns.indptr, np.int64), (columns.indices, np.int32), (first, np.int64), (second, np.int64)))
+    return row_dots(starts, entries, torch.from_numpy(columns.data), columns.shape[1], one, other).numpy()
 
 
 def _groups(votes: Votes, region_of: NDArray[np.int64], config: LiftConfig) -> Groups:
