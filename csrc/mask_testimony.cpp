@@ -27,6 +27,11 @@ std::vector<int64_t> column_starts(const Rows& rows, int64_t num_columns) {
   return starts;
 }
 
+// Over some rows.
+int64_t points_of(const Rows& rows, int64_t first, int64_t last) {
+  return std::accumulate(rows.values + rows.starts[first], rows.values + rows.starts[last], int64_t{0});
+}
+
 struct Shares {
   double observed, min_points, contained, undersegment;
 };
@@ -81,6 +86,8 @@ class Testimony {
       place_[f + 1] = place_[f] + (first_[f + 1] - first_[f] + kLanes - 1) / kLanes * kLanes;
     auto sight = sights_.starts, shown = shown_.starts;  // where the next of each superpoint goes
     for (int64_t f = 0; f < visible.count; ++f) {
+      check(points_of(visible, f, f + 1) <= INT32_MAX && points_of(counts, first_[f], first_[f + 1]) <= INT32_MAX,
+            "mask_testimony: more points in a frame than 31 bits can count");
       for (int64_t e = visible.starts[f]; e < visible.starts[f + 1]; ++e)
         sights_.entries[sight[visible.columns[e]]++] = {static_cast<uint64_t>(visible.values[e]), static_cast<int32_t>(f)};
       for (int64_t m = first_[f]; m < first_[f + 1]; ++m)
@@ -190,6 +197,8 @@ Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor* values, 
   check(num_columns >= 0 && std::all_of(rows.columns, rows.columns + columns.numel(),
                                         [&](int32_t c) { return c >= 0 && c < num_columns; }),
         "mask_testimony: a column is out of range");
+  check(!values || std::all_of(rows.values, rows.values + values->numel(), [](int32_t points) { return points >= 0; }),
+        "mask_testimony: points are below 0");
   return rows;
 }
 

@@ -3,7 +3,8 @@
 //   -> contained_starts (M + 1,), contained (E,) int32, spoke (M,) int64, undersegmented (M,) bool
 //
 // M masks of F frames over S superpoints, sparse rows all: what a mask holds (members), its points (counts), and what a frame
-// sees (visible: something where one of its masks has points). frame_of_mask (M,) int64 ascends. With the members of mask m:
+// sees (visible: something where one of its masks has points), fewer than 2^31 points in all masks of a frame, and in all that
+// it sees. frame_of_mask (M,) int64 ascends. With the members of mask m:
 //   own = its points in them; seen_f = what frame f sees of them; shared_n = what mask n has of them; labelled_f = sum of
 //   shared_n over the masks n of f.
 // Frame f speaks of m where own >= min_points, seen_f > 0, seen_f >= observed_share own and labelled_f >= seen_f / 2.

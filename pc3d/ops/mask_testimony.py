@@ -39,7 +39,8 @@ def mask_testimony(members: SparseRows, counts: SparseRows, visible: SparseRows,
     and ``seen`` is at least ``observed_share`` of them, half of it labelled: an unlabelled surface says nothing. A mask holds
     m whole with ``contained_share`` of what is both seen and labelled (overlapping masks label twice). Under-segmented masks,
     which more than ``undersegment_share`` of the speaking frames split, are no evidence: they neither ask nor hold.
-    MaskClustering (CVPR 2024), over superpoints. Raises ValueError for rows that do not fit each other.
+    MaskClustering (CVPR 2024), over superpoints. Raises ValueError for rows that do not fit each other, or where a frame sees
+    or its masks have 2^31 points or more.
     """
     return Testimony(*_op(*members[:2], *counts, *visible, frame_of_mask, num_superpoints, observed_share, min_points,
                           contained_share, undersegment_share))

@@ -76,6 +76,10 @@ def test_rows_that_do_not_fit_are_refused():
         mask_testimony(*[sparse(torch.zeros(0, 1))] * 3, frame_of_mask[:0], -1, **SHARES)
     with pytest.raises(ValueError, match="frames of masks must ascend"):
         mask_testimony(members, counts, visible, frame_of_mask.flip(0), width, **SHARES)
+    with pytest.raises(ValueError, match="more points in a frame than 31 bits"):
+        mask_testimony(members, counts, visible._replace(values=visible.values + 2**30), frame_of_mask, width, **SHARES)
+    with pytest.raises(ValueError, match="points are below 0"):
+        mask_testimony(members, counts._replace(values=-counts.values), visible, frame_of_mask, width, **SHARES)
     with pytest.raises(ValueError, match="a mask has points where its frame sees none"):
         mask_testimony(members, counts, sparse(torch.zeros(12, width)), frame_of_mask, width, **SHARES)
 
