@@ -44,7 +44,7 @@ class Spread {
 Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, int64_t num_columns) {
   check(starts.dim() == 1 && starts.numel() > 0 && starts.scalar_type() == ScalarType::Long && columns.dim() == 1 &&
             columns.scalar_type() == ScalarType::Int && values.dim() == 1 && values.scalar_type() == ScalarType::Double &&
-            values.numel() == columns.numel(),
+            values.numel() == columns.numel() && num_columns >= 0,
         "row_dots: rows must be int64 (R + 1,), int32 (E,) and float64 (E,)");
   const Rows rows{data<int64_t>(starts), data<int32_t>(columns), data<double>(values)};
   const int64_t count = starts.numel() - 1;

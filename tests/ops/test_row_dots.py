@@ -47,6 +47,7 @@ def test_rows_and_pairs_that_do_not_fit_are_refused():
     for wrong, problem in (((starts, columns, values, count - 1, first, second), "out of range"),
                            ((starts, columns.flip(0), values, count, first, second), "does not ascend"),
                            ((starts[1:], columns, values, count, first, second), "starts do not fit"),
+                           ((starts[:1], columns[:0], values[:0], -1, first[:0], second[:0]), "rows must be"),
                            ((starts, columns, values.float(), count, first, second), "rows must be"),
                            ((starts, columns, values, count, first - 1, second), "a pair is out of range"),
                            ((starts, columns, values, count, first, second[1:]), "pairs must be")):
