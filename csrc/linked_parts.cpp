@@ -1,5 +1,6 @@
 #include "linked_parts.h"
 
+#include "sparse_rows.h"
 #include "tasks.h"
 
 #include <algorithm>
@@ -11,32 +12,13 @@ namespace {
 
 constexpr int64_t kSets = 4;  // of a task
 
-struct Rows {
-  const int64_t* starts;
-  const int32_t* columns;
-  int64_t count;
-};
-
-Rows rows_of(const Tensor& starts, const Tensor& columns, int64_t num_columns) {
-  check(starts.dim() == 1 && starts.numel() > 0 && starts.scalar_type() == ScalarType::Long && starts.is_contiguous() &&
-            columns.dim() == 1 && columns.scalar_type() == ScalarType::Int && columns.is_contiguous(),
-        "linked_parts: rows must be int64 (rows + 1,) and int32 (E,)");
-  const Rows rows{data<int64_t>(starts), data<int32_t>(columns), starts.numel() - 1};
-  check(rows.starts[0] == 0 && rows.starts[rows.count] == columns.numel() &&
-            std::is_sorted(rows.starts, rows.starts + rows.count + 1),
-        "linked_parts: starts do not fit the entries");
-  check(std::all_of(rows.columns, rows.columns + columns.numel(), [=](int32_t c) { return c >= 0 && c < num_columns; }),
-        "linked_parts: an entry is out of range");
-  return rows;
-}
-
 int64_t find(int64_t* root, int64_t entry) {
   while (root[entry] != entry) entry = root[entry] = root[root[entry]];
   return entry;
 }
 
 // Makes the first entry of each part the root of all. ``place`` is -1 before and after: the entry of each node.
-void join(const Rows& sets, const Rows& links, int64_t set, std::vector<int64_t>& place, int64_t* root) {
+void join(const SparseRows& sets, const SparseRows& links, int64_t set, std::vector<int64_t>& place, int64_t* root) {
   const int64_t first = sets.starts[set], last = sets.starts[set + 1];
   for (int64_t e = first; e < last; ++e) {
     const int32_t node = sets.columns[e];
@@ -51,11 +33,15 @@ void join(const Rows& sets, const Rows& links, int64_t set, std::vector<int64_t>
   for (int64_t e = first; e < last; ++e) place[sets.columns[e]] = -1;
 }
 
+SparseRows rows_of(const Tensor& starts, const Tensor& columns, int64_t num_columns) {
+  return sparse_rows("linked_parts", starts, columns, num_columns, Columns::in_any_order);
+}
+
 }  // namespace
 
 Tensor linked_parts_op(const Tensor& starts, const Tensor& members, const Tensor& link_starts, const Tensor& linked) {
   const int64_t nodes = link_starts.numel() - 1, entries = members.numel();
-  const Rows links = rows_of(link_starts, linked, nodes), sets = rows_of(starts, members, nodes);
+  const SparseRows links = rows_of(link_starts, linked, nodes), sets = rows_of(starts, members, nodes);
   Tensor out = empty(starts, {entries}, ScalarType::Long);
   int64_t* part = mutable_data<int64_t>(out);
   std::iota(part, part + entries, 0);

@@ -1,5 +1,6 @@
 #include "mask_clusters.h"
 
+#include "sparse_rows.h"
 #include "tasks.h"
 
 #include <algorithm>
@@ -21,10 +22,7 @@ struct Span {
   const int32_t* end() const { return last; }
 };
 
-struct Sparse {
-  const int64_t* starts;
-  const int32_t* columns;
-
+struct Sparse : SparseRows {
   Span operator[](int64_t row) const { return {columns + starts[row], columns + starts[row + 1]}; }
 };
 
@@ -229,31 +227,16 @@ std::vector<double> levels_of(std::vector<int64_t> up_to, const int64_t* percent
   return levels;
 }
 
-void check_rows(const Tensor& starts, const Tensor& columns, int64_t num_rows, int64_t num_columns) {
-  check(starts.dim() == 1 && starts.numel() == num_rows + 1 && starts.scalar_type() == ScalarType::Long &&
-            starts.is_contiguous() && columns.dim() == 1 && columns.scalar_type() == ScalarType::Int && columns.is_contiguous(),
-        "mask_clusters: rows must be int64 (M + 1,) and int32 (E,)");
-  const int64_t* start = data<int64_t>(starts);
-  const int32_t* column = data<int32_t>(columns);
-  check(num_rows >= 0 && start[0] == 0 && start[num_rows] == columns.numel() && std::is_sorted(start, start + num_rows + 1),
-        "mask_clusters: starts do not fit the entries");
-  check(num_columns >= 0, "mask_clusters: a row does not ascend or is out of range");
-  for (int64_t row = 0; row < num_rows; ++row)
-    for (int64_t e = start[row]; e < start[row + 1]; ++e)
-      check(column[e] >= 0 && column[e] < num_columns && (e == start[row] || column[e - 1] < column[e]),
-            "mask_clusters: a row does not ascend or is out of range");
-}
-
 }  // namespace
 
 Tensor mask_clusters_op(const Tensor& starts, const Tensor& holders, const Tensor& frame_starts, const Tensor& frames,
                         int64_t num_holders, int64_t num_frames, const Tensor& percentiles, double rate) {
-  const int64_t count = starts.numel() - 1;
-  check_rows(starts, holders, count, num_holders);
-  check_rows(frame_starts, frames, count, num_frames);
+  const SparseRows held = sparse_rows("mask_clusters", starts, holders, num_holders, Columns::ascending);
+  const SparseRows seen = sparse_rows("mask_clusters", frame_starts, frames, num_frames, Columns::ascending);
+  check(held.count == seen.count, "mask_clusters: every mask needs holders and frames");
+  const int64_t count = held.count;
   check(percentiles.scalar_type() == ScalarType::Long && percentiles.is_contiguous(), "mask_clusters: percentiles must be int64");
-  Nodes nodes({data<int64_t>(starts), data<int32_t>(holders)}, {data<int64_t>(frame_starts), data<int32_t>(frames)}, count,
-              num_holders, num_frames, rate);
+  Nodes nodes({held}, {seen}, count, num_holders, num_frames, rate);
   auto [pairs, with_observers] = all_pairs(nodes);
   Scratch scratch(2 * count);  // joining makes fewer nodes than there are
   for (const double level : levels_of(with_observers, data<int64_t>(percentiles), percentiles.numel()))

@@ -1,5 +1,6 @@
 #include "piece_sums.h"
 
+#include "sparse_rows.h"
 #include "tasks.h"
 
 #include <algorithm>
@@ -12,25 +13,6 @@ using namespace piece_sums;
 
 constexpr int64_t kRows = 64;  // of a task; one set is a task, as it may have most of the rows
 constexpr int64_t kNone = INT64_MIN;
-
-struct Rows {
-  const int64_t* starts;
-  const int32_t* columns;
-  int64_t count;
-};
-
-Rows rows_of(const Tensor& starts, const Tensor& columns, int64_t num_columns) {
-  check(starts.dim() == 1 && starts.numel() > 0 && starts.scalar_type() == ScalarType::Long && starts.is_contiguous() &&
-            columns.dim() == 1 && columns.scalar_type() == ScalarType::Int && columns.is_contiguous(),
-        "piece_sums: rows must be int64 (rows + 1,) with int32 (E,)");
-  const Rows rows{data<int64_t>(starts), data<int32_t>(columns), starts.numel() - 1};
-  check(rows.starts[0] == 0 && rows.starts[rows.count] == columns.numel() &&
-            std::is_sorted(rows.starts, rows.starts + rows.count + 1),
-        "piece_sums: starts do not fit the entries");
-  check(std::all_of(rows.columns, rows.columns + columns.numel(), [=](int32_t c) { return c >= 0 && c < num_columns; }),
-        "piece_sums: an entry is out of range");
-  return rows;
-}
 
 // Owner of each piece; every piece must have one.
 std::vector<int32_t> owners_of(const int64_t* first, const int64_t* number, int64_t owners) {
@@ -48,6 +30,10 @@ std::vector<int32_t> owners_of(const int64_t* first, const int64_t* number, int6
   return owner;
 }
 
+SparseRows rows_of(const Tensor& starts, const Tensor& columns, int64_t num_columns) {
+  return sparse_rows("piece_sums", starts, columns, num_columns, Columns::in_any_order);
+}
+
 }  // namespace
 
 Tensor piece_sums_op(const Tensor& set_starts, const Tensor& set_rows, const Tensor& starts, const Tensor& pieces,
@@ -58,8 +44,8 @@ Tensor piece_sums_op(const Tensor& set_starts, const Tensor& set_rows, const Ten
           "piece_sums: first and number must be int64 (S,)");
   const int64_t owners = first.numel(), *begin = data<int64_t>(first), *size = data<int64_t>(number);
   const std::vector<int32_t> owner = owners_of(begin, size, owners);
-  const Rows rows = rows_of(starts, pieces, static_cast<int64_t>(owner.size()));
-  const Rows sets = rows_of(set_starts, set_rows, rows.count), pairs = rows_of(pair_starts, pair_owners, owners);
+  const SparseRows rows = rows_of(starts, pieces, static_cast<int64_t>(owner.size()));
+  const SparseRows sets = rows_of(set_starts, set_rows, rows.count), pairs = rows_of(pair_starts, pair_owners, owners);
   check(sets.count == pairs.count && counts.numel() == pieces.numel() && counts.scalar_type() == ScalarType::Int &&
             counts.is_contiguous(),
         "piece_sums: the sets or the counts do not fit");

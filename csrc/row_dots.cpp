@@ -1,5 +1,6 @@
 #include "row_dots.h"
 
+#include "sparse_rows.h"
 #include "tasks.h"
 
 #include <algorithm>
@@ -10,9 +11,7 @@ namespace {
 
 constexpr int64_t kPairs = 256;  // of a task
 
-struct Rows {
-  const int64_t* starts;
-  const int32_t* columns;
+struct Rows : SparseRows {
   const double* values;
 };
 
@@ -42,21 +41,9 @@ class Spread {
 };
 
 Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, int64_t num_columns) {
-  check(starts.dim() == 1 && starts.numel() > 0 && starts.scalar_type() == ScalarType::Long && columns.dim() == 1 &&
-            columns.scalar_type() == ScalarType::Int && values.dim() == 1 && values.scalar_type() == ScalarType::Double &&
-            values.numel() == columns.numel() && num_columns >= 0,
-        "row_dots: rows must be int64 (R + 1,), int32 (E,) and float64 (E,)");
-  const Rows rows{data<int64_t>(starts), data<int32_t>(columns), data<double>(values)};
-  const int64_t count = starts.numel() - 1;
-  check(rows.starts[0] == 0 && rows.starts[count] == columns.numel() &&
-            std::is_sorted(rows.starts, rows.starts + count + 1),
-        "row_dots: starts do not fit the entries");
-  for (int64_t row = 0; row < count; ++row)
-    for (int64_t e = rows.starts[row]; e < rows.starts[row + 1]; ++e)
-      check(rows.columns[e] >= 0 && rows.columns[e] < num_columns &&
-                (e == rows.starts[row] || rows.columns[e - 1] < rows.columns[e]),
-            "row_dots: a row does not ascend or is out of range");
-  return rows;
+  check(values.dim() == 1 && values.scalar_type() == ScalarType::Double && values.numel() == columns.numel(),
+        "row_dots: rows must be int64 (R + 1,) and int32 (E,) with float64 (E,)");
+  return {sparse_rows("row_dots", starts, columns, num_columns, Columns::ascending), data<double>(values)};
 }
 
 const int64_t* pairs_of(const Tensor& row, int64_t count) {
@@ -76,7 +63,7 @@ Tensor row_dots_op(const Tensor& starts, const Tensor& columns, const Tensor& va
                b = contiguous(second);
   const Rows rows = rows_of(s, c, v, num_columns);
   check(a.numel() == b.numel(), "row_dots: pairs must be int64 (P,)");
-  const int64_t *one = pairs_of(a, s.numel() - 1), *other = pairs_of(b, s.numel() - 1), pairs = a.numel();
+  const int64_t *one = pairs_of(a, rows.count), *other = pairs_of(b, rows.count), pairs = a.numel();
   Tensor out = empty(v, {pairs}, ScalarType::Double);
   double* dots = mutable_data<double>(out);
   run_tasks((pairs + kPairs - 1) / kPairs, [&] { return Spread(rows, num_columns); }, [&](Spread& row, int64_t task) {
