@@ -46,7 +46,8 @@ namespace {
 using namespace lift;
 
 constexpr int64_t kCamera = 13;
-constexpr int64_t kTasks = 16;  // shares of the blocks of one frame
+constexpr int64_t kTables = 4;   // of Rows
+constexpr int64_t kShares = 16;  // of the blocks of a frame that comes alone
 constexpr int kAhead = 64;      // pixels that the caches are asked for before they are looked up
 static_assert(kAhead >= kMostLanes, "there is room for both in one place");
 
@@ -85,26 +86,42 @@ struct Rows {
   bool bad_id = false, bad_piece = false;  // threads must not throw
 };
 
-// When a mask cuts a run, and into what its points fall then.
+// When a mask cuts a run.
 struct Cut {
-  const int32_t* piece_of_point;
   float share;
   int64_t points;
 };
 
+// Points in blocks, as the op has them.
+struct Scan {
+  const float* xyz;
+  int64_t num_points;
+  const int64_t* starts;
+  const int32_t* owners;
+  const float* spheres;
+  int64_t blocks;
+  const int32_t* piece_of_point;
+};
+
+// One frame. What its pointers point to lives as long as the tensors.
+struct Frame {
+  Tensor pose, depth, depth_camera, masks, mask_camera;
+  View depth_view, mask_view;
+  int64_t num_masks;
+  float absolute;
+};
+
 class Vote {
  public:
-  Vote(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Test& test,
-       const View& depth_view, const Tensor& masks, const View& mask_view, bool same_view, int64_t num_masks, const Cut& cut,
-       const Kernel& kernel)
-      : xyz_(data<float>(xyz)), num_points_(xyz.size(1)), starts_(data<int64_t>(starts)), owners_(data<int32_t>(owners)),
-        spheres_(data<float>(spheres)), blocks_(owners.size(0)), test_(test), depth_view_(depth_view), mask_view_(mask_view),
-        same_view_(same_view), masks_(reinterpret_cast<const uint16_t*>(data<int16_t>(masks))), layers_(masks.size(0)),
-        mask_pixels_(masks.size(1) * masks.size(2)), num_masks_(num_masks), cut_(cut), kernel_(kernel) {}
+  Vote(const Scan& scan, const Frame& frame, const Test& test, const Cut& cut, const Kernel& kernel)
+      : scan_(scan), test_(test), depth_view_(frame.depth_view), mask_view_(frame.mask_view),
+        same_view_(same(depth_view_, mask_view_)), masks_(reinterpret_cast<const uint16_t*>(data<int16_t>(frame.masks))),
+        layers_(frame.masks.size(0)), mask_pixels_(frame.masks.size(1) * frame.masks.size(2)), num_masks_(frame.num_masks),
+        cut_(cut), kernel_(kernel) {}
 
   // Blocks [begin, end), which do not cut a run.
   void share(int64_t begin, int64_t end, Rows& rows) const {
-    const size_t room = starts_[end] - starts_[begin] + kAhead;
+    const size_t room = scan_.starts[end] - scan_.starts[begin] + kAhead;
     const std::unique_ptr<int32_t[]> point(new int32_t[room]), pixel(new int32_t[room]);
     const int32_t visible = project(begin, end, point.get(), pixel.get());
     const std::unique_ptr<int32_t[]> ids(new int32_t[visible * layers_]);
@@ -113,10 +130,10 @@ class Vote {
     rows.votes.make_room(visible * layers_), rows.piece_votes.make_room(visible * layers_);
     int64_t block = begin;
     for (int32_t first = 0, last; first < visible; first = last) {
-      while (starts_[block + 1] <= point[first]) ++block;
-      const int32_t owner = owners_[block];
-      while (block + 1 < end && owners_[block + 1] == owner) ++block;
-      for (last = first; last < visible && point[last] < starts_[block + 1]; ++last) {}
+      while (scan_.starts[block + 1] <= point[first]) ++block;
+      const int32_t owner = scan_.owners[block];
+      while (block + 1 < end && scan_.owners[block + 1] == owner) ++block;
+      for (last = first; last < visible && point[last] < scan_.starts[block + 1]; ++last) {}
       const int64_t before = rows.votes.size();
       const int32_t points = last - first;
       rows.seen.add({owner, points});
@@ -137,8 +154,8 @@ class Vote {
   void by_piece(const int32_t* point, int32_t points, const int32_t* ids, Rows& rows) const {
     int32_t before = -1;
     for (int32_t first = 0, last; first < points; first = last) {
-      const int32_t piece = cut_.piece_of_point[point[first]];
-      for (last = first + 1; last < points && cut_.piece_of_point[point[last]] == piece; ++last) {}
+      const int32_t piece = scan_.piece_of_point[point[first]];
+      for (last = first + 1; last < points && scan_.piece_of_point[point[last]] == piece; ++last) {}
       rows.piece_seen.add({piece, last - first});
       rows.bad_piece |= piece <= std::exchange(before, piece);
       const int64_t row = rows.piece_votes.size();
@@ -207,52 +224,63 @@ class Vote {
   // Visible points of blocks [begin, end), ascending: how many.
   int32_t project(int64_t begin, int64_t end, int32_t* point, int32_t* pixel) const {
     std::vector<int32_t> blocks(end - begin + kMostLanes);
-    const int num_blocks = kernel_.cull(spheres_, blocks_, begin, end, test_, depth_view_, blocks.data());
+    const int num_blocks = kernel_.cull(scan_.spheres, scan_.blocks, begin, end, test_, depth_view_, blocks.data());
     int32_t visible = 0;
     for (int i = 0, next; i < num_blocks; i = next) {
       for (next = i + 1; next < num_blocks && blocks[next] == blocks[next - 1] + 1; ++next) {}
-      visible += kernel_.project(xyz_, num_points_, starts_[blocks[i]], starts_[blocks[next - 1] + 1], test_, depth_view_,
+      visible += kernel_.project(scan_.xyz, scan_.num_points, scan_.starts[blocks[i]], scan_.starts[blocks[next - 1] + 1], test_, depth_view_,
                                  same_view_ ? nullptr : &mask_view_, point + visible, pixel + visible);
     }
     return visible;
   }
 
-  const float* xyz_;
-  int64_t num_points_;
-  const int64_t* starts_;
-  const int32_t* owners_;
-  const float* spheres_;
-  int64_t blocks_;
-  Test test_;
-  View depth_view_, mask_view_;
-  bool same_view_;
+  static bool same(const View& a, const View& b) {
+    return a.steps == b.steps && std::equal(a.camera, a.camera + kCamera + a.steps, b.camera);
+  }
+
+  const Scan& scan_;
+  const Test test_;
+  const View depth_view_, mask_view_;
+  const bool same_view_;
   const uint16_t* masks_;
-  int64_t layers_, mask_pixels_, num_masks_;
-  Cut cut_;
-  Kernel kernel_;
+  const int64_t layers_, mask_pixels_, num_masks_;
+  const Cut cut_;
+  const Kernel kernel_;
 };
 
-View view_of(const Tensor& camera, const Tensor& lens, int64_t height, int64_t width) {
-  check(camera.numel() == kCamera && camera.scalar_type() == ScalarType::Float, "lift_vote: a camera must be float32 (13)");
-  check(lens.scalar_type() == ScalarType::Float && lens.dim() == 1 && lens.numel() != 1, "lift_vote: a lens must be float32 (T)");
+View view_of(const Tensor& camera, int64_t height, int64_t width) {
+  const int64_t steps = camera.numel() - kCamera;
+  check(camera.dim() == 1 && steps >= 0 && steps != 1 && camera.scalar_type() == ScalarType::Float,
+        "lift_vote: a camera must be float32 (13 + T)");
   const float* c = data<float>(camera);
   check(c[4] == static_cast<float>(width) && c[5] == static_cast<float>(height),
         "lift_vote: a camera has another size than its image");
   check(width * height < (int64_t{1} << 31), "lift_vote: an image is too large");
-  return {c, lens.numel() ? data<float>(lens) : nullptr, lens.numel()};
+  return {c, steps ? c + kCamera : nullptr, steps};
 }
 
-bool same(const View& a, const View& b) {
-  return std::equal(a.camera, a.camera + kCamera, b.camera) && a.steps == b.steps &&
-         (!a.lens || std::equal(a.lens, a.lens + a.steps, b.lens));
+Frame frame_of(const Tensor& pose, const Tensor& depth, const Tensor& depth_camera, const Tensor& masks,
+               const Tensor& mask_camera, int64_t num_masks, double absolute) {
+  using torch::stable::contiguous;
+  check(pose.numel() == 12 && pose.scalar_type() == ScalarType::Float, "lift_vote: a pose must be float32 (3, 4)");
+  check(depth.dim() == 2 && depth.scalar_type() == ScalarType::Float, "lift_vote: depth must be float32 (H, W)");
+  check(masks.dim() == 3 && masks.scalar_type() == ScalarType::Short, "lift_vote: masks must be int16 (L, h, w)");
+  check(num_masks >= 0 && num_masks <= 65535, "lift_vote: num_masks must be 0 to 65535");
+  Frame out{contiguous(pose), contiguous(depth), contiguous(depth_camera), contiguous(masks), contiguous(mask_camera), {}, {},
+            num_masks, static_cast<float>(absolute)};
+  out.depth_view = view_of(out.depth_camera, depth.size(0), depth.size(1));
+  out.mask_view = view_of(out.mask_camera, masks.size(1), masks.size(2));
+  return out;
 }
 
-void check_blocks(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres) {
+void check_blocks(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Tensor& pieces) {
   check(xyz.dim() == 2 && xyz.size(0) == 3 && xyz.scalar_type() == ScalarType::Float, "lift_vote: xyz must be float32 (3, N)");
   const int64_t blocks = owners.numel();
   check(owners.scalar_type() == ScalarType::Int && starts.scalar_type() == ScalarType::Long && starts.numel() == blocks + 1 &&
             spheres.scalar_type() == ScalarType::Float && spheres.numel() == 4 * blocks,
         "lift_vote: starts, owners and spheres do not fit");
+  check(pieces.dim() == 1 && pieces.scalar_type() == ScalarType::Int && pieces.numel() == xyz.size(1),
+        "lift_vote: pieces must be int32 (N,)");
   const int64_t* start = data<int64_t>(starts);
   check(start[0] == 0 && start[blocks] == xyz.size(1), "lift_vote: starts do not cover the points");
   for (int64_t b = 0; b < blocks; ++b)
@@ -275,61 +303,76 @@ std::vector<float> tile(const Kernel& kernel, const Tensor& depth, int64_t wide)
 }
 
 // Cut the blocks into shares that do not cut a run.
-std::vector<int64_t> cut(const int32_t* owners, int64_t blocks) {
+std::vector<int64_t> cut(const int32_t* owners, int64_t blocks, int64_t count) {
   std::vector<int64_t> cuts{0};
-  for (int64_t share = 1; share <= kTasks; ++share) {
-    int64_t end = blocks * share / kTasks;
+  for (int64_t share = 1; share <= count; ++share) {
+    int64_t end = blocks * share / count;
     while (end > cuts.back() && end < blocks && owners[end] == owners[end - 1]) ++end;
     if (end > cuts.back()) cuts.push_back(end);
   }
   return cuts;
 }
 
+// What all shares of all frames add to a table, and to its column of `rows` how many rows each frame does.
 template <size_t N>
-Tensor gather(const Tensor& like, const std::vector<Rows>& shares, Table<N> Rows::*table) {
+Tensor gather(const Tensor& like, const std::vector<std::vector<Rows>>& frames, Table<N> Rows::*table, int64_t* rows) {
   int64_t total = 0;
-  for (const Rows& rows : shares) total += (rows.*table).size();
+  for (const std::vector<Rows>& shares : frames) {
+    const int64_t before = total;
+    for (const Rows& share : shares) total += (share.*table).size();
+    *rows = total - before;
+    rows += kTables;
+  }
   Tensor out = empty(like, {total, static_cast<int64_t>(N)}, ScalarType::Int);
   int32_t* to = mutable_data<int32_t>(out);
-  for (const Rows& rows : shares) to = std::copy((rows.*table)[0], (rows.*table)[(rows.*table).size()], to);
+  for (const std::vector<Rows>& shares : frames)
+    for (const Rows& share : shares) to = std::copy((share.*table)[0], (share.*table)[(share.*table).size()], to);
   return out;
 }
 
 }  // namespace
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> lift_vote(
-    const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Tensor& pose,
-    const Tensor& depth, const Tensor& depth_camera, const Tensor& depth_lens, const Tensor& masks, const Tensor& mask_camera,
-    const Tensor& mask_lens, int64_t num_masks, double near, double absolute, double relative, const Tensor& pieces,
-    double cut_share, int64_t cut_points) {
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> lift_vote(
+    const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Tensor& pieces,
+    std::vector<Tensor> poses, std::vector<Tensor> depths, std::vector<Tensor> depth_cameras, std::vector<Tensor> masks,
+    std::vector<Tensor> mask_cameras, std::vector<int64_t> num_masks, std::vector<double> absolute, double near,
+    double relative, double cut_share, int64_t cut_points) {
   using torch::stable::contiguous;
   const Tensor x = contiguous(xyz), s = contiguous(starts), o = contiguous(owners), b = contiguous(spheres),
-               t = contiguous(pose), d = contiguous(depth), dc = contiguous(depth_camera), dl = contiguous(depth_lens),
-               m = contiguous(masks), mc = contiguous(mask_camera), ml = contiguous(mask_lens), p = contiguous(pieces);
-  check_blocks(x, s, o, b);
-  check(t.numel() == 12 && t.scalar_type() == ScalarType::Float, "lift_vote: pose must be float32 (3, 4)");
-  check(d.dim() == 2 && d.scalar_type() == ScalarType::Float, "lift_vote: depth must be float32 (H, W)");
-  check(m.dim() == 3 && m.scalar_type() == ScalarType::Short, "lift_vote: masks must be int16 (L, h, w)");
-  check(p.dim() == 1 && p.scalar_type() == ScalarType::Int && p.numel() == xyz.size(1), "lift_vote: pieces must be int32 (N,)");
-  check(num_masks >= 0 && num_masks <= 65535, "lift_vote: num_masks must be 0 to 65535");
-  const View depth_view = view_of(dc, dl, d.size(0), d.size(1)), mask_view = view_of(mc, ml, m.size(1), m.size(2));
+               p = contiguous(pieces);
+  check_blocks(x, s, o, b, p);
+  const Scan scan{data<float>(x), x.size(1), data<int64_t>(s), data<int32_t>(o), data<float>(b), o.numel(), data<int32_t>(p)};
+  const size_t count = poses.size();
+  check(depths.size() == count && depth_cameras.size() == count && masks.size() == count && mask_cameras.size() == count &&
+            num_masks.size() == count && absolute.size() == count, "lift_vote: every frame must have everything");
+  std::vector<Frame> frames;
+  for (size_t i = 0; i < count; ++i)
+    frames.push_back(frame_of(poses[i], depths[i], depth_cameras[i], masks[i], mask_cameras[i], num_masks[i], absolute[i]));
+
+  // Threads take whole frames, or else shares of the one that there is.
   const Kernel kernel = best_kernel();
-  const int64_t wide = (tiles_of(d.size(1)) + kMostLanes - 1) / kMostLanes * kMostLanes + kMostLanes;  // zeros on the right
-  const int64_t level = tiles_of(d.size(0)) * wide;
-  const std::vector<float> tiles = tile(kernel, d, wide);
-  const Test test{data<float>(t), data<float>(d), tiles.data(), static_cast<int32_t>(wide), static_cast<int32_t>(level),
-                  static_cast<float>(near), static_cast<float>(absolute), static_cast<float>(relative)};
-  const Vote vote(x, s, o, b, test, depth_view, m, mask_view, same(depth_view, mask_view), num_masks,
-                  {data<int32_t>(p), static_cast<float>(cut_share), cut_points}, kernel);
-  const std::vector<int64_t> cuts = cut(data<int32_t>(o), o.numel());
-  std::vector<Rows> shares(cuts.size() - 1);
-  run_tasks(shares.size(), [&](int64_t i) { vote.share(cuts[i], cuts[i + 1], shares[i]); });
-  for (const Rows& rows : shares) {
-    check(!rows.bad_id, "lift_vote: a mask id is out of range");
-    check(!rows.bad_piece, "lift_vote: pieces must ascend");
-  }
-  return {gather(x, shares, &Rows::seen), gather(x, shares, &Rows::votes), gather(x, shares, &Rows::piece_seen),
-          gather(x, shares, &Rows::piece_votes)};
+  const std::vector<int64_t> cuts = cut(scan.owners, scan.blocks, count == 1 ? kShares : 1);
+  std::vector<std::vector<Rows>> counted(count);
+  run_tasks(count, [&](int64_t i) {
+    const Frame& frame = frames[i];
+    const int64_t high = tiles_of(frame.depth.size(0));
+    const int64_t wide = (tiles_of(frame.depth.size(1)) + kMostLanes - 1) / kMostLanes * kMostLanes + kMostLanes;  // zeros right
+    const std::vector<float> tiles = tile(kernel, frame.depth, wide);
+    const Test test{data<float>(frame.pose), data<float>(frame.depth), tiles.data(), static_cast<int32_t>(wide),
+                    static_cast<int32_t>(high * wide), static_cast<float>(near), frame.absolute, static_cast<float>(relative)};
+    const Vote vote(scan, frame, test, {static_cast<float>(cut_share), cut_points}, kernel);
+    counted[i].resize(cuts.size() - 1);
+    run_tasks(cuts.size() - 1, [&](int64_t k) { vote.share(cuts[k], cuts[k + 1], counted[i][k]); });
+  });
+  for (const std::vector<Rows>& shares : counted)
+    for (const Rows& share : shares) {
+      check(!share.bad_id, "lift_vote: a mask id is out of range");
+      check(!share.bad_piece, "lift_vote: pieces must ascend");
+    }
+  Tensor rows = empty(x, {static_cast<int64_t>(count), kTables}, ScalarType::Long);
+  int64_t* of_frame = mutable_data<int64_t>(rows);
+  return {gather(x, counted, &Rows::seen, of_frame), gather(x, counted, &Rows::votes, of_frame + 1),
+          gather(x, counted, &Rows::piece_seen, of_frame + 2), gather(x, counted, &Rows::piece_votes, of_frame + 3), rows};
 }
 
 }  // namespace pc3d

@@ -1,17 +1,19 @@
-// lift_vote(xyz, starts, owners, spheres, pose, depth, depth_camera, depth_lens, masks, mask_camera, mask_lens, num_masks,
-//           near, absolute, relative, pieces, cut_share, cut_points)
-//   -> seen (A, 2) int32, votes (B, 3) int32, piece_seen (C, 2) int32, piece_votes (D, 3) int32
+// lift_vote(xyz, starts, owners, spheres, pieces, poses, depths, depth_cameras, masks, mask_cameras, num_masks, absolute,
+//           near, relative, cut_share, cut_points)
+//   -> seen (A, 2) int32, votes (B, 3) int32, piece_seen (C, 2) int32, piece_votes (D, 3) int32, rows (F, 4) int64
 //
 // Points (3, N) float32 lie in blocks [starts[b], starts[b+1]) with bounding spheres (4, B); neighbouring blocks of one
-// owner are a run. A point is visible where depth (H, W) > 0 at its pixel agrees with its z in the camera:
+// owner are a run. All that follows is of each of F frames, whose rows of the four tables lie one frame after another, as many
+// as ``rows`` says. A point is visible where depth (H, W) > 0 at its pixel agrees with its z in the camera:
 //   |z - d| <= max(absolute, relative z), z > near.
 // seen: per run with visible points (owner, how many); votes: per run and mask id > 0 that its visible points meet in masks
 // (L, h, w), ids as the unsigned bits of int16, (owner, id, how many), ascending in id. Runs keep their order.
 // A mask cuts a run when the share of it among the visible points, cut_points or more, is above cut_share and below
 // 1 - cut_share: then piece_seen and piece_votes hold the same of each piece of the run;
 // pieces (N,) int32 are those of the points, ascending in a run.
-// A camera (13) is fx fy cx+.5 cy+.5 width height x0 x1 y0 y1 r2_max p1 p2: intrinsics from the corner of the first pixel,
-// ideal coordinates of the image border, and a lens: its scale s(r^2) at equal steps up to r2_max, linear between.
+// A camera (13 + T) is fx fy cx+.5 cy+.5 width height x0 x1 y0 y1 r2_max p1 p2: intrinsics from the corner of the first pixel,
+// ideal coordinates of the image border, and a lens: its scale s(r^2) at T equal steps up to r2_max, linear between; T is 0
+// without one.
 // An id above num_masks throws. Counts are whole numbers: the same for every kernel and number of threads.
 #pragma once
 

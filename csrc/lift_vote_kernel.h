@@ -186,54 +186,32 @@ PC3D_INLINE Place place(Floats x, Floats y, const View& view, Ints& ok) {
 }
 
 // The visible points of [begin, end): their numbers, and their pixels in `mask_view` (null: as in `view`), -1 outside.
-//
-// In two passes over a chunk, without branches: first all points, of which those in the image and not behind all of their tile
-// are kept side by side; then what is left meets the image itself, which is too large for the nearest cache.
 PC3D_TARGET static int project(const float* xyz, int64_t num_points, int64_t begin, int64_t end, const Test& test,
                                const View& view, const View* mask_view, int32_t* out_point, int32_t* out_pixel) {
-  constexpr int kChunk = 512, kRoom = kChunk + kLanes;
   const float* m = test.pose;
   const int32_t width = static_cast<int32_t>(view.camera[4]);
   const int32_t mask_width = mask_view ? static_cast<int32_t>(mask_view->camera[4]) : 0;
-  int32_t number[kRoom], pixel[kRoom];
-  float depth[kRoom], xs[kRoom], ys[kRoom];
   int visible = 0;
-  for (int64_t first = begin; first < end; first += kChunk) {
-    const int64_t last = std::min<int64_t>(first + kChunk, end);
-    int count = 0;
-    for (int64_t i = first; i < last; i += kLanes) {
-      const int64_t readable = num_points - i;          // lanes of other points are read, and not used
-      const Floats px = load(xyz + i, readable), py = load(xyz + num_points + i, readable),
-                   pz = load(xyz + 2 * num_points + i, readable);
-      const Floats deep = m[8] * px + m[9] * py + m[10] * pz + m[11];
-      Ints ok = (deep > test.near) & (kLane < static_cast<int32_t>(last - i));
-      const Floats inverse = 1.f / (ok ? deep : Floats{} + 1.f);
-      const Floats x = (m[0] * px + m[1] * py + m[2] * pz + m[3]) * inverse,
-                   y = (m[4] * px + m[5] * py + m[6] * pz + m[7]) * inverse;
-      const Place at = place(x, y, view, ok);
-      const Floats farthest = gather(test.tiles, (at.row / kTile) * test.tiles_wide + at.column / kTile);
-      ok &= deep - farthest <= limit(deep, test);
-      append(number + count, kLane + static_cast<int32_t>(i), ok);
-      append(depth + count, deep, ok);
-      if (mask_view) {
-        append(xs + count, x, ok);
-        append(ys + count, y, ok);
-      }
-      count += append(pixel + count, at.row * width + at.column, ok);
+  for (int64_t i = begin; i < end; i += kLanes) {
+    const int64_t readable = num_points - i;          // lanes of other points are read, and not used
+    const Floats px = load(xyz + i, readable), py = load(xyz + num_points + i, readable),
+                 pz = load(xyz + 2 * num_points + i, readable);
+    const Floats deep = m[8] * px + m[9] * py + m[10] * pz + m[11];
+    Ints ok = (deep > test.near) & (kLane < static_cast<int32_t>(end - i));
+    const Floats inverse = 1.f / (ok ? deep : Floats{} + 1.f);
+    const Floats x = (m[0] * px + m[1] * py + m[2] * pz + m[3]) * inverse,
+                 y = (m[4] * px + m[5] * py + m[6] * pz + m[7]) * inverse;
+    const Place at = place(x, y, view, ok);
+    Ints pixel = at.row * width + at.column;
+    const Floats d = gather(test.depth, pixel), off = deep - d;
+    ok &= (d > 0.f) & ((off < 0.f ? -off : off) <= limit(deep, test));
+    if (mask_view) {
+      Ints inside = ok;
+      const Place there = place(x, y, *mask_view, inside);
+      pixel = inside ? there.row * mask_width + there.column : Ints{} - 1;
     }
-    for (int i = 0; i < count; i += kLanes) {
-      Ints ok = kLane < count - i;
-      Ints here = load(pixel + i);
-      const Floats deep = load(depth + i), d = gather(test.depth, ok ? here : Ints{}), off = deep - d;
-      ok &= (d > 0.f) & ((off < 0.f ? -off : off) <= limit(deep, test));
-      if (mask_view) {
-        Ints inside = ok;
-        const Place at = place(load(xs + i), load(ys + i), *mask_view, inside);
-        here = inside ? at.row * mask_width + at.column : Ints{} - 1;
-      }
-      append(out_pixel + visible, here, ok);
-      visible += append(out_point + visible, load(number + i), ok);
-    }
+    append(out_pixel + visible, pixel, ok);
+    visible += append(out_point + visible, kLane + static_cast<int32_t>(i), ok);
   }
   return visible;
 }

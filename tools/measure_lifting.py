@@ -100,9 +100,8 @@ def bound(cloud: PointCloud) -> Instances:
 def lifted(cloud: PointCloud, views: list[View], source: Source, seed: int) -> Lifter:
     """The votes of every view that counts."""
     rng, lifter = np.random.default_rng(seed), Lifter(cloud)
-    for view in views[::source.every]:
-        frame = view.frame if source.depth else replace(view.frame, read_depth=None)
-        lifter.add(frame, source.masks(view, rng))
+    lifter.extend((view.frame if source.depth else replace(view.frame, read_depth=None), source.masks(view, rng), None)
+                  for view in views[::source.every])
     return lifter
 
 

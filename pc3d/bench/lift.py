@@ -113,8 +113,7 @@ def _rays(camera: Camera) -> NDArray[np.float32]:
 def lifted(data: Data) -> Lifter:
     """All frames counted by pc3d, the layout of the scan with it."""
     lifter = Lifter(data.cloud)
-    for frame, masks, depth in data.frames:
-        lifter.add(frame, masks, depth)
+    lifter.extend(data.frames)
     return lifter
 
 

@@ -31,7 +31,7 @@ def peer_votes(data: Data, pieces: Pieces) -> Votes:
     x, y, z = np.ascontiguousarray(cloud.xyz.T)
     superpoints = superpoints_of(cloud)
     count = int(superpoints.max()) + 1
-    camera = pack_camera(data.frames[0][0].camera)[0].numpy()
+    camera = pack_camera(data.frames[0][0].camera).numpy()
     rows: list[tuple] = []
     seen: list[tuple] = []
     piece_rows: list[tuple] = []

@@ -132,15 +132,15 @@ def _attention(generator: torch.Generator) -> tuple[Any, ...]:
     return *rows, *torch.randn(3, 2, 4, 18, generator=generator), 0.4, (torch.arange(7) == 0).expand(5, 7)
 
 
-def _frame(generator: torch.Generator) -> tuple[Any, ...]:
-    """40 points in three blocks of two owners, half of them where the depth image says, and two layers of five masks."""
+def _frames(generator: torch.Generator) -> tuple[Any, ...]:
+    """40 points in three blocks of two owners; two frames where half are where depth says, with two layers of five masks."""
     xyz = torch.rand(3, 40, generator=generator) - torch.tensor([[0.5], [0.5], [-1.0]])
     spheres = torch.tensor([[0.0], [0.0], [1.5], [1.0]]).repeat(1, 3)
     camera = torch.tensor([8.0, 8.0, 8.0, 6.0, 16.0, 12.0, -1.0, 1.0, -0.75, 0.75, 0.0, 0.0, 0.0])
-    masks = torch.randint(0, 6, (2, 12, 16), generator=generator).short()
-    return (xyz, torch.tensor([0, 15, 30, 40]), torch.tensor([4, 4, 1], dtype=torch.int32), spheres, torch.eye(4)[:3],
-            torch.full((12, 16), 1.5), camera, torch.zeros(0), masks, camera, torch.zeros(0), 5, 0.05, 0.25, 0.0,
-            torch.arange(40, dtype=torch.int32) // 5, 0.2, 5)
+    masks = [*torch.randint(0, 6, (2, 2, 12, 16), generator=generator).short()]
+    return (xyz, torch.tensor([0, 15, 30, 40]), torch.tensor([4, 4, 1], dtype=torch.int32), spheres,
+            torch.arange(40, dtype=torch.int32) // 5, [torch.eye(4)[:3]] * 2, [torch.full((12, 16), d) for d in (1.5, 1.3)],
+            [camera] * 2, masks, [camera] * 2, [5, 5], [0.25, 0.25], 0.05, 0.0, 0.2, 5)
 
 
 def _matching(generator: torch.Generator) -> tuple[Tensor, ...]:
@@ -250,7 +250,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "sparse_conv_tiled": _tiled_convolution,
     "sparse_conv_tiled_weight_grad": lambda g: (*_weight_gradient(g), False),
     "felzenszwalb": lambda g: (_edges(g).int(), torch.rand(39, generator=g), 40, 0.3, 2, True),
-    "lift_vote": _frame,
+    "lift_vote": _frames,
     "grow_regions": _affinities,
     "elastic": lambda g: (4 * _points(g) - 2, torch.randn(3, 5, 4, 3, generator=g), 0.7, 0.3),
     "voxel_ids": lambda g: (4 * _points(g),),

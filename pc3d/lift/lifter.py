@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -28,6 +28,8 @@ from pc3d.structures import Camera, Frame, Instances, PointCloud
 if TYPE_CHECKING:
     from pc3d.lift.segmenters import Segmenter
 
+_Waiting = tuple[str, FrameMasks, ops.FrameView]    # a frame to be counted: its name, its masks, what the op takes
+_AT_ONCE = 16  # frames: one occupies a core for less than a millisecond
 _BLIND = "sees nothing of the scan"
 _RENDERED_TOLERANCE = 2.5  # point spacings: of a surface at a slant, a pixel as wide as the spacing holds the nearest point
 
@@ -46,37 +48,33 @@ class Lifter:
         self.skipped: dict[str, str] = {}           # frame -> why it does not count
         self.classes: tuple[str, ...] = ()          # of the masks so far
         self._frames: list[str] = []
-        self._seen: list[NDArray[np.int32]] = []    # of each frame (superpoint, visible points)
-        self._votes: list[NDArray[np.int32]] = []   # (superpoint, mask of the frame from 1, points)
-        self._piece_seen: list[NDArray[np.int32]] = []  # the same of the pieces of superpoints that its masks cut
-        self._piece_votes: list[NDArray[np.int32]] = []
-        self._about: list[tuple] = []               # (scores, labels, tracks) of its masks: the planes need not be kept
-        self._cameras: dict[Camera, tuple[torch.Tensor, torch.Tensor]] = {}
+        self._about: list[tuple] = []               # (scores, labels, tracks) of their masks: the planes need not be kept
+        self._counted: list[ops.Counted] = []       # what they see, some frames at a time; the masks of each from 1
+        self._cameras: dict[Camera, torch.Tensor] = {}
+        self._count([])                             # so that there are rows, if none, to join
 
     def add(self, frame: Frame, masks: FrameMasks, depth: NDArray[np.float32] | None = None) -> None:
         """Count one frame; ``depth`` saves reading it again. Without depth the scan itself says what is hidden.
 
         A frame that sees nothing of the scan, or whose depth cannot be read, is noted in ``skipped``.
         """
-        if masks.classes and self.classes not in ((), masks.classes):
-            raise DataError(explain("all frames must name the same classes", where=f"frame {frame.name}",
-                                    got=masks.classes, expected=self.classes))
+        self.extend([(frame, masks, depth)])
+
+    def extend(self, frames: Iterable[tuple[Frame, FrameMasks, NDArray[np.float32] | None]]) -> None:
+        """Count many frames as ``add`` does each, but some at once, on all cores; until then their images must not change.
+
+        Where one is refused with an error, those before it count.
+        """
+        waiting: list[_Waiting] = []
         try:
-            camera, image, tolerance = self.depth_of(frame, depth)
-        except FileError:
-            self.skipped[frame.name] = "unreadable depth"
-            return
-        seen, votes, piece_seen, piece_votes = self._count(frame, masks, camera, image, tolerance)
-        if not len(seen):
-            self.skipped[frame.name] = _BLIND
-            return
-        self._seen.append(seen)
-        self._votes.append(votes)
-        self._piece_seen.append(piece_seen)
-        self._piece_votes.append(piece_votes)
-        self._about.append((masks.scores, masks.labels, np.full(len(masks), -1) if masks.tracks is None else masks.tracks))
-        self._frames.append(frame.name)
-        self.classes = self.classes or masks.classes
+            for frame, masks, depth in frames:
+                if (view := self._view(frame, masks, depth)) is not None:
+                    waiting.append((frame.name, masks, view))
+                if len(waiting) == _AT_ONCE:
+                    waiting = self._count(waiting)
+        finally:
+            if waiting:
+                self._count(waiting)
 
     def votes(self) -> Votes:
         """All counts so far."""
@@ -86,12 +84,14 @@ class Lifter:
         num_masks = np.array([len(one) for one, _, _ in self._about], np.int64)
         before = np.cumsum(num_masks) - num_masks           # masks of earlier frames
         superpoints, pieces = len(self.scan.sizes), len(self.scan.pieces.sizes)
-        counts, piece_counts = (_by_mask(blocks, before, (len(scores), count), ordered)
-                                for blocks, count, ordered in ((self._votes, superpoints, False),
-                                                               (self._piece_votes, pieces, True)))
-        visible, piece_visible = (_by_frame(blocks, (num_frames, count), ordered)
-                                  for blocks, count, ordered in ((self._seen, superpoints, False),
-                                                                 (self._piece_seen, pieces, True)))
+        seen, in_masks, piece_seen, piece_in_masks, rows = (torch.cat(parts).numpy() for parts in zip(*self._counted))
+        rows = rows[rows[:, 0] > 0]                         # of frames that see something
+        counts, piece_counts = (_by_mask(table, np.repeat(before, number), (len(scores), count), ordered)
+                                for table, number, count, ordered in ((in_masks, rows[:, 1], superpoints, False),
+                                                                      (piece_in_masks, rows[:, 3], pieces, True)))
+        visible, piece_visible = (_by_frame(table, number, (num_frames, count), ordered)
+                                  for table, number, count, ordered in ((seen, rows[:, 0], superpoints, False),
+                                                                        (piece_seen, rows[:, 2], pieces, True)))
         return Votes(counts, visible, np.repeat(np.arange(num_frames), num_masks), scores, labels, tracks, self.scan.sizes,
                      self.scan.pieces, piece_counts, piece_visible, self.classes, tuple(self._frames))
 
@@ -122,39 +122,55 @@ class Lifter:
                                     got=image.shape, expected=(frame.depth_camera.height, frame.depth_camera.width)))
         return frame.depth_camera, torch.from_numpy(np.require(image, np.float32, ("C", "W"))), self.config.depth_tolerance
 
-    def _count(self, frame: Frame, masks: FrameMasks, camera: Camera, depth: torch.Tensor,
-               tolerance: float) -> list[NDArray[np.int32]]:
-        scan, config = self.scan, self.config
+    def _view(self, frame: Frame, masks: FrameMasks, depth: NDArray[np.float32] | None) -> ops.FrameView | None:
+        """The frame as the op takes it; None for one whose depth cannot be read."""
+        if masks.classes and self.classes not in ((), masks.classes):
+            raise DataError(explain("all frames must name the same classes", where=f"frame {frame.name}",
+                                    got=masks.classes, expected=self.classes))
+        self.classes = self.classes or masks.classes
+        try:
+            camera, image, tolerance = self.depth_of(frame, depth)
+        except FileError:
+            self.skipped[frame.name] = "unreadable depth"
+            return None
         height, width = masks.ids.shape[1:]
         mask_camera = frame.camera
         if (mask_camera.width, mask_camera.height) != (width, height):
             mask_camera = mask_camera.resized(width, height)
         ids = torch.from_numpy(np.require(masks.ids, requirements=("C", "W")).view(np.int16))
-        counted = ops.lift_vote(
-            scan.xyz, scan.starts, scan.owners, scan.spheres, pack_pose(frame.T_world_camera, scan.origin), depth,
-            *self._packed(camera), ids, *self._packed(mask_camera), len(masks), scan.piece_of_point, near=config.min_depth,
-            absolute=tolerance, relative=config.depth_tolerance_rel, cut_share=config.cut_share, cut_points=config.cut_points)
-        return [rows.numpy() for rows in counted]
+        return ops.FrameView(pack_pose(frame.T_world_camera, self.scan.origin), image, self._packed(camera), ids,
+                             self._packed(mask_camera), len(masks), tolerance)
 
-    def _packed(self, camera: Camera) -> tuple[torch.Tensor, torch.Tensor]:
+    def _count(self, frames: list[_Waiting]) -> list[_Waiting]:
+        """Count frames, and return that none of them waits any more."""
+        scan, config = self.scan, self.config
+        counted = ops.lift_vote(
+            scan.xyz, scan.starts, scan.owners, scan.spheres, scan.piece_of_point, [view for *_, view in frames],
+            near=config.min_depth, relative=config.depth_tolerance_rel, cut_share=config.cut_share,
+            cut_points=config.cut_points)
+        self._counted.append(counted)
+        for (name, masks, _), seen in zip(frames, counted.rows[:, 0].tolist()):
+            if not seen:
+                self.skipped[name] = _BLIND
+                continue
+            self._frames.append(name)
+            self._about.append((masks.scores, masks.labels, np.full(len(masks), -1) if masks.tracks is None else masks.tracks))
+        return []
+
+    def _packed(self, camera: Camera) -> torch.Tensor:
         if camera not in self._cameras:
             self._cameras[camera] = pack_camera(camera)
         return self._cameras[camera]
 
 
-def _by_mask(blocks: list[NDArray[np.int32]], before: NDArray[np.int64], shape: tuple[int, int],
-             ordered: bool) -> csr_matrix:
-    """Counts of the masks of all frames, from (segment, mask of the frame from 1, points) of each; ``ordered`` by segment."""
-    rows = np.concatenate([np.zeros((0, 3), np.int32), *blocks])
-    first = np.repeat(before, [len(block) for block in blocks])
+def _by_mask(rows: NDArray[np.int32], first: NDArray[np.int64], shape: tuple[int, int], ordered: bool) -> csr_matrix:
+    """Counts of the masks of all frames, from rows (segment, mask of the frame from 1, points); ``ordered`` by segment."""
     return from_entries(first + rows[:, 1] - 1, rows[:, 0], rows[:, 2], shape, ordered=ordered)
 
 
-def _by_frame(blocks: list[NDArray[np.int32]], shape: tuple[int, int], ordered: bool) -> csr_matrix:
-    """Counts of all frames, from (segment, points) of each; ``ordered`` by segment."""
-    rows = np.concatenate([np.zeros((0, 2), np.int32), *blocks])
-    return from_entries(np.repeat(np.arange(len(blocks)), [len(block) for block in blocks]), rows[:, 0], rows[:, 1], shape,
-                        ordered=ordered)
+def _by_frame(rows: NDArray[np.int32], number: NDArray[np.int64], shape: tuple[int, int], ordered: bool) -> csr_matrix:
+    """Counts of all frames, from a number of rows (segment, points) of each; ``ordered`` by segment."""
+    return from_entries(np.repeat(np.arange(len(number)), number), rows[:, 0], rows[:, 1], shape, ordered=ordered)
 
 
 def _check_method(method: str) -> None:
@@ -172,18 +188,7 @@ def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, me
     _check_method(method)   # before the frames, which may take hours
     lifter = Lifter(cloud, config)
     with closing(read_ahead(frames, partial(_prepare, segmenter))) as prepared:
-        for frame, masks_of in prepared:
-            try:
-                depth = frame.depth if frame.has_depth else None
-            except FileError:
-                lifter.skipped[frame.name] = "unreadable depth"
-                continue
-            try:
-                masks = masks_of()
-            except FileError as error:
-                lifter.skipped[frame.name] = f"no masks: {_reason(error)}"
-                continue
-            lifter.add(frame, masks, depth)
+        lifter.extend(_usable(prepared, lifter.skipped))
     if not lifter._frames:
         blind = _BLIND in lifter.skipped.values()
         raise DataError(explain(
@@ -192,6 +197,23 @@ def lift(cloud: PointCloud, frames: Iterable[Frame], segmenter: Segmenter, *, me
             do=f"The scan, {cloud.size}, and the poses must be in metres, in one world; `pc3d frames check FRAMES SCAN` tries "
                "the usual conventions of poses and depth." if blind else None))
     return lifter.instances(method), lifter
+
+
+def _usable(prepared: Iterable[tuple[Frame, Callable[[], FrameMasks]]],
+            skipped: dict[str, str]) -> Iterator[tuple[Frame, FrameMasks, NDArray[np.float32] | None]]:
+    """Frames with what can be read; why others are of no use is noted."""
+    for frame, masks_of in prepared:
+        try:
+            depth = frame.depth if frame.has_depth else None
+        except FileError:
+            skipped[frame.name] = "unreadable depth"
+            continue
+        try:
+            masks = masks_of()
+        except FileError as error:
+            skipped[frame.name] = f"no masks: {_reason(error)}"
+            continue
+        yield frame, masks, depth
 
 
 def _prepare(segmenter: Segmenter, frame: Frame) -> tuple[Frame, Callable[[], FrameMasks]]:

@@ -1,4 +1,4 @@
-"""Cameras as the op takes them: intrinsics, the borders of what they see, and a table for the lens."""
+"""Cameras as the op takes them: intrinsics, the borders of what they see, and a table of the lens."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from pc3d.structures import Camera
 _LENS_STEPS = 2048  # linear between them, a wide lens is off by less than a hundredth of a pixel
 
 
-def pack_camera(camera: Camera) -> tuple[Tensor, Tensor]:
-    """The 13 numbers of ``ops.lift_vote`` and the lens table, empty for a pinhole."""
+def pack_camera(camera: Camera) -> Tensor:
+    """The numbers (13 + T,) of ``ops.lift_vote``, the last T of them of a lens; none of a pinhole."""
     border = _border(camera)
     x0, y0 = border.min(axis=0)
     x1, y1 = border.max(axis=0)
     values = [camera.fx, camera.fy, camera.cx + 0.5, camera.cy + 0.5, camera.width, camera.height, x0, x1, y0, y1]
     if camera.lens is None:
-        return torch.tensor([*values, 0.0, 0.0, 0.0], dtype=torch.float32), torch.zeros(0)
+        return torch.tensor([*values, 0.0, 0.0, 0.0], dtype=torch.float32)
     reach = min(camera.lens.max_radius, 1.05 * float(np.linalg.norm(border, axis=1).max()))
     table = camera.lens.scale(np.sqrt(np.linspace(0, reach**2, _LENS_STEPS)))
-    return torch.tensor([*values, reach**2, *camera.lens.p], dtype=torch.float32), torch.from_numpy(table.astype(np.float32))
+    return torch.tensor([*values, reach**2, *camera.lens.p, *table], dtype=torch.float32)
 
 
 def _border(camera: Camera) -> NDArray[np.float64]:

@@ -43,6 +43,14 @@ def test_frames_one_by_one_end_as_all_at_once(scene, method):
     assert same(found, lifter.instances(method))
 
 
+def test_frames_before_one_that_is_refused_count(scene):
+    lifter, given = Lifter(scene.cloud), [(frame, truth(seen), None) for frame, seen in zip(scene.frames, scene.seen)]
+    given[20] = (scene.frames[20], truth(scene.seen[20]), np.ones((3, 3), np.float32))
+    with pytest.raises(DataError, match="frame 0020: the depth image has another size"):
+        lifter.extend(given)
+    assert same(lifter.instances(), filled(scene, slice(0, 20)).instances())
+
+
 def test_votes_count_what_frames_see_by_mask_and_superpoint(scene):
     votes = filled(scene).votes()
     assert votes.counts.shape == (sum(len(truth(seen)) for seen in scene.seen), scene.cloud.superpoints.max() + 1)
