@@ -1,5 +1,6 @@
 #include "grid_links.h"
 
+#include "number_set.h"
 #include "tasks.h"
 
 #include <algorithm>
@@ -139,29 +140,6 @@ std::pair<std::vector<int64_t>, std::vector<int32_t>> by_segment(const Cells& ce
   return {std::move(starts), std::move(own)};
 }
 
-// A set of numbers; taking them out, ascending, costs by how many they are.
-class Numbers {
- public:
-  explicit Numbers(int64_t most) : words_((most + 63) / 64), used_((words_.size() + 63) / 64) {}
-
-  void add(int32_t number) {
-    words_[number / 64] |= uint64_t{1} << number % 64;
-    used_[number / 4096] |= uint64_t{1} << number / 64 % 64;
-  }
-
-  void take(std::vector<int32_t>& to) {
-    for (size_t u = 0; u < used_.size(); ++u)
-      for (uint64_t used = std::exchange(used_[u], 0); used; used &= used - 1) {
-        const size_t w = 64 * u + __builtin_ctzll(used);
-        for (uint64_t bits = std::exchange(words_[w], 0); bits; bits &= bits - 1)
-          to.push_back(static_cast<int32_t>(64 * w + __builtin_ctzll(bits)));
-      }
-  }
-
- private:
-  std::vector<uint64_t> words_, used_;  // a bit of used_ is a word with bits
-};
-
 }  // namespace
 
 std::tuple<Tensor, Tensor> grid_links_op(const Tensor& xyz, const Tensor& segment, int64_t num_segments, double side) {
@@ -182,13 +160,13 @@ std::tuple<Tensor, Tensor> grid_links_op(const Tensor& xyz, const Tensor& segmen
 
   std::vector<std::vector<int32_t>> linked((num_segments + kSegments - 1) / kSegments);
   int64_t* end = mutable_data<int64_t>(starts) + 1;
-  const auto none = [&] { return Numbers(num_segments); };
-  run_tasks(static_cast<int64_t>(linked.size()), none, [&, &own_starts = own_starts, &own = own](Numbers& met, int64_t task) {
+  const auto none = [&] { return NumberSet(num_segments); };
+  run_tasks(static_cast<int64_t>(linked.size()), none, [&, &own_starts = own_starts, &own = own](NumberSet& met, int64_t task) {
     for (int64_t s = task * kSegments; s < std::min(num_segments, (task + 1) * kSegments); ++s) {
       for (int64_t k = own_starts[s]; k < own_starts[s + 1]; ++k)
         for (const Range& range : near[own[k]])
           for (int64_t e = range.first; e < range.last; ++e) met.add(cells.segments[e]);
-      met.take(linked[task]);
+      met.take([&](int32_t segment) { linked[task].push_back(segment); });
       end[s] = static_cast<int64_t>(linked[task].size());  // in the task
     }
   });

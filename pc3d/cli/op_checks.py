@@ -222,6 +222,14 @@ def _affinities(generator: torch.Generator) -> tuple[Any, ...]:
     return starts, neighbor.int(), touch[row, neighbor].double(), torch.arange(1, 13).double(), 0.7, 0.5
 
 
+def _counts(generator: torch.Generator) -> tuple[list[Tensor], Tensor, Tensor, int]:
+    """Of two frames, the points of nine superpoints that each of five masks holds."""
+    frames = [(torch.rand(9, 5, generator=generator) < 0.5).nonzero().flip(0) + torch.tensor([0, 1]) for _ in range(2)]
+    entries = torch.cat(frames)
+    table = torch.cat([entries, torch.randint(1, 30, (len(entries), 1), generator=generator)], 1).int()
+    return [table], torch.tensor([len(frame) for frame in frames]), torch.tensor([5, 5]), 9
+
+
 #: Op -> the arguments it is proven on.
 CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "knn": lambda g: (_points(g), 4),
@@ -267,6 +275,8 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "piece_sums": _sums,
     "grid_links": _links,
     "linked_parts": _parts,
+    "frame_rows": _counts,
+    "scan_layout": lambda g: (_points(g), torch.randint(0, 6, (40,), generator=g), 5, 2),
     "row_dots": _dots,
     "match_instances": _matching,
 }

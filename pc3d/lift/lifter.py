@@ -22,7 +22,7 @@ from pc3d.lift.masks import FrameMasks
 from pc3d.lift.methods import GROUPERS, associate
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.view import pack_camera, pack_pose
-from pc3d.lift.votes import Votes, from_entries
+from pc3d.lift.votes import Votes
 from pc3d.structures import Camera, Frame, Instances, PointCloud
 
 if TYPE_CHECKING:
@@ -78,22 +78,20 @@ class Lifter:
 
     def votes(self) -> Votes:
         """All counts so far."""
-        num_frames = len(self._frames)
         scores, labels, tracks = (np.concatenate([np.zeros(0, dtype), *parts]) for dtype, parts in zip(
             (np.float32, np.int64, np.int64), zip(*self._about) if self._about else ((), (), ())))
         num_masks = np.array([len(one) for one, _, _ in self._about], np.int64)
-        before = np.cumsum(num_masks) - num_masks           # masks of earlier frames
+        *tables, numbers = zip(*self._counted)
+        each = torch.cat(numbers)
+        counted = each[each[:, 0] > 0].T.contiguous()       # of frames that see something
+        frames, masks = torch.ones(len(num_masks), dtype=torch.int64), torch.from_numpy(num_masks)
         superpoints, pieces = len(self.scan.sizes), len(self.scan.pieces.sizes)
-        seen, in_masks, piece_seen, piece_in_masks, rows = (torch.cat(parts).numpy() for parts in zip(*self._counted))
-        rows = rows[rows[:, 0] > 0]                         # of frames that see something
-        counts, piece_counts = (_by_mask(table, np.repeat(before, number), (len(scores), count), ordered)
-                                for table, number, count, ordered in ((in_masks, rows[:, 1], superpoints, False),
-                                                                      (piece_in_masks, rows[:, 3], pieces, True)))
-        visible, piece_visible = (_by_frame(table, number, (num_frames, count), ordered)
-                                  for table, number, count, ordered in ((seen, rows[:, 0], superpoints, False),
-                                                                        (piece_seen, rows[:, 2], pieces, True)))
-        return Votes(counts, visible, np.repeat(np.arange(num_frames), num_masks), scores, labels, tracks, self.scan.sizes,
-                     self.scan.pieces, piece_counts, piece_visible, self.classes, tuple(self._frames))
+        visible, counts, piece_visible, piece_counts = (
+            _matrix(ops.frame_rows(table, number, rows, count), count) for table, number, rows, count in zip(
+                tables, counted, (frames, masks) * 2, (superpoints, superpoints, pieces, pieces)))
+        frame_of_mask = np.repeat(np.arange(len(num_masks)), num_masks)
+        return Votes(counts, visible, frame_of_mask, scores, labels, tracks, self.scan.sizes, self.scan.pieces, piece_counts,
+                     piece_visible, self.classes, tuple(self._frames))
 
     def instances(self, method: str = "hierarchical") -> Instances:
         """Associate all masks so far: hierarchical, consensus, region, or sequential (the naive baseline)."""
@@ -163,14 +161,10 @@ class Lifter:
         return self._cameras[camera]
 
 
-def _by_mask(rows: NDArray[np.int32], first: NDArray[np.int64], shape: tuple[int, int], ordered: bool) -> csr_matrix:
-    """Counts of the masks of all frames, from rows (segment, mask of the frame from 1, points); ``ordered`` by segment."""
-    return from_entries(first + rows[:, 1] - 1, rows[:, 0], rows[:, 2], shape, ordered=ordered)
-
-
-def _by_frame(rows: NDArray[np.int32], number: NDArray[np.int64], shape: tuple[int, int], ordered: bool) -> csr_matrix:
-    """Counts of all frames, from a number of rows (segment, points) of each; ``ordered`` by segment."""
-    return from_entries(np.repeat(np.arange(len(number)), number), rows[:, 0], rows[:, 1], shape, ordered=ordered)
+def _matrix(rows: ops.SparseRows, count: int) -> csr_matrix:
+    """Sparse rows (R, ``count``) as scipy has them."""
+    starts, columns, values = (one.numpy() for one in rows)
+    return csr_matrix((values, columns, starts), shape=(len(starts) - 1, count))
 
 
 def _check_method(method: str) -> None:

@@ -134,16 +134,6 @@ class Votes:
         return keep(counts, held, dtype=np.int32)
 
 
-def from_entries(row: NDArray[Any], column: NDArray[Any], count: NDArray[Any], shape: tuple[int, int], *,
-                 ordered: bool) -> csr_matrix:
-    """A sparse matrix (int32), sorted without comparing: of entries whose columns ascend in each row, ``ordered``, or whose
-    rows ascend in each column, which is made by columns first."""
-    count, row, column = count.astype(np.int32), row.astype(np.int32), column.astype(np.int32)
-    if ordered:
-        return csr_matrix((count, (row, column)), shape=shape)
-    return csr_matrix((count, (column, row)), shape=shape[::-1]).T.tocsr()
-
-
 def rows_for_op(matrix: csr_matrix) -> SparseRows:
     """A sparse matrix as the ops take it."""
     entries = (torch.from_numpy(one.astype(np.int32, copy=False)) for one in (matrix.indices, matrix.data))

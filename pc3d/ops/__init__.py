@@ -4,6 +4,7 @@ from pc3d.ops.asam_pool import WeightNets, asam_pool
 from pc3d.ops.column_stats import column_stats
 from pc3d.ops.elastic import elastic
 from pc3d.ops.felzenszwalb import felzenszwalb
+from pc3d.ops.frame_rows import frame_rows
 from pc3d.ops.grid_links import grid_links
 from pc3d.ops.grow_regions import grow_regions
 from pc3d.ops.instance_rows import instance_rows
@@ -26,15 +27,16 @@ from pc3d.ops.relation_bias import relation_bias
 from pc3d.ops.relative import relative_add, relative_read
 from pc3d.ops.relative_attention import AttentionSide, PositionTables, relative_attention
 from pc3d.ops.row_dots import row_dots
+from pc3d.ops.scan_layout import ScanLayout, scan_layout
 from pc3d.ops.segment import Groups, group_segments, segment_expand, segment_pool, segment_softmax
 from pc3d.ops.shared_counts import shared_counts
 from pc3d.ops.unit_normals import unit_normals
 from pc3d.ops.voxel_ids import voxel_ids
 
-__all__ = ["AttentionSide", "Counted", "FrameView", "Groups", "Matches", "PositionTables", "SparseRows", "Testimony",
-           "WeightNets", "asam_pool", "column_stats", "elastic", "estimate_normals", "felzenszwalb", "grid_links",
-           "group_segments", "grow_regions", "instance_rows", "instance_sums", "knn", "lift_vote", "linked_parts",
-           "map_points", "mask_boxes", "mask_clusters", "mask_testimony", "match_instances", "merge_views", "mesh_graph",
-           "orient_normals", "piece_sums", "point_features", "relation_bias", "relative_add", "relative_attention",
-           "relative_read", "row_dots", "segment_expand", "segment_pool", "segment_softmax", "shared_counts", "unit_normals",
-           "vertex_normals", "voxel_ids"]
+__all__ = ["AttentionSide", "Counted", "FrameView", "Groups", "Matches", "PositionTables", "ScanLayout", "SparseRows",
+           "Testimony", "WeightNets", "asam_pool", "column_stats", "elastic", "estimate_normals", "felzenszwalb", "frame_rows",
+           "grid_links", "group_segments", "grow_regions", "instance_rows", "instance_sums", "knn", "lift_vote",
+           "linked_parts", "map_points", "mask_boxes", "mask_clusters", "mask_testimony", "match_instances", "merge_views",
+           "mesh_graph", "orient_normals", "piece_sums", "point_features", "relation_bias", "relative_add",
+           "relative_attention", "relative_read", "row_dots", "scan_layout", "segment_expand", "segment_pool",
+           "segment_softmax", "shared_counts", "unit_normals", "vertex_normals", "voxel_ids"]
