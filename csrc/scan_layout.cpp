@@ -41,11 +41,13 @@ struct Bounds {
 class Curve {
  public:
   Curve(const float* xyz, int64_t count) : xyz_(xyz) {
-    for (int64_t i = 0; i < count; ++i) bounds_.add(xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]);
+    Bounds bounds;  // in registers
+    for (int64_t i = 0; i < count; ++i) bounds.add(xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]);
     float extent = 0, finite = 0;
     for (int axis = 0; axis < 3; ++axis) {
-      extent = std::max(extent, bounds_.high[axis] - bounds_.low[axis]);
-      finite += bounds_.zero[axis];
+      low_[axis] = bounds.low[axis];
+      extent = std::max(extent, bounds.high[axis] - bounds.low[axis]);
+      finite += bounds.zero[axis];
     }
     check(std::isfinite(extent + finite), "scan_layout: points are not finite, or too far apart");
     scale_ = static_cast<float>((kCells - 1) / std::max(static_cast<double>(extent), 1e-9));
@@ -56,14 +58,13 @@ class Curve {
   int64_t cube(int64_t point) const {
     int32_t cube = 0;
     for (int axis = 0; axis < 3; ++axis)
-      cube |= apart_[static_cast<int>((xyz_[3 * point + axis] - bounds_.low[axis]) * scale_)] << axis;
+      cube |= apart_[static_cast<int>((xyz_[3 * point + axis] - low_[axis]) * scale_)] << axis;
     return cube;
   }
 
  private:
   const float* xyz_;
-  Bounds bounds_;
-  float scale_;
+  float low_[3], scale_;
   int32_t apart_[kCells] = {};  // the bits of a number, two zeros between them
 };
 
@@ -134,11 +135,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
         "scan_layout: xyz must be float32 (N, 3), not empty");
   check(segment.dim() == 1 && segment.numel() == count && segment.is_contiguous() && segment.scalar_type() == ScalarType::Long,
         "scan_layout: segment must be int64 (N,)");
-  const int64_t *of = data<int64_t>(segment), *last = std::max_element(of, of + count);
-  check(*std::min_element(of, of + count) >= 0 && *last <= INT32_MAX && count <= INT32_MAX && block > 0 && piece > 0,
+  const int64_t* of = data<int64_t>(segment);
+  int64_t last = 0, bits = 0;
+  for (int64_t i = 0; i < count; ++i) last = std::max(last, of[i]), bits |= of[i];
+  check(bits >= 0 && last <= INT32_MAX && count <= INT32_MAX && block > 0 && piece > 0,
         "scan_layout: a segment, or the size of blocks or pieces, is out of range");
   Tensor order = empty(segment, {count}, ScalarType::Long), point_to_piece = empty(segment, {count}, ScalarType::Long);
-  Tensor sizes = zeros(segment, {*last + 1}, ScalarType::Long), piece_of_point = empty(segment, {count}, ScalarType::Int);
+  Tensor sizes = zeros(segment, {last + 1}, ScalarType::Long), piece_of_point = empty(segment, {count}, ScalarType::Int);
   Tensor points = empty(xyz, {3, count}, ScalarType::Float);
   int64_t *point = mutable_data<int64_t>(order), *to_piece = mutable_data<int64_t>(point_to_piece);
 

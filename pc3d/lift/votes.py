@@ -16,7 +16,7 @@ from pc3d.lift.config import LiftConfig
 from pc3d.lift.pieces import Pieces
 from pc3d.ops import SparseRows, piece_sums
 from pc3d.structures import Instances
-from pc3d.structures.sparse import keep, lookup, one_per_row, rows_of
+from pc3d.structures.sparse import keep, lookup, one_per_row
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,7 +74,7 @@ class Votes:
     @cached_property
     def visible_to_mask(self) -> NDArray[np.int32]:
         """Visible points, in the mask's frame, of the superpoint of each entry of ``counts``."""
-        return lookup(self.visible, self.frame_of_mask[rows_of(self.counts)], self.counts.indices)
+        return lookup(self.visible, np.repeat(self.frame_of_mask, np.diff(self.counts.indptr)), self.counts.indices)
 
     def seen(self, of_frames: csr_matrix, pairs: csr_matrix) -> NDArray[np.int64]:
         """Visible points (E,), over the frames of each set (G, F), of the superpoints that it is paired with (G, S)."""
