@@ -5,6 +5,8 @@
 
 #include <algorithm>
 #include <deque>
+#include <functional>
+#include <limits>
 #include <numeric>
 #include <utility>
 
@@ -26,11 +28,27 @@ struct Sparse : SparseRows {
   Span operator[](int64_t row) const { return {columns + starts[row], columns + starts[row + 1]}; }
 };
 
-// What pairs of a node are found with: supporters of all others, 0 before and after; and room.
-struct Scratch {
-  explicit Scratch(int64_t nodes) : supporters(nodes), others(nodes + 1), pairs(nodes) {}
+// Nodes come in groups of kLanes. A set of nodes of one group is a number: the group, times 256, and a bit for each node.
+constexpr int32_t kLanes = 8;
+constexpr uint32_t kNoSet = UINT32_MAX;
+constexpr int64_t kMostNodes = int64_t{1} << 26;  // and as many that are joined of them: kNoSet is none of them
+constexpr int64_t kMostAtOnce = 255;  // holders that a lane can count
 
-  std::vector<int32_t> supporters, others;
+uint32_t set_of(int32_t node) { return static_cast<uint32_t>(node / kLanes) << kLanes | 128u >> node % kLanes; }
+
+int32_t group_of(uint32_t set) { return static_cast<int32_t>(set >> kLanes); }
+
+// A one in the lane of each node, bits 8 k of node k.
+uint64_t lanes_of(uint32_t set) { return (set & 255) * 0x8040201008040201u >> 7 & 0x0101010101010101u; }
+
+// What pairs of a node are found with: supporters of all others, 0 before and after, and up to kMostAtOnce of them by
+// lanes, so too; and room.
+struct Scratch {
+  explicit Scratch(int64_t nodes)
+      : lanes(nodes / kLanes + 1), groups(nodes / kLanes + 2), supporters(nodes + kLanes), others(nodes + kLanes), pairs(nodes) {}
+
+  std::vector<uint64_t> lanes;
+  std::vector<int32_t> groups, supporters, others;
   std::vector<Pair> pairs;
 };
 
@@ -40,27 +58,48 @@ struct Found {
   std::vector<int64_t> with_observers;
 };
 
+// Number of each mask, by its first holder: then those of an object mostly share groups.
+std::vector<int32_t> by_first_holder(const Sparse& holders, int64_t count, int64_t num_holders) {
+  const auto first = [&](int64_t mask) {
+    return holders.starts[mask] < holders.starts[mask + 1] ? holders.columns[holders.starts[mask]] : num_holders;
+  };
+  std::vector<int32_t> next(num_holders + 2), number(count);
+  for (int64_t mask = 0; mask < count; ++mask) ++next[first(mask) + 1];
+  std::partial_sum(next.begin(), next.end(), next.begin());
+  for (int64_t mask = 0; mask < count; ++mask) number[mask] = next[first(mask)]++;
+  return number;
+}
+
 // The masks and, after them, what is joined of them: each new node takes the place of all nodes in it.
 class Nodes {
  public:
   Nodes(const Sparse& holders, const Sparse& frames, int64_t count, int64_t num_holders, int64_t num_frames, double rate)
-      : holders_(count), frames_(count * ((num_frames + 63) / 64)), words_((num_frames + 63) / 64), rate_(rate), parent_(count),
-        starts_(num_holders + 1), taken_(num_holders) {
+      : number_(by_first_holder(holders, count, num_holders)), holders_(count), frames_(count * ((num_frames + 63) / 64)),
+        words_((num_frames + 63) / 64), parent_(count), alive_(2 * count / kLanes + 1, kNoSet), starts_(num_holders),
+        taken_(num_holders) {
     std::iota(parent_.begin(), parent_.end(), 0);
-    for (int64_t node = 0; node < count; ++node) {
-      holders_[node] = holders[node];
-      for (const int32_t holder : holders[node]) ++starts_[holder];
-      for (const int32_t frame : frames[node]) frames_[node * words_ + frame / 64] |= uint64_t{1} << frame % 64;
+    enough_.push_back(std::numeric_limits<double>::infinity());
+    for (int64_t observers = 1; observers <= 64 * words_; ++observers) enough_.push_back(rate * observers);
+    for (int64_t mask = 0; mask < count; ++mask) {
+      const int64_t node = number_[mask];
+      holders_[node] = holders[mask];
+      for (const int32_t holder : holders[mask]) ++starts_[holder];
+      for (const int32_t frame : frames[mask]) frames_[node * words_ + frame / 64] |= uint64_t{1} << frame % 64;
     }
-    int64_t sum = 0;
-    for (int64_t& start : starts_) sum += std::exchange(start, sum);
-    held_.resize(sum);
+    int64_t room = 0;
+    for (int64_t& start : starts_) room += std::exchange(start, room) + 1;
+    held_.resize(room, kNoSet);
     ends_ = starts_;
-    for (int64_t node = 0; node < count; ++node)
-      for (const int32_t holder : holders[node]) held_[ends_[holder]++] = static_cast<int32_t>(node);
+    for (int32_t node = 0; node < this->count(); ++node)
+      for (const int32_t holder : holders_[node]) hold(holder, node);
   }
 
   int32_t count() const { return static_cast<int32_t>(parent_.size()); }
+
+  int64_t most_observers() const { return 64 * words_; }
+
+  // Node that a mask is in.
+  int32_t of_mask(int64_t mask) { return find(number_[mask]); }
 
   // Adds the pairs of a node with those before it.
   void find_pairs(int32_t node, Scratch& s, Found& out) const {
@@ -70,43 +109,39 @@ class Nodes {
     any_pairs(node, s, out);
   }
 
-  // Joins the pairs that reach a level; what is left waits for the next, with the pairs of the new nodes.
-  void join(std::vector<std::vector<Pair>>& pairs, double level, Scratch& s) {
-    const int32_t before = count();
-    for (const std::vector<int32_t>& set : sets(take(pairs, level))) add(set);
-    Found found = none();
-    for (int32_t node = before; node < count(); ++node) find_pairs(node, s, found);
-    pairs.push_back(std::move(found.pairs));
+  // Joins these pairs, but for those of nodes that were joined before.
+  void join(std::vector<Pair> pairs) {
+    pairs.erase(std::remove_if(pairs.begin(), pairs.end(), [&](const Pair& pair) { return !lives(pair.first) || !lives(pair.second); }),
+                pairs.end());
+    for (const std::vector<int32_t>& set : sets(pairs)) add(set);
   }
 
-  Found none() const { return {{}, std::vector<int64_t>(64 * words_ + 1)}; }
+  Found none() const { return {{}, std::vector<int64_t>(most_observers() + 1)}; }
 
+ private:
   int32_t find(int32_t node) {
     while (parent_[node] != node) node = parent_[node] = parent_[parent_[node]];
     return node;
   }
 
- private:
   bool lives(int32_t node) const { return parent_[node] == node; }
 
-  // Takes out the pairs that reach a level, and drops those of nodes that were joined; which they are is hard to foresee.
-  std::vector<Pair> take(std::vector<std::vector<Pair>>& pairs, double level) const {
-    std::vector<Pair> reached;
-    size_t taken = 0;
-    for (std::vector<Pair>& part : pairs) {
-      size_t kept = 0;
-      reached.resize(taken + part.size());
-      for (const Pair& pair : part) {
-        const bool live = lives(pair.first) & lives(pair.second), reaches = pair.observers >= level;
-        const Pair one = pair;
-        reached[taken] = part[kept] = one;
-        taken += live & reaches;
-        kept += live & !reaches;
-      }
-      part.resize(kept);
+  // A holder has a node too, which comes after all others that it has.
+  void hold(int32_t holder, int32_t node) {
+    const uint32_t set = set_of(node), last = held_[ends_[holder]];
+    const bool same = group_of(last) == group_of(set);  // a branch would be hard to foresee
+    held_[ends_[holder] += !same] = same ? last | set : set;
+  }
+
+  // A holder has none of the nodes that were joined any more.
+  void drop_joined(int32_t holder) {
+    int64_t end = starts_[holder];
+    for (int64_t k = end + 1; k <= ends_[holder]; ++k) {
+      const uint32_t left = held_[k] & alive_[group_of(held_[k])];
+      held_[end + 1] = left;
+      end += left % 256 != 0;
     }
-    reached.resize(taken);
-    return reached;
+    ends_[holder] = end;
   }
 
   // Nodes that pairs join, each set ascending.
@@ -136,6 +171,7 @@ class Nodes {
     frames_.resize(frames_.size() + words_);
     for (const int32_t old : nodes) {
       parent_[old] = node;
+      alive_[old / kLanes] &= ~(set_of(old) % 256);
       for (const int32_t holder : holders_[old])
         if (!std::exchange(taken_[holder], 1)) holders.push_back(holder);
       for (int64_t w = 0; w < words_; ++w) frames_[node * words_ + w] |= frames_[old * words_ + w];
@@ -143,35 +179,56 @@ class Nodes {
     parent_.push_back(node);
     for (const int32_t holder : holders) {
       taken_[holder] = 0;
-      int64_t end = starts_[holder];
-      for (int64_t k = end; k < ends_[holder]; ++k) {
-        const int32_t old = held_[end] = held_[k];
-        end += lives(old);
-      }
-      held_[end] = node;
-      ends_[holder] = end + 1;
+      drop_joined(holder);
+      hold(holder, node);
     }
     joined_.push_back(std::move(holders));
     holders_.push_back({joined_.back().data(), joined_.back().data() + joined_.back().size()});
   }
 
-  __attribute__((always_inline)) inline void pairs_of(int32_t node, Scratch& s, Found& out) const {
-    int32_t *supporters = s.supporters.data(), *others = s.others.data();
+  // Counts supporters of a node and others before it: those that have any.
+  int64_t find_others(int32_t node, Scratch& s) const {
+    uint64_t* lanes = s.lanes.data();
+    int32_t *groups = s.groups.data(), *supporters = s.supporters.data(), *others = s.others.data();
+    const int32_t own = node / kLanes;
     int64_t count = 0;
-    for (const int32_t holder : holders_[node])
-      for (const int32_t* held = held_.data() + starts_[holder]; *held < node; ++held) {  // ends at the node itself
-        const int32_t other = *held;
-        others[count] = other;
-        count += !supporters[other]++;  // a branch would be hard to foresee
+    for (const int32_t *holder = holders_[node].first, *next; holder < holders_[node].last; holder = next) {
+      next = holder + std::min(holders_[node].last - holder, kMostAtOnce);
+      int64_t num_groups = 0;
+      for (const int32_t* one = holder; one < next; ++one)
+        for (const uint32_t* held = held_.data() + starts_[*one] + 1;; ++held) {
+          const int32_t group = group_of(*held);
+          groups[num_groups] = group;
+          num_groups += !lanes[group];  // a branch would be hard to foresee
+          lanes[group] += lanes_of(*held);
+          if (group == own) break;
+        }
+      lanes[own] &= (uint64_t{1} << 8 * (node % kLanes)) - 1;
+      for (int64_t k = 0; k < num_groups; ++k) {
+        uint64_t more = std::exchange(lanes[groups[k]], 0);
+        for (int32_t other = groups[k] * kLanes; other < (groups[k] + 1) * kLanes; ++other, more >>= 8) {
+          others[count] = other;
+          count += !supporters[other] & (more % 256 != 0);
+          supporters[other] += more % 256;
+        }
       }
+    }
+    return count;
+  }
+
+  __attribute__((always_inline)) inline void pairs_of(int32_t node, Scratch& s, Found& out) const {
+    const int64_t count = find_others(node, s), words = words_;
+    int32_t *supporters = s.supporters.data(), *others = s.others.data();
+    int64_t* with_observers = out.with_observers.data();
+    const uint64_t* own = frames_.data() + node * words;
     Pair* pair = s.pairs.data();
     for (int64_t k = 0; k < count; ++k) {
+      const uint64_t* frames = frames_.data() + others[k] * words;
       int32_t observers = 0;
-      for (int64_t w = 0; w < words_; ++w)
-        observers += __builtin_popcountll(frames_[node * words_ + w] & frames_[others[k] * words_ + w]);
-      ++out.with_observers[observers];
+      for (int64_t w = 0; w < words; ++w) observers += __builtin_popcountll(own[w] & frames[w]);
+      ++with_observers[observers];
       *pair = {others[k], node, observers};
-      pair += (observers > 0) & (std::exchange(supporters[others[k]], 0) >= rate_ * observers);
+      pair += std::exchange(supporters[others[k]], 0) >= enough_[observers];
     }
     out.pairs.insert(out.pairs.end(), s.pairs.data(), pair);
   }
@@ -181,30 +238,27 @@ class Nodes {
   __attribute__((target("popcnt"))) void popcnt_pairs(int32_t node, Scratch& s, Found& out) const { pairs_of(node, s, out); }
 #endif
 
+  std::vector<int32_t> number_;  // node of each mask at first
   std::vector<Span> holders_;    // of each node
   std::vector<uint64_t> frames_;  // bits, (nodes, words)
   int64_t words_;
-  double rate_;
+  std::vector<double> enough_;   // supporters of a pair that has so many observers
   std::vector<int32_t> parent_;  // itself, for a node that is not in another
-  std::vector<int32_t> held_;    // nodes of each holder, ascending: between starts and ends
+  std::vector<uint32_t> alive_;  // of each group the nodes that are not in others; all higher bits
+  std::vector<uint32_t> held_;   // nodes of each holder, as sets, ascending: kNoSet, at its start, and then up to its end
   std::vector<int64_t> starts_, ends_;
   std::vector<char> taken_;      // holders of the node being made
   std::deque<std::vector<int32_t>> joined_;  // holders of nodes that are not masks
 };
 
-// All pairs of masks, by tasks, and how many of them have each number of observers.
-std::pair<std::vector<std::vector<Pair>>, std::vector<int64_t>> all_pairs(const Nodes& nodes) {
+// All pairs of masks, by tasks.
+std::vector<Found> all_pairs(const Nodes& nodes) {
   std::vector<Found> found((nodes.count() + kRows - 1) / kRows, nodes.none());
   run_tasks(static_cast<int64_t>(found.size()), [&] { return Scratch(nodes.count()); }, [&](Scratch& s, int64_t task) {
     for (int64_t node = task * kRows; node < std::min<int64_t>((task + 1) * kRows, nodes.count()); ++node)
       nodes.find_pairs(static_cast<int32_t>(node), s, found[task]);
   });
-  std::pair<std::vector<std::vector<Pair>>, std::vector<int64_t>> out{{}, nodes.none().with_observers};
-  for (Found& part : found) {
-    for (size_t k = 0; k < part.with_observers.size(); ++k) out.second[k] += part.with_observers[k];
-    out.first.push_back(std::move(part.pairs));
-  }
-  return out;
+  return found;
 }
 
 // Percentiles of the positive numbers of observers, of which there are so many of each, linear between two of them, at
@@ -227,6 +281,48 @@ std::vector<double> levels_of(std::vector<int64_t> up_to, const int64_t* percent
   return levels;
 }
 
+// Pairs by the first level, of falling ones, that their observers reach.
+class Waiting {
+ public:
+  Waiting(std::vector<Found> found, const std::vector<double>& levels, int64_t most_observers)
+      : level_of_(most_observers + 1), late_(levels.size() + 1) {
+    for (int64_t observers = 0; observers <= most_observers; ++observers)
+      level_of_[observers] = std::find_if(levels.begin(), levels.end(), [=](double level) { return observers >= level; }) - levels.begin();
+    parts_.resize(found.size());
+    run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) { parts_[task] = sorted(found[task].pairs); });
+  }
+
+  // Pairs that are found before a level wait for it at least.
+  void add(const std::vector<Pair>& pairs, int64_t level) {
+    for (const Pair& pair : pairs) late_[std::max(level, level_of_[pair.observers])].push_back(pair);
+  }
+
+  std::vector<Pair> take(int64_t level) {
+    std::vector<Pair> out = std::move(late_[level]);
+    for (const Part& part : parts_)
+      out.insert(out.end(), part.pairs.begin() + part.ends[level], part.pairs.begin() + part.ends[level + 1]);
+    return out;
+  }
+
+ private:
+  struct Part {
+    std::vector<Pair> pairs;
+    std::vector<int64_t> ends;  // of each level, the first after 0
+  };
+
+  Part sorted(const std::vector<Pair>& pairs) const {
+    Part out{std::vector<Pair>(pairs.size()), std::vector<int64_t>(late_.size() + 2)};
+    for (const Pair& pair : pairs) ++out.ends[level_of_[pair.observers] + 2];
+    std::partial_sum(out.ends.begin(), out.ends.end(), out.ends.begin());
+    for (const Pair& pair : pairs) out.pairs[out.ends[level_of_[pair.observers] + 1]++] = pair;
+    return out;
+  }
+
+  std::vector<int64_t> level_of_;  // of each number of observers
+  std::vector<Part> parts_;
+  std::vector<std::vector<Pair>> late_;  // of each level, and of none
+};
+
 }  // namespace
 
 Tensor mask_clusters_op(const Tensor& starts, const Tensor& holders, const Tensor& frame_starts, const Tensor& frames,
@@ -235,17 +331,28 @@ Tensor mask_clusters_op(const Tensor& starts, const Tensor& holders, const Tenso
   const SparseRows seen = sparse_rows("mask_clusters", frame_starts, frames, num_frames, Columns::ascending);
   check(held.count == seen.count, "mask_clusters: every mask needs holders and frames");
   const int64_t count = held.count;
+  check(count <= kMostNodes, "mask_clusters: more than 2^26 masks");
   check(percentiles.scalar_type() == ScalarType::Long && percentiles.is_contiguous(), "mask_clusters: percentiles must be int64");
   Nodes nodes({held}, {seen}, count, num_holders, num_frames, rate);
-  auto [pairs, with_observers] = all_pairs(nodes);
+  std::vector<Found> found = all_pairs(nodes);
+  std::vector<int64_t> with_observers = nodes.none().with_observers;
+  for (const Found& part : found)
+    std::transform(with_observers.begin(), with_observers.end(), part.with_observers.begin(), with_observers.begin(), std::plus<>());
+  const std::vector<double> levels = levels_of(std::move(with_observers), data<int64_t>(percentiles), percentiles.numel());
+  Waiting waiting(std::move(found), levels, nodes.most_observers());
   Scratch scratch(2 * count);  // joining makes fewer nodes than there are
-  for (const double level : levels_of(with_observers, data<int64_t>(percentiles), percentiles.numel()))
-    nodes.join(pairs, level, scratch);
+  for (size_t level = 0; level < levels.size(); ++level) {
+    Found more = nodes.none();
+    const int32_t before = nodes.count();
+    nodes.join(waiting.take(level));
+    for (int32_t node = before; node < nodes.count(); ++node) nodes.find_pairs(node, scratch, more);
+    waiting.add(more.pairs, level + 1);
+  }
   Tensor out = empty(starts, {count}, ScalarType::Long);
   int64_t groups = 0;
   std::vector<int64_t> group(nodes.count(), -1);
   for (int64_t mask = 0; mask < count; ++mask) {
-    int64_t& own = group[nodes.find(static_cast<int32_t>(mask))];
+    int64_t& own = group[nodes.of_mask(mask)];
     if (own < 0) own = groups++;
     mutable_data<int64_t>(out)[mask] = own;
   }

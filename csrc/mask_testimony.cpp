@@ -143,23 +143,29 @@ class Testimony {
   void add_members(int64_t mask, uint64_t* frames, int32_t* masks) const {
     for (int64_t i = members_.starts[mask]; i < members_.starts[mask + 1]; ++i) {
       const int32_t s = members_.columns[i];
-      for (int64_t e = sights_.starts[s]; e < sights_.starts[s + 1]; ++e)
-        frames[sights_.entries[e].frame] += sights_.entries[e].points;
-      for (int64_t e = shown_.starts[s]; e < shown_.starts[s + 1]; ++e)
-        masks[shown_.entries[e].place] += shown_.entries[e].points;
+      const Sight* no_sight = sights_.entries.data() + sights_.starts[s + 1];
+      for (const Sight* sight = sights_.entries.data() + sights_.starts[s]; sight < no_sight; ++sight)
+        frames[sight->frame] += sight->points;
+      const Shown* not_shown = shown_.entries.data() + shown_.starts[s + 1];
+      for (const Shown* shown = shown_.entries.data() + shown_.starts[s]; shown < not_shown; ++shown)
+        masks[shown->place] += shown->points;
     }
   }
 
   // Without a branch: which frames speak is hard to foresee.
   int64_t find_speakers(int64_t own, const uint64_t* sums, Speaker* speakers) const {
     const double least = std::max(1.0, shares_.observed * own);
+    const int64_t frames = num_frames();
     int64_t count = 0;
-    for (int64_t frame = 0; frame < num_frames(); ++frame) {
+    for (int64_t frame = 0; frame < frames; ++frame) {
       const int64_t seen = static_cast<uint32_t>(sums[frame]), labelled = sums[frame] >> 32;
-      const double share = std::min<double>(INT32_MAX, shares_.contained * std::min(labelled, seen));
-      const int32_t enough = static_cast<int32_t>(share);
-      speakers[count] = {static_cast<int32_t>(frame), std::max(1, enough + (enough < share))};
+      speakers[count] = {static_cast<int32_t>(frame), static_cast<int32_t>(std::min(labelled, seen))};
       count += (seen >= least) & (2 * labelled >= seen);
+    }
+    for (int64_t k = 0; k < count; ++k) {
+      const double share = std::min<double>(INT32_MAX, shares_.contained * speakers[k].enough);
+      const int32_t enough = static_cast<int32_t>(share);
+      speakers[k].enough = std::max(1, enough + (enough < share));
     }
     return count;
   }
