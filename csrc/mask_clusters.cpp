@@ -8,6 +8,7 @@
 #include <functional>
 #include <limits>
 #include <numeric>
+#include <tuple>
 #include <utility>
 
 namespace pc3d {
@@ -73,7 +74,7 @@ std::vector<int32_t> by_first_holder(const Sparse& holders, int64_t count, int64
 // The masks and, after them, what is joined of them: each new node takes the place of all nodes in it.
 class Nodes {
  public:
-  Nodes(const Sparse& holders, const Sparse& frames, int64_t count, int64_t num_holders, int64_t num_frames, double rate)
+  Nodes(const Sparse& holders, const int64_t* frame_of_holder, int64_t count, int64_t num_holders, int64_t num_frames, double rate)
       : number_(by_first_holder(holders, count, num_holders)), holders_(count), frames_(count * ((num_frames + 63) / 64)),
         words_((num_frames + 63) / 64), parent_(count), alive_(2 * count / kLanes + 1, kNoSet), starts_(num_holders),
         taken_(num_holders) {
@@ -83,8 +84,10 @@ class Nodes {
     for (int64_t mask = 0; mask < count; ++mask) {
       const int64_t node = number_[mask];
       holders_[node] = holders[mask];
-      for (const int32_t holder : holders[mask]) ++starts_[holder];
-      for (const int32_t frame : frames[mask]) frames_[node * words_ + frame / 64] |= uint64_t{1} << frame % 64;
+      for (const int32_t holder : holders[mask]) {
+        ++starts_[holder];
+        frames_[node * words_ + frame_of_holder[holder] / 64] |= uint64_t{1} << frame_of_holder[holder] % 64;
+      }
     }
     int64_t room = 0;
     for (int64_t& start : starts_) room += std::exchange(start, room) + 1;
@@ -97,6 +100,13 @@ class Nodes {
   int32_t count() const { return static_cast<int32_t>(parent_.size()); }
 
   int64_t most_observers() const { return 64 * words_; }
+
+  // Adds the frames that observe a node.
+  void add_frames(int32_t node, std::vector<int32_t>& to) const {
+    for (int64_t w = 0; w < words_; ++w)
+      for (uint64_t bits = frames_[node * words_ + w]; bits; bits &= bits - 1)
+        to.push_back(static_cast<int32_t>(64 * w + __builtin_ctzll(bits)));
+  }
 
   // Node that a mask is in.
   int32_t of_mask(int64_t mask) { return find(number_[mask]); }
@@ -323,17 +333,27 @@ class Waiting {
   std::vector<std::vector<Pair>> late_;  // of each level, and of none
 };
 
+template <class T>
+Tensor tensor_of(const Tensor& like, const std::vector<T>& values, ScalarType type) {
+  Tensor out = empty(like, {static_cast<int64_t>(values.size())}, type);
+  std::copy(values.begin(), values.end(), mutable_data<T>(out));
+  return out;
+}
+
 }  // namespace
 
-Tensor mask_clusters_op(const Tensor& starts, const Tensor& holders, const Tensor& frame_starts, const Tensor& frames,
-                        int64_t num_holders, int64_t num_frames, const Tensor& percentiles, double rate) {
+std::tuple<Tensor, Tensor, Tensor> mask_clusters_op(const Tensor& starts, const Tensor& holders, const Tensor& frame_of_holder,
+                                                    int64_t num_frames, const Tensor& percentiles, double rate) {
+  check(frame_of_holder.dim() == 1 && frame_of_holder.scalar_type() == ScalarType::Long && frame_of_holder.is_contiguous(),
+        "mask_clusters: frame_of_holder must be int64 (H,)");
+  const int64_t num_holders = frame_of_holder.numel(), *frames = data<int64_t>(frame_of_holder);
+  check(std::all_of(frames, frames + num_holders, [=](int64_t frame) { return frame >= 0 && frame < num_frames; }),
+        "mask_clusters: a frame is out of range");
   const SparseRows held = sparse_rows("mask_clusters", starts, holders, num_holders, Columns::ascending);
-  const SparseRows seen = sparse_rows("mask_clusters", frame_starts, frames, num_frames, Columns::ascending);
-  check(held.count == seen.count, "mask_clusters: every mask needs holders and frames");
   const int64_t count = held.count;
   check(count <= kMostNodes, "mask_clusters: more than 2^26 masks");
   check(percentiles.scalar_type() == ScalarType::Long && percentiles.is_contiguous(), "mask_clusters: percentiles must be int64");
-  Nodes nodes({held}, {seen}, count, num_holders, num_frames, rate);
+  Nodes nodes({held}, frames, count, num_holders, num_frames, rate);
   std::vector<Found> found = all_pairs(nodes);
   std::vector<int64_t> with_observers = nodes.none().with_observers;
   for (const Found& part : found)
@@ -348,15 +368,19 @@ Tensor mask_clusters_op(const Tensor& starts, const Tensor& holders, const Tenso
     for (int32_t node = before; node < nodes.count(); ++node) nodes.find_pairs(node, scratch, more);
     waiting.add(more.pairs, level + 1);
   }
-  Tensor out = empty(starts, {count}, ScalarType::Long);
-  int64_t groups = 0;
-  std::vector<int64_t> group(nodes.count(), -1);
+  Tensor group = empty(starts, {count}, ScalarType::Long);
+  std::vector<int64_t> number(nodes.count(), -1), ends{0};
+  std::vector<int32_t> observers;
   for (int64_t mask = 0; mask < count; ++mask) {
-    int64_t& own = group[nodes.of_mask(mask)];
-    if (own < 0) own = groups++;
-    mutable_data<int64_t>(out)[mask] = own;
+    const int32_t node = nodes.of_mask(mask);
+    if (number[node] < 0) {
+      number[node] = static_cast<int64_t>(ends.size()) - 1;
+      nodes.add_frames(node, observers);
+      ends.push_back(static_cast<int64_t>(observers.size()));
+    }
+    mutable_data<int64_t>(group)[mask] = number[node];
   }
-  return out;
+  return {group, tensor_of(starts, ends, ScalarType::Long), tensor_of(starts, observers, ScalarType::Int)};
 }
 
 }  // namespace pc3d

@@ -38,8 +38,8 @@ struct Shares {
 
 // Room for the entries of each column.
 template <class Entry>
-struct Columns {
-  Columns(const Rows& rows, int64_t num_columns) : starts(column_starts(rows, num_columns)), entries(starts.back()) {}
+struct ByColumn {
+  ByColumn(const Rows& rows, int64_t num_columns) : starts(column_starts(rows, num_columns)), entries(starts.back()) {}
 
   std::vector<int64_t> starts;
   std::vector<Entry> entries;
@@ -76,9 +76,9 @@ uint32_t at_least(const int32_t* points, int32_t enough) {
 
 class Testimony {
  public:
-  Testimony(const Rows& members, const Rows& counts, const Rows& visible, const int64_t* frame_of_mask, int64_t num_superpoints,
+  Testimony(const Rows& counts, const bool* held, const Rows& visible, const int64_t* frame_of_mask, int64_t num_superpoints,
             const Shares& shares)
-      : members_(members), counts_(counts), first_(visible.count + 1), place_(visible.count + 1), shares_(shares),
+      : counts_(counts), held_(held), first_(visible.count + 1), place_(visible.count + 1), shares_(shares),
         sights_(visible, num_superpoints), shown_(counts, num_superpoints) {
     for (int64_t mask = 0; mask < counts.count; ++mask) ++first_[frame_of_mask[mask] + 1];
     std::partial_sum(first_.begin(), first_.end(), first_.begin());
@@ -131,18 +131,16 @@ class Testimony {
  private:
   int64_t num_frames() const { return static_cast<int64_t>(first_.size()) - 1; }
 
-  int64_t own_points(int64_t mask) const {  // both rows ascend
-    int64_t own = 0, e = counts_.starts[mask];
-    for (int64_t i = members_.starts[mask]; i < members_.starts[mask + 1]; ++i) {
-      while (e < counts_.starts[mask + 1] && counts_.columns[e] < members_.columns[i]) ++e;
-      if (e < counts_.starts[mask + 1] && counts_.columns[e] == members_.columns[i]) own += counts_.values[e];
-    }
+  int64_t own_points(int64_t mask) const {
+    int64_t own = 0;
+    for (int64_t e = counts_.starts[mask]; e < counts_.starts[mask + 1]; ++e) own += held_[e] ? counts_.values[e] : 0;
     return own;
   }
 
   void add_members(int64_t mask, uint64_t* frames, int32_t* masks) const {
-    for (int64_t i = members_.starts[mask]; i < members_.starts[mask + 1]; ++i) {
-      const int32_t s = members_.columns[i];
+    for (int64_t i = counts_.starts[mask]; i < counts_.starts[mask + 1]; ++i) {
+      if (!held_[i]) continue;
+      const int32_t s = counts_.columns[i];
       const Sight* no_sight = sights_.entries.data() + sights_.starts[s + 1];
       for (const Sight* sight = sights_.entries.data() + sights_.starts[s]; sight < no_sight; ++sight)
         frames[sight->frame] += sight->points;
@@ -182,36 +180,29 @@ class Testimony {
     return to;
   }
 
-  Rows members_, counts_;
+  Rows counts_;
+  const bool* held_;  // which entries of a mask are its members
   std::vector<int64_t> first_, place_;  // of the masks of each frame: the number of the first, and its place in sums
   Shares shares_;
-  Columns<Sight> sights_;
-  Columns<Shown> shown_;
+  ByColumn<Sight> sights_;
+  ByColumn<Shown> shown_;
 };
 
-Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor* values, int64_t num_columns) {
-  check(starts.dim() == 1 && starts.numel() > 0 && starts.scalar_type() == ScalarType::Long && starts.is_contiguous(),
-        "mask_testimony: starts must be int64 (rows + 1,)");
-  check(columns.dim() == 1 && columns.scalar_type() == ScalarType::Int && columns.is_contiguous() &&
-            (!values || (values->scalar_type() == ScalarType::Int && values->is_contiguous() &&
-                         values->numel() == columns.numel())),
-        "mask_testimony: entries must be int32 (E,)");
-  const Rows rows{data<int64_t>(starts), data<int32_t>(columns), values ? data<int32_t>(*values) : nullptr, starts.numel() - 1};
-  check(rows.starts[0] == 0 && rows.starts[rows.count] == columns.numel() &&
-            std::is_sorted(rows.starts, rows.starts + rows.count + 1),
-        "mask_testimony: starts do not fit the entries");
-  check(num_columns >= 0 && std::all_of(rows.columns, rows.columns + columns.numel(),
-                                        [&](int32_t c) { return c >= 0 && c < num_columns; }),
-        "mask_testimony: a column is out of range");
-  check(!values || std::all_of(rows.values, rows.values + values->numel(), [](int32_t points) { return points >= 0; }),
+Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, int64_t num_columns) {
+  check(values.scalar_type() == ScalarType::Int && values.is_contiguous() && values.numel() == columns.numel(),
+        "mask_testimony: points must be int32 (E,)");
+  const int32_t* points = data<int32_t>(values);
+  check(std::all_of(points, points + values.numel(), [](int32_t some) { return some >= 0; }),
         "mask_testimony: points are below 0");
-  return rows;
+  return {sparse_rows("mask_testimony", starts, columns, num_columns, Columns::in_any_order), points};
 }
 
-// The masks that hold each mask, without the undersegmented ones.
-std::tuple<Tensor, Tensor, Tensor, Tensor> gather(const Tensor& like, const std::vector<Heard>& heard, int64_t count) {
-  Tensor starts = empty(like, {count + 1}, ScalarType::Long), spoke = empty(like, {count}, ScalarType::Long);
-  Tensor undersegmented = empty(like, {count}, ScalarType::Bool);
+// The masks that hold each mask, without the undersegmented ones, and of how many frames they are.
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gather(const Tensor& frame_of_mask, const std::vector<Heard>& heard) {
+  const int64_t count = frame_of_mask.numel(), *frame = data<int64_t>(frame_of_mask);
+  Tensor starts = empty(frame_of_mask, {count + 1}, ScalarType::Long), spoke = empty(frame_of_mask, {count}, ScalarType::Long);
+  Tensor whole = empty(frame_of_mask, {count}, ScalarType::Long);
+  Tensor undersegmented = empty(frame_of_mask, {count}, ScalarType::Bool);
   int64_t total = 0, mask = 0;
   bool* bad = mutable_data<bool>(undersegmented);
   for (const Heard& part : heard) {
@@ -223,47 +214,54 @@ std::tuple<Tensor, Tensor, Tensor, Tensor> gather(const Tensor& like, const std:
   bad -= count;
   std::vector<int32_t> kept(total + 1);
   mask = 0;
-  int64_t* end = mutable_data<int64_t>(starts);
+  int64_t *end = mutable_data<int64_t>(starts), *frames = mutable_data<int64_t>(whole);
   int64_t size = *end = 0;
   for (const Heard& part : heard) {
     int64_t from = 0;
     for (const int64_t last : part.ends) {
+      int64_t before = -1;
+      *frames = 0;
       for (const bool asks = !bad[mask++]; from < last; ++from) {
-        kept[size] = part.contained[from];
-        size += asks & !bad[part.contained[from]];
+        const int32_t holder = kept[size] = part.contained[from];
+        const bool holds = asks & !bad[holder];
+        *frames += holds & (frame[holder] != before);
+        before = holds ? frame[holder] : before;
+        size += holds;
       }
+      ++frames;
       *++end = size;
     }
   }
-  Tensor contained = empty(like, {size}, ScalarType::Int);
+  Tensor contained = empty(frame_of_mask, {size}, ScalarType::Int);
   std::copy_n(kept.begin(), size, mutable_data<int32_t>(contained));
-  return {starts, contained, spoke, undersegmented};
+  return {starts, contained, spoke, whole, undersegmented};
 }
 
 }  // namespace
 
-std::tuple<Tensor, Tensor, Tensor, Tensor> mask_testimony_op(
-    const Tensor& member_starts, const Tensor& members, const Tensor& starts, const Tensor& superpoints, const Tensor& counts,
-    const Tensor& visible_starts, const Tensor& visible_superpoints, const Tensor& visible, const Tensor& frame_of_mask,
-    int64_t num_superpoints, double observed_share, double min_points, double contained_share, double undersegment_share) {
-  const Rows held = rows_of(member_starts, members, nullptr, num_superpoints);
-  const Rows points = rows_of(starts, superpoints, &counts, num_superpoints);
-  const Rows seen = rows_of(visible_starts, visible_superpoints, &visible, num_superpoints);
-  check(held.count == points.count && frame_of_mask.numel() == points.count && frame_of_mask.is_contiguous() &&
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mask_testimony_op(
+    const Tensor& starts, const Tensor& superpoints, const Tensor& counts, const Tensor& held, const Tensor& visible_starts,
+    const Tensor& visible_superpoints, const Tensor& visible, const Tensor& frame_of_mask, int64_t num_superpoints,
+    double observed_share, double min_points, double contained_share, double undersegment_share) {
+  const Rows points = rows_of(starts, superpoints, counts, num_superpoints);
+  const Rows seen = rows_of(visible_starts, visible_superpoints, visible, num_superpoints);
+  check(held.scalar_type() == ScalarType::Bool && held.is_contiguous() && held.numel() == counts.numel(),
+        "mask_testimony: held must be bool (E,)");
+  check(frame_of_mask.numel() == points.count && frame_of_mask.is_contiguous() &&
             frame_of_mask.scalar_type() == ScalarType::Long,
-        "mask_testimony: every mask needs members and a frame");
+        "mask_testimony: every mask needs a frame");
   const int64_t* frames = data<int64_t>(frame_of_mask);
   check(std::is_sorted(frames, frames + points.count) &&
             (!points.count || (frames[0] >= 0 && frames[points.count - 1] < seen.count)),
         "mask_testimony: frames of masks must ascend, within those that see");
-  const Testimony testimony(held, points, seen, frames, num_superpoints,
+  const Testimony testimony(points, data<bool>(held), seen, frames, num_superpoints,
                             {observed_share, min_points, contained_share, undersegment_share});
   std::vector<Heard> heard((points.count + kRows - 1) / kRows);
   run_tasks(static_cast<int64_t>(heard.size()), [&] { return testimony.sums(); }, [&](Sums& sums, int64_t task) {
     for (int64_t mask = task * kRows; mask < std::min((task + 1) * kRows, points.count); ++mask)
       testimony.ask(mask, sums, heard[task]);
   });
-  return gather(starts, heard, points.count);
+  return gather(frame_of_mask, heard);
 }
 
 }  // namespace pc3d

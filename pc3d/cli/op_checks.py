@@ -175,12 +175,12 @@ def _testimony(generator: torch.Generator) -> tuple[Any, ...]:
     """9 masks of 3 frames over 8 superpoints."""
     counts, visible = _rows(generator, 9, 8), (8 * torch.arange(4), torch.arange(24, dtype=torch.int32) % 8,
                                                torch.randint(9, 30, (24,), generator=generator, dtype=torch.int32))
-    return *counts[:2], *counts, *visible, torch.arange(9) // 3, 8, 0.1, 5.0, 0.3, 0.7
+    return *counts, counts[2] > 3, *visible, torch.arange(9) // 3, 8, 0.1, 5.0, 0.3, 0.7
 
 
 def _clusters(generator: torch.Generator) -> tuple[Any, ...]:
-    """9 masks with 12 holders, observed by 5 frames."""
-    return *_rows(generator, 9, 12)[:2], *_rows(generator, 9, 5)[:2], 12, 5, torch.arange(95, -1, -5), 0.8
+    """9 masks with 12 holders of 5 frames."""
+    return *_rows(generator, 9, 12)[:2], torch.arange(12) * 5 // 12, 5, torch.arange(95, -1, -5), 0.8
 
 
 def _links(generator: torch.Generator) -> tuple[Any, ...]:

@@ -127,11 +127,10 @@ class Votes:
             raise DataError(explain("the instances are not of superpoints", got=f"{instances.num_segments} points"))
         return instances.point_to_superpoint[self.pieces.point]
 
-    def members(self, config: LiftConfig) -> csr_matrix:
-        """Which superpoints a mask holds (M, S) bool: enough of them seen, and enough of what is seen inside."""
+    def is_member(self, config: LiftConfig) -> NDArray[np.bool_]:
+        """Which entries of ``counts`` (E,) a mask holds: enough of the superpoint is seen, and enough of that is inside."""
         counts, seen = self.counts, self.visible_to_mask
-        held = (counts.data >= config.member_share * seen) & (seen >= config.member_visible * self.sizes[counts.indices])
-        return keep(counts, held, dtype=np.int32)
+        return (counts.data >= config.member_share * seen) & (seen >= config.member_visible * self.sizes[counts.indices])
 
 
 def rows_for_op(matrix: csr_matrix) -> SparseRows:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -14,22 +15,32 @@ _PERCENTILES = torch.arange(95, -1, -5)
 _PAIRS = 1 << 16  # whose frames the reference compares at once
 
 
-def mask_clusters(starts: Tensor, holders: Tensor, frame_starts: Tensor, frames: Tensor, num_holders: int, num_frames: int, *,
-                  rate: float) -> Tensor:
-    """Join M masks whose common holders are at least ``rate`` of the frames that observe both: group (M,) int64.
+class Clusters(NamedTuple):
+    """M masks in G groups."""
 
-    Row m of ``holders`` (sparse: starts (M + 1,) int64, (E,) int32 ascending, in [0, num_holders)) are the masks that hold mask
-    m, row m of ``frames`` the frames that observe it. In rounds of falling levels of common observers (the percentiles 95,
-    90, ..., 0 of all pairs with a holder in common, at least 1) the pairs that reach the level are joined, and then count
-    as one mask with the holders and frames of all. Groups are numbered by their first mask.
+    group: Tensor           # (M,) int64
+    frame_starts: Tensor    # (G + 1,) int64
+    frames: Tensor          # (E,) int32 that observe each group, ascending
+
+
+def mask_clusters(starts: Tensor, holders: Tensor, frame_of_holder: Tensor, num_frames: int, *, rate: float) -> Clusters:
+    """Join M masks whose common holders are at least ``rate`` of the frames that observe both.
+
+    Row m of ``holders`` (sparse: starts (M + 1,) int64, (E,) int32 ascending, in [0, H)) are the masks that hold mask m, and
+    their frames, ``frame_of_holder`` (H,) int64 in [0, num_frames), observe it. In rounds of falling levels of common observers
+    (the percentiles 95, 90, ..., 0 of all pairs with a holder in common, at least 1) the pairs that reach the level are joined,
+    and then count as one mask with the holders and frames of all. Groups are numbered by their first mask.
     MaskClustering (CVPR 2024), section 3.3. Raises ValueError for rows that do not fit.
     """
-    return _op(starts, holders, frame_starts, frames, num_holders, num_frames, _PERCENTILES, rate)
+    return Clusters(*_op(starts, holders, frame_of_holder, num_frames, _PERCENTILES, rate))
 
 
-def _reference(starts: Tensor, holders: Tensor, frame_starts: Tensor, frames: Tensor, num_holders: int, num_frames: int,
-               percentiles: Tensor, rate: float) -> Tensor:
-    held, seen = _sparse(starts, holders, num_holders), _sparse(frame_starts, frames, num_frames)
+def _reference(starts: Tensor, holders: Tensor, frame_of_holder: Tensor, num_frames: int, percentiles: Tensor,
+               rate: float) -> tuple[Tensor, Tensor, Tensor]:
+    rows = torch.arange(len(starts) - 1).repeat_interleave(starts.diff())
+    held, seen = (torch.sparse_coo_tensor(torch.stack([rows, columns]), torch.ones(len(rows)), (len(starts) - 1, width),
+                                          check_invariants=True).coalesce()
+                  for columns, width in ((holders.long(), len(frame_of_holder)), (frame_of_holder[holders.long()], num_frames)))
     group = torch.arange(len(held))
     pairs = _pairs(held, seen)
     for level in _levels(pairs[3], percentiles):
@@ -41,13 +52,8 @@ def _reference(starts: Tensor, holders: Tensor, frame_starts: Tensor, frames: Te
         group = part[group]
         held, seen = (_merged(rows, part) for rows in (held, seen))
         pairs = _pairs(held, seen)
-    return group
-
-
-def _sparse(starts: Tensor, columns: Tensor, width: int) -> Tensor:
-    rows = torch.arange(len(starts) - 1).repeat_interleave(starts.diff())
-    return torch.sparse_coo_tensor(torch.stack([rows, columns.long()]), torch.ones(len(columns)), (len(starts) - 1, width),
-                                   check_invariants=True).coalesce()
+    row, frame = seen.indices()
+    return group, torch.searchsorted(row, torch.arange(len(seen) + 1)), frame.int()
 
 
 def _pairs(held: Tensor, seen: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -95,10 +101,11 @@ def _merged(rows: Tensor, part: Tensor) -> Tensor:
                                    check_invariants=True)
 
 
-def _fake(starts: Tensor, holders: Tensor, frame_starts: Tensor, frames: Tensor, num_holders: int, num_frames: int,
-          percentiles: Tensor, rate: float) -> Tensor:
-    return starts.new_empty(len(starts) - 1)
+def _fake(starts: Tensor, holders: Tensor, frame_of_holder: Tensor, num_frames: int, percentiles: Tensor,
+          rate: float) -> tuple[Tensor, Tensor, Tensor]:
+    groups, entries = (torch.library.get_ctx().new_dynamic_size() for _ in range(2))
+    return (starts.new_empty(len(starts) - 1), starts.new_empty(groups + 1), starts.new_empty(entries, dtype=torch.int32))
 
 
-_op = define("mask_clusters(Tensor starts, Tensor holders, Tensor frame_starts, Tensor frames, int num_holders, "
-             "int num_frames, Tensor percentiles, float rate) -> Tensor", reference=on_cpu(_reference), fake=_fake)
+_op = define("mask_clusters(Tensor starts, Tensor holders, Tensor frame_of_holder, int num_frames, Tensor percentiles, "
+             "float rate) -> (Tensor, Tensor, Tensor)", reference=on_cpu(_reference), fake=_fake)

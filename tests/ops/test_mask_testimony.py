@@ -29,20 +29,22 @@ def drawn(seed: int, num_masks: int = 150, num_superpoints: int = 60, num_frames
     frame_of_mask = torch.randint(0, num_frames, (num_masks,), generator=rng).sort().values
     visible = torch.stack([counts[frame_of_mask == frame].sum(0) for frame in range(num_frames)])
     visible += torch.randint(0, 20, visible.shape, generator=rng)
-    return sparse(counts * (counts > 10)), sparse(counts), sparse(visible), frame_of_mask, num_superpoints
+    points = sparse(counts)
+    return points, points.values > 10, sparse(visible), frame_of_mask, num_superpoints
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_the_kernel_hears_what_the_reference_hears(seed):
     assert has_kernel("mask_testimony")
-    members, counts, visible, frame_of_mask, width = drawn(seed)
-    expected = _reference(*members[:2], *counts, *visible, frame_of_mask, width, *SHARES.values())
+    counts, held, visible, frame_of_mask, width = drawn(seed)
+    expected = _reference(*counts, held, *visible, frame_of_mask, width, *SHARES.values())
     assert len(expected[1]) > 50
-    assert 0 < expected[3].sum() < len(frame_of_mask)
+    assert (expected[3] < expected[2]).any()
+    assert 0 < expected[4].sum() < len(frame_of_mask)
     threads = torch.get_num_threads()
     for number in (1, 2, 5):
         torch.set_num_threads(number)
-        got = mask_testimony(members, counts, visible, frame_of_mask, width, **SHARES)
+        got = mask_testimony(counts, held, visible, frame_of_mask, width, **SHARES)
         assert all(torch.equal(one, other) for one, other in zip(got, expected))
     torch.set_num_threads(threads)
 
@@ -52,39 +54,42 @@ def test_a_frame_that_sees_a_mask_whole_in_one_of_its_own_holds_it():
     counts = torch.tensor([[30, 30, 0, 0], [40, 40, 40, 0], [30, 0, 0, 0], [0, 30, 0, 0], [5, 5, 0, 50]])
     visible = torch.tensor([[30, 30, 0, 0], [40, 40, 40, 0], [30, 30, 0, 0], [40, 40, 0, 50]])
     frame = torch.tensor([0, 1, 2, 2, 3])
-    heard = mask_testimony(sparse(counts), sparse(counts), sparse(visible), frame, 4, **SHARES)
+    heard = mask_testimony(sparse(counts), torch.ones(int((counts > 0).sum()), dtype=torch.bool), sparse(visible), frame, 4, **SHARES)
     row = heard.contained[heard.contained_starts[0]:heard.contained_starts[1]]
     assert row.tolist() == [0, 1]
     assert heard.spoke[0] == 3
+    assert heard.whole[0] == 2
     assert not heard.undersegmented[0]
 
 
 def test_a_mask_that_most_frames_split_holds_nothing():
     counts = torch.tensor([[30, 30], [30, 0], [0, 30], [30, 0], [0, 30]])
     visible = torch.full((3, 2), 30)
-    heard = mask_testimony(sparse(counts), sparse(counts), sparse(visible), torch.tensor([0, 1, 1, 2, 2]), 2, **SHARES)
+    held = torch.ones(6, dtype=torch.bool)
+    heard = mask_testimony(sparse(counts), held, sparse(visible), torch.tensor([0, 1, 1, 2, 2]), 2, **SHARES)
     assert heard.undersegmented.tolist() == [True, False, False, False, False]
     assert 0 not in heard.contained.tolist()
     assert heard.contained_starts[1] == 0
 
 
 def test_rows_that_do_not_fit_are_refused():
-    members, counts, visible, frame_of_mask, width = drawn(0)
-    with pytest.raises(ValueError, match="a column is out of range"):
-        mask_testimony(members, counts, visible, frame_of_mask, width - 9, **SHARES)
-    with pytest.raises(ValueError, match="a column is out of range"):
-        mask_testimony(*[sparse(torch.zeros(0, 1))] * 3, frame_of_mask[:0], -1, **SHARES)
+    counts, held, visible, frame_of_mask, width = drawn(0)
+    with pytest.raises(ValueError, match="an entry is out of range"):
+        mask_testimony(counts, held, visible, frame_of_mask, width - 9, **SHARES)
+    with pytest.raises(ValueError, match="held must be bool"):
+        mask_testimony(counts, held[1:], visible, frame_of_mask, width, **SHARES)
     with pytest.raises(ValueError, match="frames of masks must ascend"):
-        mask_testimony(members, counts, visible, frame_of_mask.flip(0), width, **SHARES)
+        mask_testimony(counts, held, visible, frame_of_mask.flip(0), width, **SHARES)
     with pytest.raises(ValueError, match="more points in a frame than 31 bits"):
-        mask_testimony(members, counts, visible._replace(values=visible.values + 2**30), frame_of_mask, width, **SHARES)
+        mask_testimony(counts, held, visible._replace(values=visible.values + 2**30), frame_of_mask, width, **SHARES)
     with pytest.raises(ValueError, match="points are below 0"):
-        mask_testimony(members, counts._replace(values=-counts.values), visible, frame_of_mask, width, **SHARES)
+        mask_testimony(counts._replace(values=-counts.values), held, visible, frame_of_mask, width, **SHARES)
     with pytest.raises(ValueError, match="a mask has points where its frame sees none"):
-        mask_testimony(members, counts, sparse(torch.zeros(12, width)), frame_of_mask, width, **SHARES)
+        mask_testimony(counts, held, sparse(torch.zeros(12, width)), frame_of_mask, width, **SHARES)
 
 
 def test_no_masks_hear_nothing():
     none = sparse(torch.zeros(0, 4, dtype=torch.int64))
-    heard = mask_testimony(none, none, sparse(torch.ones(2, 4)), torch.zeros(0, dtype=torch.int64), 4, **SHARES)
-    assert [len(one) for one in heard] == [1, 0, 0, 0]
+    heard = mask_testimony(none, torch.zeros(0, dtype=torch.bool), sparse(torch.ones(2, 4)), torch.zeros(0, dtype=torch.int64), 4,
+                           **SHARES)
+    assert [len(one) for one in heard] == [1, 0, 0, 0, 0]

@@ -10,6 +10,7 @@ from pc3d.lift.methods.groups import Groups, seen_in
 from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes
+from pc3d.structures.sparse import keep
 
 
 def sequential(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
@@ -18,7 +19,7 @@ def sequential(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     What most first scripts do (and SAM3D between neighbouring frames): mistakes are never undone, and an object seen in part
     overlaps its union little. Here to be compared with.
     """
-    members, sizes = votes.members(config), votes.sizes.astype(np.float64)
+    members, sizes = keep(votes.counts, votes.is_member(config)), votes.sizes.astype(np.float64)
     unions, areas, count = np.zeros((16, len(sizes)), bool), np.zeros(16), 0
     group_of_mask = np.full(votes.num_masks, -1, np.int64)
     for mask in np.flatnonzero(np.diff(members.indptr)):
