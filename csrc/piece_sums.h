@@ -6,15 +6,3 @@
 #pragma once
 
 #include "pc3d.h"
-
-namespace pc3d {
-namespace piece_sums {
-
-// Entries of one row that belong to one owner.
-struct Run {
-  int32_t owner;
-  int64_t begin, end;
-};
-
-}  // namespace piece_sums
-}  // namespace pc3d

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from pc3d.structures.sparse import find, keep, one_per_row, rows_of
+from pc3d.structures.sparse import find, keep, one_per_row, ones_at, rows_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,11 +61,11 @@ class Pieces:
         held = np.zeros(len(self.superpoint), np.int64)
         np.add.at(held, masks.indices, number[rows_of(masks)])
         off = np.flatnonzero(held != held[self.first[self.superpoint]])
-        keys = np.stack([self.superpoint[off], held[off]], axis=1)
-        cut_off, place = np.unique(keys, axis=0, return_inverse=True)
+        off = off[np.lexsort([held[off], self.superpoint[off]])]
+        first = (np.diff(self.superpoint[off], prepend=-1) != 0) | (np.diff(held[off], prepend=0) != 0)
         segment = self.superpoint.copy()
-        segment[off] = self.num_superpoints + place.reshape(-1)
-        on_segments = np.zeros((masks.shape[0], self.num_superpoints + len(cut_off)), bool)
+        segment[off] = self.num_superpoints - 1 + np.cumsum(first)
+        on_segments = np.zeros((masks.shape[0], self.num_superpoints + int(first.sum())), bool)
         on_segments[rows_of(masks), segment[masks.indices]] = True
         return on_segments, segment
 
@@ -101,7 +101,7 @@ class Extent:
         inside = np.ones(len(entry), bool)
         inside[entry >= 0] = self.held[at[entry >= 0]]
         row, piece = np.repeat(row, count)[inside], pieces.fan_out(superpoint)[inside]
-        return csr_matrix((np.ones(len(piece), np.int32), (row, piece)), shape=(parts.shape[0], len(pieces.sizes)))
+        return ones_at(row, piece, (parts.shape[0], len(pieces.sizes)))
 
     def without(self, superpoints: NDArray[np.int64], pieces: Pieces) -> Extent:
         """The same without some superpoints."""

@@ -65,7 +65,7 @@ class Votes:
         """Visible points (M,) in each mask."""
         return np.asarray(self.counts.sum(axis=1)).reshape(-1)
 
-    @property
+    @cached_property
     def frames(self) -> csr_matrix:
         """(M, F) ones where a mask is of a frame."""
         count = self.num_masks

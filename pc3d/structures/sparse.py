@@ -16,6 +16,11 @@ def one_per_row(columns: NDArray[np.integer], count: int) -> csr_matrix:
     return csr_matrix((np.ones(len(columns), np.int32), columns, np.arange(len(columns) + 1)), shape=(len(columns), count))
 
 
+def ones_at(rows: NDArray[Any], columns: NDArray[np.integer], shape: tuple[int, int]) -> csr_matrix:
+    """Ones (int32) at some rows, which ascend, and columns."""
+    return csr_matrix((np.ones(len(rows), np.int32), columns, np.searchsorted(rows, np.arange(shape[0] + 1))), shape=shape)
+
+
 def rows_of(matrix: csr_matrix) -> NDArray[np.int64]:
     """Row of each entry of a sparse matrix."""
     return np.repeat(np.arange(matrix.shape[0], dtype=np.int64), np.diff(matrix.indptr))

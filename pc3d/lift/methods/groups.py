@@ -15,7 +15,7 @@ from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Torn, Votes
 from pc3d.structures import Instances
-from pc3d.structures.sparse import keep, lookup, rows_of
+from pc3d.structures.sparse import keep, ones_at, rows_of
 from pc3d.superpoints.links import split_by_links
 
 BEST_FRAMES = 5  # kept as evidence
@@ -52,9 +52,8 @@ def _of_masks_enough(groups: Groups, least: int) -> Groups:
 
 def membership(group_of_mask: NDArray[np.int64], votes: Votes) -> csr_matrix:
     """Which masks belong to which group (G, M), as ones."""
-    member = np.flatnonzero(group_of_mask >= 0)
-    shape = (int(group_of_mask.max(initial=-1)) + 1, votes.num_masks)
-    return csr_matrix((np.ones(len(member), np.int32), (group_of_mask[member], member)), shape=shape)
+    member = np.argsort(group_of_mask, kind="stable")[np.count_nonzero(group_of_mask < 0):]
+    return ones_at(group_of_mask[member], member, (int(group_of_mask.max(initial=-1)) + 1, votes.num_masks))
 
 
 def seen_in(group_of_mask: NDArray[np.int64], votes: Votes) -> csr_matrix:
@@ -147,12 +146,10 @@ def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matr
 
 def _points_of_own_masks(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes) -> csr_matrix:
     """Points (P, M) in each part of the masks of its group: a superpoint lies in one part of a group at most."""
-    shape = (groups.observed.shape[0] + 1, masks.shape[1])      # the last for masks without a group
-    part = csr_matrix((rows_of(masks) + 1, (group[rows_of(masks)], masks.indices)), shape=shape)
-    mask = rows_of(votes.counts)
-    row = lookup(part, groups.group_of_mask[mask] % shape[0], votes.counts.indices) - 1
-    within = row >= 0
-    return csr_matrix((votes.counts.data[within], (row[within], mask[within])), shape=(len(group), votes.num_masks))
+    inside = (votes.counts @ masks.T).tocsr()
+    mask = rows_of(inside)
+    own = groups.group_of_mask[mask] == group[inside.indices]
+    return csr_matrix((inside.data[own], (inside.indices[own], mask[own])), shape=(len(group), votes.num_masks))
 
 
 def _label_votes(inside: csr_matrix, votes: Votes) -> NDArray[np.float32]:
@@ -184,7 +181,8 @@ def _best_frames(inside: csr_matrix, votes: Votes) -> NDArray[np.int64]:
 
 def _not_contained(masks: csr_matrix, sizes: NDArray[np.int64], share: float) -> NDArray[np.int64]:
     """Rows, best score first, of which no better one holds more than ``share``."""
-    common = (masks.multiply(sizes) @ masks.T).tocoo()
+    weighted = csr_matrix((sizes[masks.indices], masks.indices, masks.indptr), shape=masks.shape)
+    common = (weighted @ masks.T).tocoo()
     within = (common.col < common.row) & (common.data > share * np.maximum(masks @ sizes, 1)[common.row])
     order = np.argsort(common.row[within], kind="stable")
     kept = np.ones(masks.shape[0], bool)
