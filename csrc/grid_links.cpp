@@ -15,7 +15,8 @@ namespace {
 
 using namespace grid_links;
 
-constexpr int64_t kPoints = 1 << 14, kSegments = 64;  // of a task
+constexpr int64_t kPoints = 1 << 12, kCells = 64, kSegments = 64;  // of a task
+constexpr int64_t kRecent = 64;  // pairs of a cube and a segment that are not noted again
 constexpr int64_t kLanes = 8;
 constexpr int kColumns = 9;  // of three cubes each: those that touch a cube, and itself
 
@@ -35,7 +36,8 @@ std::pair<float, float> bounds(const float* values, int64_t count) {
   return {least, *std::max_element(high, high + kLanes) - least + std::accumulate(zero, zero + kLanes, 0.0f)};
 }
 
-void sort_unique(std::vector<int64_t>& values) {
+template <class T>
+void sort_unique(std::vector<T>& values) {
   std::sort(values.begin(), values.end());
   values.erase(std::unique(values.begin(), values.end()), values.end());
 }
@@ -54,16 +56,26 @@ class Grid {
     check(fits(num_segments), "grid_links: points are too far apart for cells of this side");
   }
 
-  int64_t key_of(int64_t point) const {
-    return key(cell(point, 0), cell(point, 1), cell(point, 2));
+  // Keys of at most kPoints points from one on.
+  void keys_of(int64_t first, int64_t count, int64_t* keys) const {
+    std::array<int32_t, kPoints> numbers;
+    std::fill_n(keys, count, 0);
+    for (int axis = 0; axis < 3; ++axis) {
+      numbers_of(axis, first, count, numbers.data());
+      for (int64_t i = 0; i < count; ++i) keys[i] = keys[i] * size_[axis] + numbers[i];
+    }
   }
   int64_t key(int64_t x, int64_t y, int64_t z) const { return (x * size_[1] + y) * size_[2] + z; }
 
  private:
-  int64_t cell(int64_t point, int axis) const {
-    const int64_t number = static_cast<int64_t>((xyz_[axis * count_ + point] - low_[axis]) / side_) + 1;
-    const std::vector<int64_t>& used = used_[axis];
-    return used.empty() ? number : closed_[axis][std::lower_bound(used.begin(), used.end(), number) - used.begin()];
+  // Numbers of cubes along an axis.
+  void numbers_of(int axis, int64_t first, int64_t count, int32_t* numbers) const {
+    const float *x = xyz_ + axis * count_ + first, low = low_[axis], side = side_;
+    for (int64_t i = 0; i < count; ++i) numbers[i] = static_cast<int32_t>((x[i] - low) / side) + 1;
+    const std::vector<int32_t>& used = used_[axis];
+    if (used.empty()) return;
+    for (int64_t i = 0; i < count; ++i)
+      numbers[i] = closed_[axis][std::lower_bound(used.begin(), used.end(), numbers[i]) - used.begin()];
   }
 
   bool fits(int64_t num_segments) const {
@@ -72,10 +84,10 @@ class Grid {
 
   // Numbers the cubes of an axis anew, with one between those that do not touch: a point far outside costs two.
   void close_gaps(int axis) {
-    std::vector<int64_t> used(count_), closed{1};
-    for (int64_t i = 0; i < count_; ++i) used[i] = cell(i, axis);
+    std::vector<int32_t> used(count_), closed{1};
+    numbers_of(axis, 0, count_, used.data());
     sort_unique(used);
-    for (size_t k = 1; k < used.size(); ++k) closed.push_back(closed.back() + std::min<int64_t>(used[k] - used[k - 1], 2));
+    for (size_t k = 1; k < used.size(); ++k) closed.push_back(closed.back() + std::min(used[k] - used[k - 1], 2));
     size_[axis] = closed.back() + 2;
     used_[axis] = std::move(used), closed_[axis] = std::move(closed);
   }
@@ -84,17 +96,20 @@ class Grid {
   int64_t count_;
   float side_, low_[3];
   int64_t size_[3];
-  std::vector<int64_t> used_[3], closed_[3];  // numbers of cubes with points, and those after close_gaps; mostly empty
+  std::vector<int32_t> used_[3], closed_[3];  // numbers of cubes with points, and those after close_gaps; mostly empty
 };
 
 Cells find_cells(const Grid& grid, const int64_t* segment, int64_t count, int64_t num_segments) {
   std::vector<std::vector<int64_t>> found((count + kPoints - 1) / kPoints);  // key * segments + segment
   run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) {
-    int64_t before = -1;
-    for (int64_t i = task * kPoints; i < std::min(count, (task + 1) * kPoints); ++i) {
-      const int64_t pair = grid.key_of(i) * num_segments + segment[i];
-      if (pair != before) found[task].push_back(pair);  // neighbours mostly share both
-      before = pair;
+    const int64_t first = task * kPoints, points = std::min(kPoints, count - first);
+    std::array<int64_t, kPoints> keys;
+    grid.keys_of(first, points, keys.data());
+    std::array<int64_t, kRecent> recent;
+    recent.fill(-1);
+    for (int64_t i = 0; i < points; ++i) {
+      const int64_t pair = keys[i] * num_segments + segment[first + i];
+      if (std::exchange(recent[keys[i] % kRecent], pair) != pair) found[task].push_back(pair);  // neighbours mostly share both
     }
     sort_unique(found[task]);
   });
@@ -140,6 +155,31 @@ std::pair<std::vector<int64_t>, std::vector<int32_t>> by_segment(const Cells& ce
   return {std::move(starts), std::move(own)};
 }
 
+// The segments in the cells that each cell touches: those of cell c are in part c / kCells, up to its end from the one before.
+struct Near {
+  std::vector<std::vector<NumberSet::Word>> parts;
+  std::vector<int64_t> ends;
+
+  const NumberSet::Word* begin(int64_t cell) const { return parts[cell / kCells].data() + (cell % kCells ? ends[cell - 1] : 0); }
+  const NumberSet::Word* end(int64_t cell) const { return parts[cell / kCells].data() + ends[cell]; }
+};
+
+Near find_near_segments(const Cells& cells, const Grid& grid, int64_t num_segments) {
+  const auto near = find_near(cells, grid);
+  const int64_t count = static_cast<int64_t>(cells.keys.size());
+  Near out{std::vector<std::vector<NumberSet::Word>>((count + kCells - 1) / kCells), std::vector<int64_t>(count)};
+  const auto none = [&] { return NumberSet(num_segments); };
+  run_tasks(static_cast<int64_t>(out.parts.size()), none, [&](NumberSet& met, int64_t task) {
+    for (int64_t cell = task * kCells; cell < std::min(count, (task + 1) * kCells); ++cell) {
+      for (const Range& range : near[cell])
+        for (int64_t e = range.first; e < range.last; ++e) met.add(cells.segments[e]);
+      met.take_words([&](NumberSet::Word word) { out.parts[task].push_back(word); });
+      out.ends[cell] = static_cast<int64_t>(out.parts[task].size());
+    }
+  });
+  return out;
+}
+
 }  // namespace
 
 std::tuple<Tensor, Tensor> grid_links_op(const Tensor& xyz, const Tensor& segment, int64_t num_segments, double side) {
@@ -155,7 +195,7 @@ std::tuple<Tensor, Tensor> grid_links_op(const Tensor& xyz, const Tensor& segmen
   if (!count) return {starts, empty(segment, {0}, ScalarType::Int)};
   const Grid grid(data<float>(xyz), count, side, num_segments);
   const Cells cells = find_cells(grid, of, count, num_segments);
-  const auto near = find_near(cells, grid);
+  const Near near = find_near_segments(cells, grid, num_segments);
   const auto [own_starts, own] = by_segment(cells, num_segments);
 
   std::vector<std::vector<int32_t>> linked((num_segments + kSegments - 1) / kSegments);
@@ -164,8 +204,7 @@ std::tuple<Tensor, Tensor> grid_links_op(const Tensor& xyz, const Tensor& segmen
   run_tasks(static_cast<int64_t>(linked.size()), none, [&, &own_starts = own_starts, &own = own](NumberSet& met, int64_t task) {
     for (int64_t s = task * kSegments; s < std::min(num_segments, (task + 1) * kSegments); ++s) {
       for (int64_t k = own_starts[s]; k < own_starts[s + 1]; ++k)
-        for (const Range& range : near[own[k]])
-          for (int64_t e = range.first; e < range.last; ++e) met.add(cells.segments[e]);
+        for (const NumberSet::Word* word = near.begin(own[k]); word < near.end(own[k]); ++word) met.add(*word);
       met.take([&](int32_t segment) { linked[task].push_back(segment); });
       end[s] = static_cast<int64_t>(linked[task].size());  // in the task
     }

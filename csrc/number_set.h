@@ -10,21 +10,34 @@ namespace pc3d {
 // Taking the numbers out, ascending, costs by how many they are.
 class NumberSet {
  public:
+  // Up to 64 numbers: 64 times word, and the place of each bit.
+  struct Word {
+    int32_t word;
+    uint64_t bits;
+  };
+
   explicit NumberSet(int64_t most) : words_((most + 63) / 64), used_((words_.size() + 63) / 64) {}
 
-  void add(int32_t number) {
-    words_[number / 64] |= uint64_t{1} << number % 64;
-    used_[number / 4096] |= uint64_t{1} << number / 64 % 64;
+  void add(int32_t number) { add(Word{number / 64, uint64_t{1} << number % 64}); }
+  void add(Word some) {
+    words_[some.word] |= some.bits;
+    used_[some.word / 64] |= uint64_t{1} << some.word % 64;
+  }
+
+  template <class F>
+  void take_words(const F& visit) {
+    for (size_t u = 0; u < used_.size(); ++u)
+      for (uint64_t used = std::exchange(used_[u], 0); used; used &= used - 1) {
+        const int32_t word = static_cast<int32_t>(64 * u + __builtin_ctzll(used));
+        visit(Word{word, std::exchange(words_[word], 0)});
+      }
   }
 
   template <class F>
   void take(const F& visit) {
-    for (size_t u = 0; u < used_.size(); ++u)
-      for (uint64_t used = std::exchange(used_[u], 0); used; used &= used - 1) {
-        const size_t w = 64 * u + __builtin_ctzll(used);
-        for (uint64_t bits = std::exchange(words_[w], 0); bits; bits &= bits - 1)
-          visit(static_cast<int32_t>(64 * w + __builtin_ctzll(bits)));
-      }
+    take_words([&](Word some) {
+      for (; some.bits; some.bits &= some.bits - 1) visit(64 * some.word + __builtin_ctzll(some.bits));
+    });
   }
 
  private:
