@@ -74,7 +74,8 @@ std::vector<int32_t> by_first_holder(const Sparse& holders, int64_t count, int64
 // The masks and, after them, what is joined of them: each new node takes the place of all nodes in it.
 class Nodes {
  public:
-  Nodes(const Sparse& holders, const int64_t* frame_of_holder, int64_t count, int64_t num_holders, int64_t num_frames, double rate)
+  Nodes(const Sparse& holders, const int64_t* frame_of_holder, int64_t count, int64_t num_holders, int64_t num_frames,
+        double rate)
       : number_(by_first_holder(holders, count, num_holders)), holders_(count), frames_(count * ((num_frames + 63) / 64)),
         words_((num_frames + 63) / 64), parent_(count), alive_(2 * count / kLanes + 1, kNoSet), starts_(num_holders),
         taken_(num_holders) {
@@ -121,8 +122,8 @@ class Nodes {
 
   // Joins these pairs, but for those of nodes that were joined before.
   void join(std::vector<Pair> pairs) {
-    pairs.erase(std::remove_if(pairs.begin(), pairs.end(), [&](const Pair& pair) { return !lives(pair.first) || !lives(pair.second); }),
-                pairs.end());
+    const auto gone = [&](const Pair& pair) { return !lives(pair.first) || !lives(pair.second); };
+    pairs.erase(std::remove_if(pairs.begin(), pairs.end(), gone), pairs.end());
     for (const std::vector<int32_t>& set : sets(pairs)) add(set);
   }
 
@@ -297,7 +298,8 @@ class Waiting {
   Waiting(std::vector<Found> found, const std::vector<double>& levels, int64_t most_observers)
       : level_of_(most_observers + 1), late_(levels.size() + 1) {
     for (int64_t observers = 0; observers <= most_observers; ++observers)
-      level_of_[observers] = std::find_if(levels.begin(), levels.end(), [=](double level) { return observers >= level; }) - levels.begin();
+      level_of_[observers] = std::find_if(levels.begin(), levels.end(), [=](double level) { return observers >= level; }) -
+                             levels.begin();
     parts_.resize(found.size());
     run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) { parts_[task] = sorted(found[task].pairs); });
   }
@@ -357,7 +359,8 @@ std::tuple<Tensor, Tensor, Tensor> mask_clusters_op(const Tensor& starts, const 
   std::vector<Found> found = all_pairs(nodes);
   std::vector<int64_t> with_observers = nodes.none().with_observers;
   for (const Found& part : found)
-    std::transform(with_observers.begin(), with_observers.end(), part.with_observers.begin(), with_observers.begin(), std::plus<>());
+    std::transform(part.with_observers.begin(), part.with_observers.end(), with_observers.begin(), with_observers.begin(),
+                   std::plus<>());
   const std::vector<double> levels = levels_of(std::move(with_observers), data<int64_t>(percentiles), percentiles.numel());
   Waiting waiting(std::move(found), levels, nodes.most_observers());
   Scratch scratch(2 * count);  // joining makes fewer nodes than there are

@@ -52,8 +52,9 @@ struct Heard {
   std::vector<char> undersegmented;
 };
 
-// Over the members of a mask: points that each frame sees and has labelled, and points of each mask, at its place.
+// Members of a mask, and over them: points that each frame sees and has labelled, and points of each mask, at its place.
 struct Sums {
+  std::vector<int32_t> members;
   std::vector<uint64_t> frames;
   std::vector<int32_t> masks;
   std::vector<Speaker> speakers;
@@ -102,16 +103,17 @@ class Testimony {
   }
 
   Sums sums() const {
-    return {std::vector<uint64_t>(num_frames()), std::vector<int32_t>(place_.back()), std::vector<Speaker>(num_frames() + 1),
+    return {std::vector<int32_t>(shown_.starts.size()), std::vector<uint64_t>(num_frames()),
+            std::vector<int32_t>(place_.back()), std::vector<Speaker>(num_frames() + 1),
             std::vector<int32_t>(counts_.count + 1)};
   }
 
   // Adds to ``out``; sums are 0 before and after.
   void ask(int64_t mask, Sums& sums, Heard& out) const {
-    const int64_t own = own_points(mask);
+    const auto [count, own] = find_members(mask, sums.members.data());
     int64_t spoke = 0, whole = 0;
     if (own >= shares_.min_points) {
-      add_members(mask, sums.frames.data(), sums.masks.data());
+      add_members(sums.members.data(), count, sums.frames.data(), sums.masks.data());
       spoke = find_speakers(own, sums.frames.data(), sums.speakers.data());
       int32_t* end = sums.holding.data();
       for (int64_t k = 0; k < spoke; ++k) {
@@ -131,16 +133,20 @@ class Testimony {
  private:
   int64_t num_frames() const { return static_cast<int64_t>(first_.size()) - 1; }
 
-  int64_t own_points(int64_t mask) const {
-    int64_t own = 0;
-    for (int64_t e = counts_.starts[mask]; e < counts_.starts[mask + 1]; ++e) own += held_[e] ? counts_.values[e] : 0;
-    return own;
+  // How many members a mask has, and its points in them.
+  std::pair<int64_t, int64_t> find_members(int64_t mask, int32_t* members) const {
+    int64_t count = 0, own = 0;
+    for (int64_t e = counts_.starts[mask]; e < counts_.starts[mask + 1]; ++e) {
+      members[count] = counts_.columns[e];
+      count += held_[e];
+      own += held_[e] * int64_t{counts_.values[e]};
+    }
+    return {count, own};
   }
 
-  void add_members(int64_t mask, uint64_t* frames, int32_t* masks) const {
-    for (int64_t i = counts_.starts[mask]; i < counts_.starts[mask + 1]; ++i) {
-      if (!held_[i]) continue;
-      const int32_t s = counts_.columns[i];
+  void add_members(const int32_t* members, int64_t count, uint64_t* frames, int32_t* masks) const {
+    for (int64_t i = 0; i < count; ++i) {
+      const int32_t s = members[i];
       const Sight* no_sight = sights_.entries.data() + sights_.starts[s + 1];
       for (const Sight* sight = sights_.entries.data() + sights_.starts[s]; sight < no_sight; ++sight)
         frames[sight->frame] += sight->points;

@@ -16,7 +16,7 @@ from pc3d.lift.config import LiftConfig
 from pc3d.lift.pieces import Pieces
 from pc3d.ops import SparseRows, piece_sums
 from pc3d.structures import Instances
-from pc3d.structures.sparse import keep, lookup, one_per_row
+from pc3d.structures.sparse import lookup, one_per_row
 
 
 @dataclass(frozen=True, eq=False)

@@ -103,8 +103,8 @@ def _merged(rows: Tensor, part: Tensor) -> Tensor:
 
 def _fake(starts: Tensor, holders: Tensor, frame_of_holder: Tensor, num_frames: int, percentiles: Tensor,
           rate: float) -> tuple[Tensor, Tensor, Tensor]:
-    groups, entries = (torch.library.get_ctx().new_dynamic_size() for _ in range(2))
-    return (starts.new_empty(len(starts) - 1), starts.new_empty(groups + 1), starts.new_empty(entries, dtype=torch.int32))
+    ends, entries = (torch.library.get_ctx().new_dynamic_size() for _ in range(2))
+    return starts.new_empty(len(starts) - 1), starts.new_empty(ends), starts.new_empty(entries, dtype=torch.int32)
 
 
 _op = define("mask_clusters(Tensor starts, Tensor holders, Tensor frame_of_holder, int num_frames, Tensor percentiles, "

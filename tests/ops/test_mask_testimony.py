@@ -54,7 +54,8 @@ def test_a_frame_that_sees_a_mask_whole_in_one_of_its_own_holds_it():
     counts = torch.tensor([[30, 30, 0, 0], [40, 40, 40, 0], [30, 0, 0, 0], [0, 30, 0, 0], [5, 5, 0, 50]])
     visible = torch.tensor([[30, 30, 0, 0], [40, 40, 40, 0], [30, 30, 0, 0], [40, 40, 0, 50]])
     frame = torch.tensor([0, 1, 2, 2, 3])
-    heard = mask_testimony(sparse(counts), torch.ones(int((counts > 0).sum()), dtype=torch.bool), sparse(visible), frame, 4, **SHARES)
+    held = torch.ones(int((counts > 0).sum()), dtype=torch.bool)
+    heard = mask_testimony(sparse(counts), held, sparse(visible), frame, 4, **SHARES)
     row = heard.contained[heard.contained_starts[0]:heard.contained_starts[1]]
     assert row.tolist() == [0, 1]
     assert heard.spoke[0] == 3
@@ -89,7 +90,6 @@ def test_rows_that_do_not_fit_are_refused():
 
 
 def test_no_masks_hear_nothing():
-    none = sparse(torch.zeros(0, 4, dtype=torch.int64))
-    heard = mask_testimony(none, torch.zeros(0, dtype=torch.bool), sparse(torch.ones(2, 4)), torch.zeros(0, dtype=torch.int64), 4,
-                           **SHARES)
+    none, frames = sparse(torch.zeros(0, 4, dtype=torch.int64)), torch.zeros(0, dtype=torch.int64)
+    heard = mask_testimony(none, frames.bool(), sparse(torch.ones(2, 4)), frames, 4, **SHARES)
     assert [len(one) for one in heard] == [1, 0, 0, 0, 0]

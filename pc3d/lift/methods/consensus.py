@@ -26,7 +26,8 @@ def consensus(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     group, starts, frames = mask_clusters(heard.contained_starts[rows], heard.contained, torch.from_numpy(votes.frame_of_mask),
                                           votes.num_frames, rate=config.consensus_rate)
     group_of_mask[node] = group.numpy()
-    observed = csr_matrix((np.ones(len(frames), bool), frames.numpy(), starts.numpy()), shape=(len(starts) - 1, votes.num_frames))
+    observed = csr_matrix((np.ones(len(frames), bool), frames.numpy(), starts.numpy()),
+                          shape=(len(starts) - 1, votes.num_frames))
     agreement = _agreement(group_of_mask, heard.whole.numpy(), heard.spoke.numpy())
     return join_tracks(Groups(group_of_mask, observed, agreement), votes, config)
 
