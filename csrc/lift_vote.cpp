@@ -98,7 +98,7 @@ struct Scan {
   int64_t num_points;
   const int64_t* starts;
   const int32_t* owners;
-  const float* spheres;
+  const float* boxes;
   int64_t blocks;
   const int32_t* piece_of_point;
 };
@@ -224,7 +224,7 @@ class Vote {
   // Visible points of blocks [begin, end), ascending: how many.
   int32_t project(int64_t begin, int64_t end, int32_t* point, int32_t* pixel) const {
     std::vector<int32_t> blocks(end - begin + kMostLanes);
-    const int num_blocks = kernel_.cull(scan_.spheres, scan_.blocks, begin, end, test_, depth_view_, blocks.data());
+    const int num_blocks = kernel_.cull(scan_.boxes, scan_.blocks, begin, end, test_, depth_view_, blocks.data());
     int32_t visible = 0;
     for (int i = 0, next; i < num_blocks; i = next) {
       for (next = i + 1; next < num_blocks && blocks[next] == blocks[next - 1] + 1; ++next) {}
@@ -273,12 +273,12 @@ Frame frame_of(const Tensor& pose, const Tensor& depth, const Tensor& depth_came
   return out;
 }
 
-void check_blocks(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Tensor& pieces) {
+void check_blocks(const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& boxes, const Tensor& pieces) {
   check(xyz.dim() == 2 && xyz.size(0) == 3 && xyz.scalar_type() == ScalarType::Float, "lift_vote: xyz must be float32 (3, N)");
   const int64_t blocks = owners.numel();
   check(owners.scalar_type() == ScalarType::Int && starts.scalar_type() == ScalarType::Long && starts.numel() == blocks + 1 &&
-            spheres.scalar_type() == ScalarType::Float && spheres.numel() == 4 * blocks,
-        "lift_vote: starts, owners and spheres do not fit");
+            boxes.scalar_type() == ScalarType::Float && boxes.numel() == 6 * blocks,
+        "lift_vote: starts, owners and boxes do not fit");
   check(pieces.dim() == 1 && pieces.scalar_type() == ScalarType::Int && pieces.numel() == xyz.size(1),
         "lift_vote: pieces must be int32 (N,)");
   const int64_t* start = data<int64_t>(starts);
@@ -333,12 +333,12 @@ Tensor gather(const Tensor& like, const std::vector<std::vector<Rows>>& frames, 
 }  // namespace
 
 std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> lift_vote(
-    const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& spheres, const Tensor& pieces,
+    const Tensor& xyz, const Tensor& starts, const Tensor& owners, const Tensor& boxes, const Tensor& pieces,
     std::vector<Tensor> poses, std::vector<Tensor> depths, std::vector<Tensor> depth_cameras, std::vector<Tensor> masks,
     std::vector<Tensor> mask_cameras, std::vector<int64_t> num_masks, std::vector<double> absolute, double near,
     double relative, double cut_share, int64_t cut_points) {
   using torch::stable::contiguous;
-  const Tensor x = contiguous(xyz), s = contiguous(starts), o = contiguous(owners), b = contiguous(spheres),
+  const Tensor x = contiguous(xyz), s = contiguous(starts), o = contiguous(owners), b = contiguous(boxes),
                p = contiguous(pieces);
   check_blocks(x, s, o, b, p);
   const Scan scan{data<float>(x), x.size(1), data<int64_t>(s), data<int32_t>(o), data<float>(b), o.numel(), data<int32_t>(p)};

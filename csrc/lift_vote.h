@@ -1,9 +1,9 @@
-// lift_vote(xyz, starts, owners, spheres, pieces, poses, depths, depth_cameras, masks, mask_cameras, num_masks, absolute,
+// lift_vote(xyz, starts, owners, boxes, pieces, poses, depths, depth_cameras, masks, mask_cameras, num_masks, absolute,
 //           near, relative, cut_share, cut_points)
 //   -> seen (A, 2) int32, votes (B, 3) int32, piece_seen (C, 2) int32, piece_votes (D, 3) int32, rows (F, 4) int64
 //
-// Points (3, N) float32 lie in blocks [starts[b], starts[b+1]) with bounding spheres (4, B); neighbouring blocks of one
-// owner are a run. All that follows is of each of F frames, whose rows of the four tables lie one frame after another, as many
+// Points (3, N) float32 lie in blocks [starts[b], starts[b+1]) in boxes (6, B), centre and half
+// the sides; neighbouring blocks of one owner are a run. All that follows is of each of F frames, whose rows of the four tables lie one frame after another, as many
 // as ``rows`` says. A point is visible where depth (H, W) > 0 at its pixel agrees with its z in the camera:
 //   |z - d| <= max(absolute, relative z), z > near.
 // seen: per run with visible points (owner, how many); votes: per run and mask id > 0 that its visible points meet in masks
@@ -44,7 +44,7 @@ struct Test {
 struct Kernel {
   void (*tile)(const float* rows, int64_t num_rows, int64_t width, float* out);
   void (*widen)(const float* tiles, int64_t high, int64_t wide, int64_t side, float* out);
-  int (*cull)(const float* spheres, int64_t num_blocks, int64_t begin, int64_t end, const Test& test, const View& view,
+  int (*cull)(const float* boxes, int64_t num_blocks, int64_t begin, int64_t end, const Test& test, const View& view,
               int32_t* out);
   int (*project)(const float* xyz, int64_t num_points, int64_t begin, int64_t end, const Test& test, const View& view,
                  const View* mask_view, int32_t* out_point, int32_t* out_pixel);

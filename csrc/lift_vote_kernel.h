@@ -77,29 +77,34 @@ PC3D_INLINE Floats limit(Floats deep, const Test& test) {
 
 PC3D_INLINE Floats larger(Floats a, Floats b) { return a > b ? a : b; }
 
-// Pixels of a row (axis 0) or column (1) that spheres may cover, as tiles: those around x/z, for x and z within r.
+// A box along the axes of the camera.
+struct Box {
+  Floats low[3], high[3];
+};
+
+// Pixels of a row (axis 0) or column (1) that a box may cover, as tiles: those of x/z for all its x and z.
 struct Span {
   Ints first, last;
 };
 
-PC3D_INLINE Span span(Floats x, Floats r, Floats nearest, Floats farthest, const float* camera, int axis) {
-  const Floats low = x - r, high = x + r, border = Floats{} + (camera[4 + axis] - 1.f);
+PC3D_INLINE Span span(const Box& box, int axis, Floats nearest, Floats farthest, const float* camera) {
+  const Floats low = box.low[axis], high = box.high[axis], border = Floats{} + (camera[4 + axis] - 1.f);
   Floats first = camera[axis] * low * (low < 0.f ? nearest : farthest) + (camera[2 + axis] - 1.f),
          last = camera[axis] * high * (high > 0.f ? nearest : farthest) + (camera[2 + axis] + 1.f);
   first = larger(first < border ? first : border, Floats{}), last = larger(last < border ? last : border, Floats{});
   return {__builtin_convertvector(first, Ints) / kTile, __builtin_convertvector(last, Ints) / kTile};
 }
 
-// Spheres around (x, y, z) that lie behind the farthest depth of all pixels they may cover, without a lens.
-PC3D_INLINE Ints hidden(Floats x, Floats y, Floats z, Floats r, const Test& test, const View& view) {
-  const Floats low = z - r;
+// Boxes that lie behind the farthest depth of all pixels they may cover, without a lens.
+PC3D_INLINE Ints hidden(const Box& box, const Test& test, const View& view) {
+  const Floats low = box.low[2];
   Ints ok = low > test.near;
-  const Floats nearest = 1.f / (ok ? low : Floats{} + 1.f), farthest = 1.f / (ok ? z + r : Floats{} + 1.f);
-  const Span column = span(x, r, nearest, farthest, view.camera, 0), row = span(y, r, nearest, farthest, view.camera, 1);
+  const Floats nearest = 1.f / (ok ? low : Floats{} + 1.f), farthest = 1.f / (ok ? box.high[2] : Floats{} + 1.f);
+  const Span column = span(box, 0, nearest, farthest, view.camera), row = span(box, 1, nearest, farthest, view.camera);
   Ints wide = column.last - column.first, high = row.last - row.first;
   wide = (wide > high ? wide : high) + 1;
   const Ints level = ((Ints)__builtin_convertvector(wide, Floats) >> 23) - 127;   // side <= wide < 2 side
-  ok &= (level >= 0) & (level < kLevels);  // below 0 for spheres that reach behind the camera, where ``near`` is below 0
+  ok &= (level >= 0) & (level < kLevels);  // below 0 for boxes that reach behind the camera, where ``near`` is below 0
   const Ints side = Ints{} + 1 << (ok ? level : Ints{}), from = (ok ? level : Ints{}) * test.level;
   Ints right = column.last - side + 1, below = row.last - side + 1;
   right = right > 0 ? right : Ints{}, below = below > 0 ? below : Ints{};
@@ -109,24 +114,32 @@ PC3D_INLINE Ints hidden(Floats x, Floats y, Floats z, Floats r, const Test& test
   return ok & (depth < low - limit(low, test));
 }
 
-// Blocks of [begin, end) whose bounding spheres (4, B) are neither behind a side of the frustum nor hidden: how many; others
-// have no visible points.
-PC3D_TARGET static int cull(const float* spheres, int64_t num_blocks, int64_t begin, int64_t end, const Test& test,
+// Blocks of [begin, end) whose boxes (6, B) are neither behind a side of the frustum nor hidden: how many; others have no
+// visible points.
+PC3D_TARGET static int cull(const float* boxes, int64_t num_blocks, int64_t begin, int64_t end, const Test& test,
                             const View& view, int32_t* out) {
-  const float *m = test.pose, *side = view.camera + 6;
-  float norm[4];
-  for (int i = 0; i < 4; ++i) norm[i] = std::sqrt(1.f + side[i] * side[i]);
+  const float* side = view.camera + 6;
   Ints number = kLane + static_cast<int32_t>(begin);
   int count = 0;
   for (int64_t b = begin; b < end; b += kLanes, number += kLanes) {
     const int lanes = static_cast<int>(end - b);
-    Floats p[4];
-    for (int i = 0; i < 4; ++i) p[i] = load(spheres + i * num_blocks + b, lanes);
-    const Floats r = p[3] * 1.0001f + 1e-4f, x = m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3],
-                 y = m[4] * p[0] + m[5] * p[1] + m[6] * p[2] + m[7], z = m[8] * p[0] + m[9] * p[1] + m[10] * p[2] + m[11];
-    Ints meets = (z + r > test.near) & (side[0] * z - x <= r * norm[0]) & (x - side[1] * z <= r * norm[1]) &
-                 (side[2] * z - y <= r * norm[2]) & (y - side[3] * z <= r * norm[3]) & (kLane < lanes);
-    if (!view.lens && any(meets)) meets &= ~hidden(x, y, z, r, test, view);
+    Floats p[6];
+    for (int i = 0; i < 6; ++i) p[i] = load(boxes + i * num_blocks + b, lanes);
+    Box box;
+    for (int axis = 0; axis < 3; ++axis) {
+      const float* m = test.pose + 4 * axis;
+      const Floats center = m[0] * p[0] + m[1] * p[1] + m[2] * p[2] + m[3],
+                   half = (std::abs(m[0]) * p[3] + std::abs(m[1]) * p[4] + std::abs(m[2]) * p[5]) * 1.0001f + 1e-4f;
+      box.low[axis] = center - half, box.high[axis] = center + half;
+    }
+    const Floats nearest = box.low[2], farthest = box.high[2];
+    Ints meets = (farthest > test.near) & (kLane < lanes);
+    for (int axis = 0; axis < 2; ++axis) {
+      const float first = side[2 * axis], last = side[2 * axis + 1];    // of x/z or y/z in the image
+      meets &= (box.high[axis] >= first * (first < 0.f ? farthest : nearest)) &
+               (box.low[axis] <= last * (last < 0.f ? nearest : farthest));
+    }
+    if (!view.lens && any(meets)) meets &= ~hidden(box, test, view);
     count += append(out + count, number, meets);
   }
   return count;

@@ -112,18 +112,15 @@ std::pair<Tensor, Tensor> cut(const std::vector<int64_t>& sequence, const Tensor
   return {starts, owners};
 }
 
-// The sphere of the points of a block, its numbers a stride apart.
-void bound(const float* x, const float* y, const float* z, int64_t begin, int64_t end, int64_t stride, float* sphere) {
-  Bounds box;
-  float center[3], farthest = 0;
-  for (int64_t i = begin; i < end; ++i) box.add(x[i], y[i], z[i]);
-  for (int axis = 0; axis < 3; ++axis) sphere[axis * stride] = center[axis] = (box.low[axis] + box.high[axis]) / 2;
-  for (int64_t i = begin; i < end; ++i) {
-    const float dx = x[i] - center[0], dy = y[i] - center[1], dz = z[i] - center[2];
-    const float square = dx * dx + dy * dy + dz * dz;
-    farthest = square > farthest ? square : farthest;
+// The box of the points of a block, its numbers a stride apart: all are in it whatever the centre is rounded to.
+void bound(const float* x, const float* y, const float* z, int64_t begin, int64_t end, int64_t stride, float* box) {
+  Bounds bounds;
+  for (int64_t i = begin; i < end; ++i) bounds.add(x[i], y[i], z[i]);
+  for (int axis = 0; axis < 3; ++axis) {
+    const float low = bounds.low[axis], high = bounds.high[axis], center = (low + high) / 2;
+    box[axis * stride] = center;
+    box[(3 + axis) * stride] = std::max(high - center, center - low);
   }
-  sphere[3 * stride] = std::sqrt(farthest);
 }
 
 }  // namespace
@@ -161,12 +158,12 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tenso
       to_piece[point[i]] = k;
     }
   });
-  Tensor spheres = empty(xyz, {4, num_blocks}, ScalarType::Float);
-  float* sphere = mutable_data<float>(spheres);
+  Tensor boxes = empty(xyz, {6, num_blocks}, ScalarType::Float);
+  float* box = mutable_data<float>(boxes);
   each(num_blocks, kParts, [&](int64_t b) {
-    bound(to, to + count, to + 2 * count, block_start[b], block_start[b + 1], num_blocks, sphere + b);
+    bound(to, to + count, to + 2 * count, block_start[b], block_start[b + 1], num_blocks, box + b);
   });
-  return {order, points, sizes, block_starts, block_owners, spheres, piece_starts, piece_owners, piece_of_point, point_to_piece};
+  return {order, points, sizes, block_starts, block_owners, boxes, piece_starts, piece_owners, piece_of_point, point_to_piece};
 }
 
 }  // namespace pc3d

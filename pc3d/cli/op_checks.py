@@ -135,10 +135,10 @@ def _attention(generator: torch.Generator) -> tuple[Any, ...]:
 def _frames(generator: torch.Generator) -> tuple[Any, ...]:
     """40 points in three blocks of two owners; two frames where half are where depth says, with two layers of five masks."""
     xyz = torch.rand(3, 40, generator=generator) - torch.tensor([[0.5], [0.5], [-1.0]])
-    spheres = torch.tensor([[0.0], [0.0], [1.5], [1.0]]).repeat(1, 3)
+    boxes = torch.tensor([[0.0], [0.0], [1.5], [0.5], [0.5], [0.5]]).repeat(1, 3)
     camera = torch.tensor([8.0, 8.0, 8.0, 6.0, 16.0, 12.0, -1.0, 1.0, -0.75, 0.75, 0.0, 0.0, 0.0])
     masks = [*torch.randint(0, 6, (2, 2, 12, 16), generator=generator).short()]
-    return (xyz, torch.tensor([0, 15, 30, 40]), torch.tensor([4, 4, 1], dtype=torch.int32), spheres,
+    return (xyz, torch.tensor([0, 15, 30, 40]), torch.tensor([4, 4, 1], dtype=torch.int32), boxes,
             torch.arange(40, dtype=torch.int32) // 5, [torch.eye(4)[:3]] * 2, [torch.full((12, 16), d) for d in (1.5, 1.3)],
             [camera] * 2, masks, [camera] * 2, [5, 5], [0.25, 0.25], 0.05, 0.0, 0.2, 5)
 

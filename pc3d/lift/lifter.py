@@ -143,7 +143,7 @@ class Lifter:
         """Count frames, and return that none of them waits any more."""
         scan, config = self.scan, self.config
         counted = ops.lift_vote(
-            scan.xyz, scan.starts, scan.owners, scan.spheres, scan.piece_of_point, [view for *_, view in frames],
+            scan.xyz, scan.starts, scan.owners, scan.boxes, scan.piece_of_point, [view for *_, view in frames],
             near=config.min_depth, relative=config.depth_tolerance_rel, cut_share=config.cut_share,
             cut_points=config.cut_points)
         self._counted.append(counted)

@@ -30,7 +30,7 @@ class LiftScan:
     xyz: Tensor                     # (3, N) float32, relative to origin
     starts: Tensor                  # (B + 1,) int64 rows of each block
     owners: Tensor                  # (B,) int32 superpoint of each block
-    spheres: Tensor                 # (4, B) float32
+    boxes: Tensor                   # (6, B) float32
     sizes: NDArray[np.int64]        # (S,) points of each superpoint
     origin: NDArray[np.float64]     # (3,)
     point_to_superpoint: NDArray[np.int64]  # (N,) in the order of the file
@@ -47,7 +47,7 @@ class LiftScan:
         laid = scan_layout(torch.from_numpy(cloud.xyz), torch.from_numpy(ids), _BLOCK, _PIECE)
         sizes, owners, starts = (one.numpy() for one in (laid.sizes, laid.piece_owners, laid.piece_starts))
         pieces = Pieces(owners, np.diff(starts), laid.order.numpy()[starts[:-1]], laid.point_to_piece.numpy(), len(sizes))
-        return cls(laid.points, laid.block_starts, laid.block_owners.int(), laid.spheres, sizes, cloud.origin, ids, pieces,
+        return cls(laid.points, laid.block_starts, laid.block_owners.int(), laid.boxes, sizes, cloud.origin, ids, pieces,
                    laid.piece_of_point)
 
     @cached_property

@@ -42,7 +42,7 @@ def lift_vote(
     xyz: Tensor,        # (3, N) float32
     starts: Tensor,     # (B + 1,) int64
     owners: Tensor,     # (B,) int32
-    spheres: Tensor,    # (4, B) float32
+    boxes: Tensor,      # (6, B) float32
     pieces: Tensor,     # (N,) int32
     frames: Sequence[FrameView],
     *,
@@ -53,9 +53,9 @@ def lift_vote(
 ) -> Counted:
     """Count the visible points of each run of blocks, and those of them in each mask, frame by frame.
 
-    Points lie in blocks, rows ``starts[b]`` to ``starts[b + 1]``, inside ``spheres`` (x, y, z, radius);
-    neighbouring blocks of the same owner make a run. A point is visible where the depth d > 0 of its pixel agrees with its
-    z > near: ``|z - d| <= max(tolerance, relative z)``, metres.
+    Points lie in blocks, rows ``starts[b]`` to ``starts[b + 1]``, inside ``boxes`` (centre, half of each side); neighbouring
+    blocks of the same owner make a run. A point is visible where the depth d > 0 of its pixel agrees with its z > near:
+    ``|z - d| <= max(tolerance, relative z)``, metres.
 
     A run is cut where a mask holds more than ``cut_share``, and less than 1 - ``cut_share``, of its visible points, if they are
     ``cut_points`` or more. Its points are then counted by piece too, of which ``pieces`` has the number, ascending.
@@ -63,7 +63,7 @@ def lift_vote(
     Frames given together are counted at once, one in each thread; the counts are those of one after another.
     Raises DataError; a mask id above ``num_masks`` raises ValueError.
     """
-    check_rows("lift_vote", "spheres", spheres, len(owners), torch.float32, 4)
+    check_rows("lift_vote", "boxes", boxes, len(owners), torch.float32, 6)
     for name, camera, size in {("depth", frame.depth_camera, frame.depth.shape) for frame in frames} | {
             ("masks", frame.mask_camera, frame.masks.shape[1:]) for frame in frames}:
         if len(camera) < CAMERA_VALUES or camera[4:6].tolist() != [float(size[1]), float(size[0])]:
@@ -74,10 +74,10 @@ def lift_vote(
             raise DataError(explain("too many masks in one frame", where="lift_vote", got=frame.num_masks,
                                     expected=f"up to {MAX_MASKS}"))
     columns = map(list, zip(*frames)) if frames else ([] for _ in FrameView._fields)
-    return Counted(*_op(xyz, starts, owners, spheres, pieces, *columns, near, relative, cut_share, cut_points))
+    return Counted(*_op(xyz, starts, owners, boxes, pieces, *columns, near, relative, cut_share, cut_points))
 
 
-def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pieces: Tensor, poses: list[Tensor],
+def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, boxes: Tensor, pieces: Tensor, poses: list[Tensor],
                depths: list[Tensor], depth_cameras: list[Tensor], masks: list[Tensor], mask_cameras: list[Tensor],
                num_masks: list[int], tolerances: list[float], near: float, relative: float, cut_share: float,
                cut_points: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -151,7 +151,7 @@ def _pixels(x: Tensor, y: Tensor, ok: Tensor, camera: Tensor) -> tuple[Tensor, T
     return row * int(width) + column, inside
 
 
-def _fake(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pieces: Tensor, poses: list[Tensor],
+def _fake(xyz: Tensor, starts: Tensor, owners: Tensor, boxes: Tensor, pieces: Tensor, poses: list[Tensor],
           depths: list[Tensor], depth_cameras: list[Tensor], masks: list[Tensor], mask_cameras: list[Tensor],
           num_masks: list[int], tolerances: list[float], near: float, relative: float, cut_share: float,
           cut_points: int) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
@@ -161,7 +161,7 @@ def _fake(xyz: Tensor, starts: Tensor, owners: Tensor, spheres: Tensor, pieces: 
 
 
 _op = define(
-    "lift_vote(Tensor xyz, Tensor starts, Tensor owners, Tensor spheres, Tensor pieces, Tensor[] poses, Tensor[] depths, "
+    "lift_vote(Tensor xyz, Tensor starts, Tensor owners, Tensor boxes, Tensor pieces, Tensor[] poses, Tensor[] depths, "
     "Tensor[] depth_cameras, Tensor[] masks, Tensor[] mask_cameras, int[] num_masks, float[] tolerances, float near, "
     "float relative, float cut_share, int cut_points) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
     reference=on_cpu(_reference), fake=_fake)

@@ -20,7 +20,7 @@ class ScanLayout(NamedTuple):
     sizes: Tensor           # (S,) int64 points of each segment, by number
     block_starts: Tensor    # (B + 1,) int64
     block_owners: Tensor    # (B,) int64 segments
-    spheres: Tensor         # (4, B) float32 centre of the bounding box, and distance of the farthest point
+    boxes: Tensor           # (6, B) float32 centre, and half of each side
     piece_starts: Tensor    # (K + 1,) int64
     piece_owners: Tensor    # (K,) int64 segments
     piece_of_point: Tensor  # (N,) int32 of the points as they come
@@ -55,9 +55,8 @@ def _reference(xyz: Tensor, segment: Tensor, block: int, piece: int) -> tuple[Te
     none = points.new_zeros(3, len(block_owners))
     low, high = (none.scatter_reduce(1, to_block.expand(3, -1), points, how, include_self=False) for how in ("amin", "amax"))
     center = (low + high) / 2
-    dx, dy, dz = points - center[:, to_block]
-    farthest = none[0].scatter_reduce(0, to_block, dx * dx + dy * dy + dz * dz, "amax").sqrt()
-    return (order, points, sizes, block_starts, block_owners, torch.cat([center, farthest[None]]), piece_starts, piece_owners,
+    half = torch.maximum(high - center, center - low)
+    return (order, points, sizes, block_starts, block_owners, torch.cat([center, half]), piece_starts, piece_owners,
             to_piece.int(), torch.empty_like(order).scatter(0, order, to_piece))
 
 
@@ -75,7 +74,7 @@ def _fake(xyz: Tensor, segment: Tensor, block: int, piece: int) -> tuple[Tensor,
     size = torch.library.get_ctx().new_dynamic_size
     blocks, pieces = size(), size()
     return (torch.empty_like(segment), xyz.new_empty(3, len(xyz)), segment.new_empty(size()), segment.new_empty(blocks + 1),
-            segment.new_empty(blocks), xyz.new_empty(4, blocks), segment.new_empty(pieces + 1), segment.new_empty(pieces),
+            segment.new_empty(blocks), xyz.new_empty(6, blocks), segment.new_empty(pieces + 1), segment.new_empty(pieces),
             torch.empty_like(segment, dtype=torch.int32), torch.empty_like(segment))
 
 

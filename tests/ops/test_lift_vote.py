@@ -43,11 +43,11 @@ def arguments(cameras, seed=0, count=9000, layers=2):
 
 
 def laid_out(scan):
-    return scan.xyz, scan.starts, scan.owners, scan.spheres, scan.piece_of_point
+    return scan.xyz, scan.starts, scan.owners, scan.boxes, scan.piece_of_point
 
 
-def with_spheres(points, spheres):
-    return *points[:3], spheres, points[4]
+def in_boxes(points, boxes):
+    return *points[:3], boxes, points[4]
 
 
 TEST = {"near": 0.05, "relative": 0.05}
@@ -130,8 +130,8 @@ def test_depth_that_is_no_number_hides_its_own_pixel_only():
 def test_culling_loses_no_point():
     points, view = arguments((PLAIN, PLAIN))
     everywhere = points[3].clone()
-    everywhere[3] = 1e3
-    assert equal(lift_vote(*points, [view], **TEST), lift_vote(*with_spheres(points, everywhere), [view], **TEST))
+    everywhere[3:] = 1e3
+    assert equal(lift_vote(*points, [view], **TEST), lift_vote(*in_boxes(points, everywhere), [view], **TEST))
 
 
 @pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
@@ -147,7 +147,7 @@ def test_what_stands_behind_a_wall_is_seen_through_a_hole_of_one_pixel(isa, monk
     column, row = (300 * x / z + 207.5).astype(int), (310 * y / z + 140.5).astype(int)
     seen = np.flatnonzero((column >= 0) & (column < 403) & (row >= 0) & (row < 299))
     points, shown = laid_out(scan), 0
-    everywhere = with_spheres(points, scan.spheres * torch.tensor([[1.0], [1.0], [1.0], [1e4]]))
+    everywhere = in_boxes(points, scan.boxes * torch.tensor([[1.0]] * 3 + [[1e4]] * 3))
     for holes in rng.permutation(seen)[:6000].reshape(300, 20):
         depth = torch.full((camera.height, camera.width), 1.5)
         depth[row[holes], column[holes]] = torch.from_numpy(z[holes].astype(np.float32))
