@@ -3,6 +3,7 @@
 #include "tasks.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -148,9 +149,11 @@ class Testimony {
     for (int64_t i = 0; i < count; ++i) {
       const int32_t s = members[i];
       const Sight* no_sight = sights_.entries.data() + sights_.starts[s + 1];
+#pragma GCC unroll 4
       for (const Sight* sight = sights_.entries.data() + sights_.starts[s]; sight < no_sight; ++sight)
         frames[sight->frame] += sight->points;
       const Shown* not_shown = shown_.entries.data() + shown_.starts[s + 1];
+#pragma GCC unroll 4
       for (const Shown* shown = shown_.entries.data() + shown_.starts[s]; shown < not_shown; ++shown)
         masks[shown->place] += shown->points;
     }
@@ -158,7 +161,7 @@ class Testimony {
 
   // Without a branch: which frames speak is hard to foresee.
   int64_t find_speakers(int64_t own, const uint64_t* sums, Speaker* speakers) const {
-    const double least = std::max(1.0, shares_.observed * own);
+    const int64_t least = static_cast<int64_t>(std::ceil(std::min(std::max(1.0, shares_.observed * own), 1e18)));
     const int64_t frames = num_frames();
     int64_t count = 0;
     for (int64_t frame = 0; frame < frames; ++frame) {
@@ -203,43 +206,48 @@ Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, 
   return {sparse_rows("mask_testimony", starts, columns, num_columns, Columns::in_any_order), points};
 }
 
+// Leaves of the holders of a task's masks those that are not bad, of masks that are not, and counts their frames.
+void keep_good(Heard& part, int64_t mask, const bool* bad, const int64_t* frame_of_mask, int64_t* whole) {
+  int64_t from = 0, size = 0;
+  for (int64_t& last : part.ends) {
+    int64_t frames = 0, before = -1;
+    for (const bool asks = !bad[mask]; from < last; ++from) {
+      const int32_t holder = part.contained[size] = part.contained[from];
+      const bool holds = asks & !bad[holder];
+      frames += holds & (frame_of_mask[holder] != before);
+      before = holds ? frame_of_mask[holder] : before;
+      size += holds;
+    }
+    last = size;
+    whole[mask++] = frames;
+  }
+  part.contained.resize(size);
+}
+
 // The masks that hold each mask, without the undersegmented ones, and of how many frames they are.
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gather(const Tensor& frame_of_mask, const std::vector<Heard>& heard) {
-  const int64_t count = frame_of_mask.numel(), *frame = data<int64_t>(frame_of_mask);
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gather(const Tensor& frame_of_mask, std::vector<Heard> heard) {
+  const int64_t count = frame_of_mask.numel();
   Tensor starts = empty(frame_of_mask, {count + 1}, ScalarType::Long), spoke = empty(frame_of_mask, {count}, ScalarType::Long);
   Tensor whole = empty(frame_of_mask, {count}, ScalarType::Long);
   Tensor undersegmented = empty(frame_of_mask, {count}, ScalarType::Bool);
-  int64_t total = 0, mask = 0;
+  int64_t* number = mutable_data<int64_t>(spoke);
   bool* bad = mutable_data<bool>(undersegmented);
   for (const Heard& part : heard) {
-    std::copy(part.spoke.begin(), part.spoke.end(), mutable_data<int64_t>(spoke) + mask);
+    number = std::copy(part.spoke.begin(), part.spoke.end(), number);
     bad = std::copy(part.undersegmented.begin(), part.undersegmented.end(), bad);
-    mask += part.spoke.size();
-    total += part.contained.size();
   }
   bad -= count;
-  std::vector<int32_t> kept(total + 1);
-  mask = 0;
-  int64_t *end = mutable_data<int64_t>(starts), *frames = mutable_data<int64_t>(whole);
-  int64_t size = *end = 0;
+  run_tasks(static_cast<int64_t>(heard.size()), [&](int64_t task) {
+    keep_good(heard[task], task * kRows, bad, data<int64_t>(frame_of_mask), mutable_data<int64_t>(whole));
+  });
+  int64_t *end = mutable_data<int64_t>(starts), before = *end = 0;
   for (const Heard& part : heard) {
-    int64_t from = 0;
-    for (const int64_t last : part.ends) {
-      int64_t before = -1;
-      *frames = 0;
-      for (const bool asks = !bad[mask++]; from < last; ++from) {
-        const int32_t holder = kept[size] = part.contained[from];
-        const bool holds = asks & !bad[holder];
-        *frames += holds & (frame[holder] != before);
-        before = holds ? frame[holder] : before;
-        size += holds;
-      }
-      ++frames;
-      *++end = size;
-    }
+    for (const int64_t last : part.ends) *++end = before + last;
+    before = *end;
   }
-  Tensor contained = empty(frame_of_mask, {size}, ScalarType::Int);
-  std::copy_n(kept.begin(), size, mutable_data<int32_t>(contained));
+  Tensor contained = empty(frame_of_mask, {before}, ScalarType::Int);
+  int32_t* to = mutable_data<int32_t>(contained);
+  for (const Heard& part : heard) to = std::copy(part.contained.begin(), part.contained.end(), to);
   return {starts, contained, spoke, whole, undersegmented};
 }
 
@@ -267,7 +275,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mask_testimony_op(
     for (int64_t mask = task * kRows; mask < std::min((task + 1) * kRows, points.count); ++mask)
       testimony.ask(mask, sums, heard[task]);
   });
-  return gather(frame_of_mask, heard);
+  return gather(frame_of_mask, std::move(heard));
 }
 
 }  // namespace pc3d
