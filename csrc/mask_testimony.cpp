@@ -46,18 +46,25 @@ struct ByColumn {
   std::vector<Entry> entries;
 };
 
-// What the frames say of the masks of a task.
-struct Heard {
-  std::vector<int32_t> contained;  // of one mask after another
-  std::vector<int64_t> ends, spoke;
-  std::vector<char> undersegmented;
+// Members of a mask, ascending, and its points in them.
+struct Members {
+  const int32_t *first, *last;
+  int64_t points;
 };
 
-// Members of a mask, and over them: points that each frame sees and has labelled, and points of each mask, at its place.
+// What the frames say of a mask, if it has enough points to ask.
+struct Heard {
+  int64_t spoke = 0, whole = 0;  // frames; whole: those that hold it
+  bool undersegmented = true;
+  int64_t first = 0, last = 0;   // of the masks that hold it, among those that its task found
+};
+
+// Over the members of a mask, the last that was asked about: points that each frame sees and has labelled, and points of each
+// mask, at its place.
 struct Sums {
-  std::vector<int32_t> members;
+  int32_t mask = -1;
   std::vector<uint64_t> frames;
-  std::vector<int32_t> masks;
+  std::vector<int32_t> masks, added, removed;
   std::vector<Speaker> speakers;
   std::vector<int32_t> holding;
 };
@@ -80,8 +87,19 @@ class Testimony {
  public:
   Testimony(const Rows& counts, const bool* held, const Rows& visible, const int64_t* frame_of_mask, int64_t num_superpoints,
             const Shares& shares)
-      : counts_(counts), held_(held), first_(visible.count + 1), place_(visible.count + 1), shares_(shares),
-        sights_(visible, num_superpoints), shown_(counts, num_superpoints) {
+      : first_(visible.count + 1), place_(visible.count + 1), shares_(shares), sights_(visible, num_superpoints),
+        shown_(counts, num_superpoints), held_superpoints_(counts.starts[counts.count] + 1) {
+    int32_t* end = held_superpoints_.data();
+    for (int64_t mask = 0; mask < counts.count; ++mask) {
+      Members one{end, end, 0};
+      for (int64_t e = counts.starts[mask]; e < counts.starts[mask + 1]; ++e) {
+        *end = counts.columns[e];
+        end += held[e];
+        one.points += held[e] * int64_t{counts.values[e]};
+      }
+      one.last = end;
+      members_.push_back(one);
+    }
     for (int64_t mask = 0; mask < counts.count; ++mask) ++first_[frame_of_mask[mask] + 1];
     std::partial_sum(first_.begin(), first_.end(), first_.begin());
     for (int64_t f = 0; f < visible.count; ++f)
@@ -104,58 +122,85 @@ class Testimony {
   }
 
   Sums sums() const {
-    return {std::vector<int32_t>(shown_.starts.size()), std::vector<uint64_t>(num_frames()),
-            std::vector<int32_t>(place_.back()), std::vector<Speaker>(num_frames() + 1),
-            std::vector<int32_t>(counts_.count + 1)};
+    const int64_t superpoints = static_cast<int64_t>(shown_.starts.size());
+    return {-1, std::vector<uint64_t>(num_frames()), std::vector<int32_t>(place_.back()), std::vector<int32_t>(superpoints),
+            std::vector<int32_t>(superpoints), std::vector<Speaker>(num_frames() + 1), std::vector<int32_t>(members_.size() + 1)};
   }
 
-  // Adds to ``out``; sums are 0 before and after.
-  void ask(int64_t mask, Sums& sums, Heard& out) const {
-    const auto [count, own] = find_members(mask, sums.members.data());
-    int64_t spoke = 0, whole = 0;
-    if (own >= shares_.min_points) {
-      add_members(sums.members.data(), count, sums.frames.data(), sums.masks.data());
-      spoke = find_speakers(own, sums.frames.data(), sums.speakers.data());
-      int32_t* end = sums.holding.data();
-      for (int64_t k = 0; k < spoke; ++k) {
-        const int32_t* before = end;
-        end = add_holding(sums.speakers[k], sums.masks.data(), end);
-        whole += end != before;
-      }
-      out.contained.insert(out.contained.end(), sums.holding.data(), end);
-      std::fill(sums.frames.begin(), sums.frames.end(), 0);
-      std::fill(sums.masks.begin(), sums.masks.end(), 0);
+  // Masks with enough points, by their first and last members: those that follow each other mostly share many.
+  std::vector<int32_t> order() const {
+    std::vector<std::pair<uint64_t, int32_t>> keys;
+    for (size_t mask = 0; mask < members_.size(); ++mask) {
+      const Members& one = members_[mask];
+      if (one.points < shares_.min_points) continue;
+      const uint64_t key = one.first == one.last ? 0 : static_cast<uint64_t>(one.first[0]) << 32 | one.last[-1];
+      keys.push_back({key, static_cast<int32_t>(mask)});
     }
-    out.ends.push_back(static_cast<int64_t>(out.contained.size()));
-    out.spoke.push_back(spoke);
-    out.undersegmented.push_back(!spoke || static_cast<double>(spoke - whole) > shares_.undersegment * spoke);
+    std::sort(keys.begin(), keys.end());
+    std::vector<int32_t> order;
+    for (const auto& [key, mask] : keys) order.push_back(mask);
+    return order;
+  }
+
+  // Adds the masks that hold it to ``found``.
+  Heard ask(int32_t mask, Sums& sums, std::vector<int32_t>& found) const {
+    sum_members(mask, sums);
+    Heard heard;
+    heard.first = static_cast<int64_t>(found.size());
+    heard.spoke = find_speakers(members_[mask].points, sums.frames.data(), sums.speakers.data());
+    int32_t* end = sums.holding.data();
+    for (int64_t k = 0; k < heard.spoke; ++k) {
+      const int32_t* before = end;
+      end = add_holding(sums.speakers[k], sums.masks.data(), end);
+      heard.whole += end != before;
+    }
+    found.insert(found.end(), sums.holding.data(), end);
+    heard.last = static_cast<int64_t>(found.size());
+    heard.undersegmented = !heard.spoke || static_cast<double>(heard.spoke - heard.whole) > shares_.undersegment * heard.spoke;
+    return heard;
   }
 
  private:
   int64_t num_frames() const { return static_cast<int64_t>(first_.size()) - 1; }
 
-  // How many members a mask has, and its points in them.
-  std::pair<int64_t, int64_t> find_members(int64_t mask, int32_t* members) const {
-    int64_t count = 0, own = 0;
-    for (int64_t e = counts_.starts[mask]; e < counts_.starts[mask + 1]; ++e) {
-      members[count] = counts_.columns[e];
-      count += held_[e];
-      own += held_[e] * int64_t{counts_.values[e]};
+  // Sums over the members of a mask, by what it has other than the one before or, where that would be more, anew.
+  void sum_members(int32_t mask, Sums& sums) const {
+    const Members own = members_[mask], before = sums.mask < 0 ? Members{nullptr, nullptr, 0} : members_[sums.mask];
+    sums.mask = mask;
+    int32_t *added = sums.added.data(), *removed = sums.removed.data();
+    added = std::set_difference(own.first, own.last, before.first, before.last, added);
+    removed = std::set_difference(before.first, before.last, own.first, own.last, removed);
+    const int32_t *first = sums.added.data(), *first_removed = sums.removed.data();
+    if (entries(first, added) + entries(first_removed, removed) > entries(own.first, own.last)) {
+      std::fill(sums.frames.begin(), sums.frames.end(), 0);
+      std::fill(sums.masks.begin(), sums.masks.end(), 0);
+      return add<1>(own.first, own.last, sums);
     }
-    return {count, own};
+    add<-1>(first_removed, removed, sums);
+    add<1>(first, added, sums);
   }
 
-  void add_members(const int32_t* members, int64_t count, uint64_t* frames, int32_t* masks) const {
-    for (int64_t i = 0; i < count; ++i) {
-      const int32_t s = members[i];
-      const Sight* no_sight = sights_.entries.data() + sights_.starts[s + 1];
+  // That superpoints have.
+  int64_t entries(const int32_t* first, const int32_t* last) const {
+    return std::accumulate(first, last, int64_t{0}, [&](int64_t sum, int32_t s) {
+      return sum + sights_.starts[s + 1] - sights_.starts[s] + shown_.starts[s + 1] - shown_.starts[s];
+    });
+  }
+
+  // Adds superpoints to the sums, or takes them out.
+  template <int kSign>
+  void add(const int32_t* first, const int32_t* last, Sums& sums) const {
+    uint64_t* frames = sums.frames.data();
+    int32_t* masks = sums.masks.data();
+    for (; first < last; ++first) {
+      const Sight* no_sight = sights_.entries.data() + sights_.starts[*first + 1];
 #pragma GCC unroll 4
-      for (const Sight* sight = sights_.entries.data() + sights_.starts[s]; sight < no_sight; ++sight)
-        frames[sight->frame] += sight->points;
-      const Shown* not_shown = shown_.entries.data() + shown_.starts[s + 1];
+      for (const Sight* sight = sights_.entries.data() + sights_.starts[*first]; sight < no_sight; ++sight)
+        frames[sight->frame] += kSign * sight->points;
+      const Shown* not_shown = shown_.entries.data() + shown_.starts[*first + 1];
 #pragma GCC unroll 4
-      for (const Shown* shown = shown_.entries.data() + shown_.starts[s]; shown < not_shown; ++shown)
-        masks[shown->place] += shown->points;
+      for (const Shown* shown = shown_.entries.data() + shown_.starts[*first]; shown < not_shown; ++shown)
+        masks[shown->place] += kSign * shown->points;
     }
   }
 
@@ -189,12 +234,12 @@ class Testimony {
     return to;
   }
 
-  Rows counts_;
-  const bool* held_;  // which entries of a mask are its members
   std::vector<int64_t> first_, place_;  // of the masks of each frame: the number of the first, and its place in sums
   Shares shares_;
   ByColumn<Sight> sights_;
   ByColumn<Shown> shown_;
+  std::vector<int32_t> held_superpoints_;  // one mask after another
+  std::vector<Members> members_;           // of each mask
 };
 
 Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, int64_t num_columns) {
@@ -206,48 +251,54 @@ Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, 
   return {sparse_rows("mask_testimony", starts, columns, num_columns, Columns::in_any_order), points};
 }
 
-// Leaves of the holders of a task's masks those that are not bad, of masks that are not, and counts their frames.
-void keep_good(Heard& part, int64_t mask, const bool* bad, const int64_t* frame_of_mask, int64_t* whole) {
-  int64_t from = 0, size = 0;
-  for (int64_t& last : part.ends) {
-    int64_t frames = 0, before = -1;
-    for (const bool asks = !bad[mask]; from < last; ++from) {
-      const int32_t holder = part.contained[size] = part.contained[from];
-      const bool holds = asks & !bad[holder];
-      frames += holds & (frame_of_mask[holder] != before);
+// Leaves of what a task found those that are not undersegmented, of masks that are not, and counts their frames.
+void keep_good(std::vector<int32_t>& found, const int32_t* first, const int32_t* last, std::vector<Heard>& heard,
+               const bool* bad, const int64_t* frame_of_mask) {
+  int64_t size = 0;
+  for (; first < last; ++first) {
+    Heard& one = heard[*first];
+    const int64_t begin = size;
+    int64_t before = -1;
+    one.whole = 0;
+    for (int64_t k = one.first; k < one.last; ++k) {
+      const int32_t holder = found[size] = found[k];
+      const bool holds = !one.undersegmented & !bad[holder];
+      one.whole += holds & (frame_of_mask[holder] != before);
       before = holds ? frame_of_mask[holder] : before;
       size += holds;
     }
-    last = size;
-    whole[mask++] = frames;
+    one.first = begin, one.last = size;
   }
-  part.contained.resize(size);
 }
 
-// The masks that hold each mask, without the undersegmented ones, and of how many frames they are.
-std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gather(const Tensor& frame_of_mask, std::vector<Heard> heard) {
-  const int64_t count = frame_of_mask.numel();
+// The masks that hold each mask, without the undersegmented ones, and of how many frames they are; each task found those of
+// kRows masks of an order.
+std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gather(const Tensor& frame_of_mask, std::vector<Heard> heard,
+                                                          const std::vector<int32_t>& order,
+                                                          std::vector<std::vector<int32_t>> found) {
+  const int64_t count = frame_of_mask.numel(), asked = static_cast<int64_t>(order.size());
   Tensor starts = empty(frame_of_mask, {count + 1}, ScalarType::Long), spoke = empty(frame_of_mask, {count}, ScalarType::Long);
   Tensor whole = empty(frame_of_mask, {count}, ScalarType::Long);
   Tensor undersegmented = empty(frame_of_mask, {count}, ScalarType::Bool);
-  int64_t* number = mutable_data<int64_t>(spoke);
   bool* bad = mutable_data<bool>(undersegmented);
-  for (const Heard& part : heard) {
-    number = std::copy(part.spoke.begin(), part.spoke.end(), number);
-    bad = std::copy(part.undersegmented.begin(), part.undersegmented.end(), bad);
-  }
-  bad -= count;
-  run_tasks(static_cast<int64_t>(heard.size()), [&](int64_t task) {
-    keep_good(heard[task], task * kRows, bad, data<int64_t>(frame_of_mask), mutable_data<int64_t>(whole));
+  for (int64_t mask = 0; mask < count; ++mask) bad[mask] = heard[mask].undersegmented;
+  run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) {
+    keep_good(found[task], order.data() + task * kRows, order.data() + std::min(asked, (task + 1) * kRows), heard, bad,
+              data<int64_t>(frame_of_mask));
   });
-  int64_t *end = mutable_data<int64_t>(starts), before = *end = 0;
-  for (const Heard& part : heard) {
-    for (const int64_t last : part.ends) *++end = before + last;
-    before = *end;
+  int64_t* start = mutable_data<int64_t>(starts);
+  *start = 0;
+  for (int64_t mask = 0; mask < count; ++mask) {
+    start[mask + 1] = start[mask] + heard[mask].last - heard[mask].first;
+    mutable_data<int64_t>(spoke)[mask] = heard[mask].spoke;
+    mutable_data<int64_t>(whole)[mask] = heard[mask].whole;
   }
-  Tensor contained = empty(frame_of_mask, {before}, ScalarType::Int);
-  int32_t* to = mutable_data<int32_t>(contained);
-  for (const Heard& part : heard) to = std::copy(part.contained.begin(), part.contained.end(), to);
+  Tensor contained = empty(frame_of_mask, {start[count]}, ScalarType::Int);
+  for (int64_t k = 0; k < asked; ++k) {
+    const Heard& one = heard[order[k]];
+    const int32_t* holders = found[k / kRows].data();
+    std::copy(holders + one.first, holders + one.last, mutable_data<int32_t>(contained) + start[order[k]]);
+  }
   return {starts, contained, spoke, whole, undersegmented};
 }
 
@@ -270,12 +321,15 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mask_testimony_op(
         "mask_testimony: frames of masks must ascend, within those that see");
   const Testimony testimony(points, data<bool>(held), seen, frames, num_superpoints,
                             {observed_share, min_points, contained_share, undersegment_share});
-  std::vector<Heard> heard((points.count + kRows - 1) / kRows);
-  run_tasks(static_cast<int64_t>(heard.size()), [&] { return testimony.sums(); }, [&](Sums& sums, int64_t task) {
-    for (int64_t mask = task * kRows; mask < std::min((task + 1) * kRows, points.count); ++mask)
-      testimony.ask(mask, sums, heard[task]);
+  const std::vector<int32_t> order = testimony.order();
+  const int64_t asked = static_cast<int64_t>(order.size());
+  std::vector<Heard> heard(points.count);
+  std::vector<std::vector<int32_t>> found((asked + kRows - 1) / kRows);
+  run_tasks(static_cast<int64_t>(found.size()), [&] { return testimony.sums(); }, [&](Sums& sums, int64_t task) {
+    for (int64_t k = task * kRows; k < std::min((task + 1) * kRows, asked); ++k)
+      heard[order[k]] = testimony.ask(order[k], sums, found[task]);
   });
-  return gather(frame_of_mask, std::move(heard));
+  return gather(frame_of_mask, std::move(heard), order, std::move(found));
 }
 
 }  // namespace pc3d
