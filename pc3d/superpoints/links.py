@@ -28,7 +28,7 @@ def split_by_links(extent: csr_matrix, links: csr_matrix) -> tuple[NDArray[np.in
     """Cut sets of superpoints (G, S) where they do not hang together: set (P,) and superpoints (P, S) of the parts, as ones."""
     extent.sort_indices()
     starts, members, link_starts, linked = (
-        torch.from_numpy(one.astype(dtype)) for matrix in (extent, links)
+        torch.from_numpy(one.astype(dtype, copy=False)) for matrix in (extent, links)
         for one, dtype in ((matrix.indptr, np.int64), (matrix.indices, np.int32)))
     part = linked_parts(starts, members, link_starts, linked).numpy()
     set_of_part = np.zeros(part.max(initial=-1) + 1, np.int64)

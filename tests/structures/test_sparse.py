@@ -29,3 +29,11 @@ def test_nothing_is_found_where_there_is_nothing():
     none = csr_matrix((3, 4))
     assert sparse.find(none, np.array([0, 2]), np.array([1, 3])).tolist() == [-1, -1]
     assert sparse.find(csr_matrix(np.eye(3)), np.zeros(0, int), np.zeros(0, int)).tolist() == []
+
+
+def test_ones_stand_at_rows_that_ascend():
+    rows, columns = np.array([0, 0, 3]), np.array([1, 4, 0])
+    expected = np.zeros((5, 6), int)
+    expected[rows, columns] = 1
+    assert np.array_equal(sparse.ones_at(rows, columns, (5, 6)).toarray(), expected)
+    assert sparse.ones_at(rows[:0], columns[:0], (2, 3)).shape == (2, 3)
