@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pc3d.lift.segmenters import Segmenter
 
 _Waiting = tuple[str, FrameMasks, ops.FrameView]    # a frame to be counted: its name, its masks, what the op takes
-_AT_ONCE = 16  # frames: one occupies a core for less than a millisecond
+_ENOUGH = 2**26  # bytes of images to count at once: some tens of frames, so that no core is without one for long
 _BLIND = "sees nothing of the scan"
 _RENDERED_TOLERANCE = 2.5  # point spacings: of a surface at a slant, a pixel as wide as the spacing holds the nearest point
 
@@ -61,17 +61,20 @@ class Lifter:
         self.extend([(frame, masks, depth)])
 
     def extend(self, frames: Iterable[tuple[Frame, FrameMasks, NDArray[np.float32] | None]]) -> None:
-        """Count many frames as ``add`` does each, but some at once, on all cores; until then their images must not change.
+        """Count many frames as ``add`` does each, but some at once, on all cores.
 
-        Where one is refused with an error, those before it count.
+        Up to 64 MiB of images wait for that in memory, and must not change. Where a frame is refused with an error, those
+        before it count.
         """
         waiting: list[_Waiting] = []
+        size = 0
         try:
             for frame, masks, depth in frames:
                 if (view := self._view(frame, masks, depth)) is not None:
                     waiting.append((frame.name, masks, view))
-                if len(waiting) == _AT_ONCE:
-                    waiting = self._count(waiting)
+                    size += view.depth.nbytes + view.masks.nbytes
+                if size >= _ENOUGH:
+                    waiting, size = self._count(waiting), 0
         finally:
             if waiting:
                 self._count(waiting)

@@ -84,7 +84,7 @@ def _reference(xyz: Tensor, starts: Tensor, owners: Tensor, boxes: Tensor, piece
     frames = zip(poses, depths, depth_cameras, masks, mask_cameras, num_masks, tolerances)
     counted = [_count(xyz, starts, owners, pieces, FrameView(*frame), near, relative, cut_share, cut_points)
                for frame in frames]
-    rows = torch.tensor([[len(table) for table in tables] for tables in counted]).reshape(-1, 4)
+    rows = torch.tensor([[len(table) for table in tables] for tables in counted], dtype=torch.int64).reshape(-1, 4)
     none = [torch.zeros(0, width, dtype=torch.int32) for width in (2, 3, 2, 3)]
     seen, votes, piece_seen, piece_votes = (torch.cat(tables) for tables in zip(none, *counted))
     return seen, votes, piece_seen, piece_votes, rows

@@ -43,6 +43,14 @@ def test_frames_one_by_one_end_as_all_at_once(scene, method):
     assert same(found, lifter.instances(method))
 
 
+def test_many_frames_are_counted_some_at_once(scene, monkeypatch):
+    lifter, given = Lifter(scene.cloud), [(frame, truth(seen), frame.depth) for frame, seen in zip(scene.frames, scene.seen)]
+    monkeypatch.setattr("pc3d.lift.lifter._ENOUGH", 10 * (given[0][1].ids.nbytes + given[0][2].nbytes))
+    lifter.extend(given)
+    assert [len(counted.rows) for counted in lifter._counted[1:]] == [10, 10, 4]
+    assert same(lifter.instances(), filled(scene).instances())
+
+
 def test_frames_before_one_that_is_refused_count(scene):
     lifter, given = Lifter(scene.cloud), [(frame, truth(seen), None) for frame, seen in zip(scene.frames, scene.seen)]
     given[20] = (scene.frames[20], truth(scene.seen[20]), np.ones((3, 3), np.float32))

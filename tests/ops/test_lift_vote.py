@@ -93,7 +93,10 @@ def test_frames_together_count_what_they_count_alone():
     assert together.rows[[1, 2, 3, 4, 5, -1]].min() > 0
     assert equal(together[:4], map(torch.cat, zip(*(one[:4] for one in alone))))
     assert equal(together, reference(points, views))
-    assert [tuple(one.shape) for one in lift_vote(*points, [])] == [(0, 2), (0, 3), (0, 2), (0, 3), (0, 4)]
+    none = lift_vote(*points, [])
+    assert [tuple(one.shape) for one in none] == [(0, 2), (0, 3), (0, 2), (0, 3), (0, 4)]
+    assert all(one.dtype == other.dtype and torch.equal(one, other)
+               for one, other in zip(none, _reference(*points, *[[]] * 7, 0.05, 0.05, 0.2, 5), strict=True))
 
 
 def test_counts_are_those_of_plain_arithmetic():
