@@ -130,7 +130,8 @@ class Votes:
     def is_member(self, config: LiftConfig) -> NDArray[np.bool_]:
         """Which entries of ``counts`` (E,) a mask holds: enough of the superpoint is seen, and enough of that is inside."""
         counts, seen = self.counts, self.visible_to_mask
-        return (counts.data >= config.member_share * seen) & (seen >= config.member_visible * self.sizes[counts.indices])
+        least = (config.member_visible * self.sizes).take(counts.indices)
+        return (counts.data >= config.member_share * seen) & (seen >= least)
 
 
 def rows_for_op(matrix: csr_matrix) -> SparseRows:

@@ -28,27 +28,21 @@ def rows_of(matrix: csr_matrix) -> NDArray[np.int64]:
 
 def find(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[np.integer]:
     """Places of entries in the data of a sparse matrix with sorted, unique columns, -1 where there is none."""
-    return _values_at(matrix, rows, columns, np.arange(matrix.nnz, dtype=np.int32), -1)
+    numbers = np.arange(1, matrix.nnz + 1, dtype=np.int32)
+    return lookup(csr_matrix((numbers, matrix.indices, matrix.indptr), shape=matrix.shape), rows, columns) - 1
 
 
 def lookup(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any]) -> NDArray[Any]:
     """Entries of a sparse matrix with sorted, unique columns, 0 where there is none."""
-    return _values_at(matrix, rows, columns, matrix.data, 0)
-
-
-def _values_at(matrix: csr_matrix, rows: NDArray[Any], columns: NDArray[Any], values: NDArray[Any], none: int) -> NDArray[Any]:
-    """Of values of all entries, those at some rows and columns."""
     height, width = matrix.shape
-    keys = rows_of(matrix) * width + matrix.indices
     wanted = np.asarray(rows, dtype=np.int64) * width + columns
-    if not len(keys):
-        return np.full(len(wanted), none, values.dtype)
-    if height * width <= _TABLE * (len(keys) + len(wanted)):     # a table costs less than searching
-        table = np.full(height * width, none, values.dtype)
-        table[keys] = values
-        return table[wanted]
+    if not matrix.nnz:
+        return np.zeros(len(wanted), matrix.dtype)
+    if height * width <= _TABLE * (matrix.nnz + len(wanted)):     # a table costs less than searching
+        return matrix.toarray().ravel().take(wanted)
+    keys = rows_of(matrix) * width + matrix.indices
     place = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
-    return np.where(keys[place] == wanted, values[place], values.dtype.type(none))
+    return np.where(keys[place] == wanted, matrix.data[place], matrix.dtype.type(0))
 
 
 def keep(matrix: csr_matrix, entries: NDArray[np.bool_], *, dtype: Any = bool) -> csr_matrix:
