@@ -70,6 +70,13 @@ class Table {
     ++size_;
   }
 
+  // Give back the room that is left.
+  void shrink() {
+    std::unique_ptr<int32_t[]> rows(new int32_t[N * size_]);
+    std::copy((*this)[0], (*this)[size_], rows.get());
+    rows_ = std::move(rows);
+  }
+
   int64_t size() const { return size_; }
   int32_t* operator[](int64_t row) { return rows_.get() + N * row; }
   const int32_t* operator[](int64_t row) const { return rows_.get() + N * row; }
@@ -142,6 +149,7 @@ class Vote {
       tally(owner, points, scratch, rows.votes, rows.bad_id);
       if (is_cut(rows.votes, before, points)) by_piece(point.get() + first, points, scratch.ids, rows);
     }
+    rows.seen.shrink(), rows.votes.shrink(), rows.piece_seen.shrink(), rows.piece_votes.shrink();
   }
 
  private:
