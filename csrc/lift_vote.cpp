@@ -297,16 +297,17 @@ void check_blocks(const Tensor& xyz, const Tensor& starts, const Tensor& owners,
 
 int64_t tiles_of(int64_t pixels) { return (pixels + kTile - 1) / kTile; }
 
-// The largest depths of tiles and of squares of them, as Test has them; the image is in the caches after it.
-std::vector<float> tile(const Kernel& kernel, const Tensor& depth, int64_t wide) {
+// The largest depths of tiles and of squares of them, as Test has them; the image is in the caches after it. What is right of
+// the last tile of a row is any number: no square reaches there that holds what is in the image.
+std::unique_ptr<float[]> tile(const Kernel& kernel, const Tensor& depth, int64_t wide) {
   const int64_t height = depth.size(0), width = depth.size(1), high = tiles_of(height);
-  std::vector<float> out(kLevels * high * wide + (1 << kLevels));
+  std::unique_ptr<float[]> out(new float[kLevels * high * wide + (1 << kLevels)]);
   run_tasks(high, [&](int64_t row) {
     const int64_t first = row * kTile;
-    kernel.tile(data<float>(depth) + first * width, std::min<int64_t>(kTile, height - first), width, out.data() + row * wide);
+    kernel.tile(data<float>(depth) + first * width, std::min<int64_t>(kTile, height - first), width, out.get() + row * wide);
   });
   for (int k = 0; k + 1 < kLevels; ++k)
-    kernel.widen(out.data() + k * high * wide, high, wide, 1 << k, out.data() + (k + 1) * high * wide);
+    kernel.widen(out.get() + k * high * wide, high, wide, 1 << k, out.get() + (k + 1) * high * wide);
   return out;
 }
 
@@ -324,17 +325,19 @@ std::vector<int64_t> cut(const int32_t* owners, int64_t blocks, int64_t count) {
 // What all shares of all frames add to a table, and to its column of `rows` how many rows each frame does.
 template <size_t N>
 Tensor gather(const Tensor& like, const std::vector<std::vector<Rows>>& frames, Table<N> Rows::*table, int64_t* rows) {
-  int64_t total = 0;
+  std::vector<int64_t> begin{0};
   for (const std::vector<Rows>& shares : frames) {
-    const int64_t before = total;
-    for (const Rows& share : shares) total += (share.*table).size();
-    *rows = total - before;
+    begin.push_back(begin.back());
+    for (const Rows& share : shares) begin.back() += (share.*table).size();
+    *rows = begin.back() - *(begin.end() - 2);
     rows += kTables;
   }
-  Tensor out = empty(like, {total, static_cast<int64_t>(N)}, ScalarType::Int);
-  int32_t* to = mutable_data<int32_t>(out);
-  for (const std::vector<Rows>& shares : frames)
-    for (const Rows& share : shares) to = std::copy((share.*table)[0], (share.*table)[(share.*table).size()], to);
+  Tensor out = empty(like, {begin.back(), static_cast<int64_t>(N)}, ScalarType::Int);
+  int32_t* first = mutable_data<int32_t>(out);
+  run_tasks(frames.size(), [&](int64_t i) {
+    int32_t* to = first + N * begin[i];
+    for (const Rows& share : frames[i]) to = std::copy((share.*table)[0], (share.*table)[(share.*table).size()], to);
+  });
   return out;
 }
 
@@ -364,9 +367,9 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> lift_vote(
   run_tasks(count, [&](int64_t i) {
     const Frame& frame = frames[i];
     const int64_t high = tiles_of(frame.depth.size(0));
-    const int64_t wide = (tiles_of(frame.depth.size(1)) + kMostLanes - 1) / kMostLanes * kMostLanes + kMostLanes;  // zeros right
-    const std::vector<float> tiles = tile(kernel, frame.depth, wide);
-    const Test test{data<float>(frame.pose), data<float>(frame.depth), tiles.data(), static_cast<int32_t>(wide),
+    const int64_t wide = (tiles_of(frame.depth.size(1)) + kMostLanes - 1) / kMostLanes * kMostLanes + kMostLanes;
+    const std::unique_ptr<float[]> tiles = tile(kernel, frame.depth, wide);
+    const Test test{data<float>(frame.pose), data<float>(frame.depth), tiles.get(), static_cast<int32_t>(wide),
                     static_cast<int32_t>(high * wide), static_cast<float>(near), frame.absolute, static_cast<float>(relative)};
     const Vote vote(scan, frame, test, {static_cast<float>(cut_share), cut_points}, kernel);
     counted[i].resize(cuts.size() - 1);
