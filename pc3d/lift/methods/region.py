@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -12,41 +14,40 @@ from pc3d.lift.methods.groups import Groups, join_tracks, seen_in
 from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Votes
 from pc3d.ops import grow_regions, row_dots
-from pc3d.structures.sparse import find, lookup, rows_of
+from pc3d.structures.sparse import find, lookup, one_per_row, rows_of
+
+
+@dataclass(frozen=True, eq=False)
+class Regions:
+    """R regions: superpoints at first, then what grew of them."""
+
+    counts: csr_matrix              # (M, R) int32 visible points in each mask
+    visible: csr_matrix             # (F, R) int32 visible points in each frame
+    sizes: NDArray[np.int64]        # (R,) points
+    links: csr_matrix               # (R, R) which touch, without themselves
+
+    def grown(self, region_of: NDArray[np.int64]) -> Regions:
+        """The regions that these are parts of, (R,)."""
+        to = one_per_row(region_of, int(region_of.max()) + 1)
+        graph = (to.T @ self.links @ to).tocoo()
+        apart = graph.row != graph.col
+        links = csr_matrix((graph.data[apart], (graph.row[apart], graph.col[apart])), shape=graph.shape)
+        return Regions(self.counts @ to, self.visible @ to, np.bincount(region_of, self.sizes).astype(np.int64), _sorted(links))
 
 
 def region(votes: Votes, scan: LiftScan, config: LiftConfig) -> Groups:
     """Grow regions from superpoints in rounds of falling affinity; masks are of the object whose region holds most of them."""
-    links = scan.links(config.link_distance)
-    region_of = np.arange(len(votes.sizes))
+    regions = Regions(votes.counts, votes.visible, votes.sizes, scan.links(config.link_distance))
+    regions = regions.grown(np.arange(len(votes.sizes)))
     for threshold in config.region_thresholds:
-        alike = affinity(votes, links_of_regions(links, region_of), region_of)
+        alike = affinity(regions, votes)
         starts, neighbors, values, sizes = (torch.from_numpy(one) for one in (
-            alike.indptr.astype(np.int64), alike.indices.astype(np.int32), alike.data, sizes_of(votes, region_of)))
-        region_of = grow_regions(starts, neighbors, values, sizes, threshold, config.region_hop_weight).numpy()[region_of]
-    return join_tracks(_groups(votes, region_of, config), votes, config)
+            alike.indptr.astype(np.int64), alike.indices.astype(np.int32), alike.data, regions.sizes.astype(np.float64)))
+        regions = regions.grown(grow_regions(starts, neighbors, values, sizes, threshold, config.region_hop_weight).numpy())
+    return join_tracks(_groups(regions, votes, config), votes, config)
 
 
-def sizes_of(votes: Votes, region_of: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Points of each region (R,)."""
-    return np.bincount(region_of, votes.sizes).astype(np.float64)
-
-
-def _to_regions(region_of: NDArray[np.int64]) -> csr_matrix:
-    """(S, R) ones."""
-    count = len(region_of)
-    return csr_matrix((np.ones(count, np.int32), region_of, np.arange(count + 1)), shape=(count, int(region_of.max()) + 1))
-
-
-def links_of_regions(links: csr_matrix, region_of: NDArray[np.int64]) -> csr_matrix:
-    """Which regions touch (R, R), without themselves."""
-    to = _to_regions(region_of)
-    graph = (to.T @ links @ to).tocoo()
-    apart = graph.row != graph.col
-    return _sorted(csr_matrix((graph.data[apart], (graph.row[apart], graph.col[apart])), shape=graph.shape))
-
-
-def affinity(votes: Votes, touching: csr_matrix, region_of: NDArray[np.int64]) -> csr_matrix:
+def affinity(regions: Regions, votes: Votes) -> csr_matrix:
     """Similarity in [0, 1] of regions that touch (R, R): cosine of their histograms over masks, weighted by how well seen.
 
     A_ij = sum_f c_if c_jf cos(h_if, h_jf) / sum_f c_if c_jf with h the points of a region in the masks of frame f and
@@ -54,18 +55,18 @@ def affinity(votes: Votes, touching: csr_matrix, region_of: NDArray[np.int64]) -
     is a mask of its own here: otherwise a wall, of which a few points strayed into the mask of a picture, would be as
     much picture as the picture.
     """
-    to = _to_regions(region_of)
-    counts, frame_of_row = _with_unlabelled(votes, to)
+    counts, frame_of_row = _with_unlabelled(regions, votes)
     frames = csr_matrix((np.ones(len(frame_of_row)), (frame_of_row, np.arange(len(frame_of_row)))),
                         shape=(votes.num_frames, len(frame_of_row)))
-    seen = (votes.visible @ to).tocsr() @ diags_array(1 / np.maximum(sizes_of(votes, region_of), 1))   # (F, R) c
+    seen = (regions.visible @ diags_array(1 / np.maximum(regions.sizes, 1))).tocsr()    # (F, R) c
     norm = np.sqrt((frames @ counts.power(2)).tocsr())
     row = np.repeat(frame_of_row, np.diff(counts.indptr))
-    unit = csr_matrix((counts.data / lookup(_sorted(norm), row, counts.indices)
-                       * lookup(_sorted(seen.tocsr()), row, counts.indices), counts.indices, counts.indptr), shape=counts.shape)
+    unit = csr_matrix((counts.data / lookup(_sorted(norm), row, counts.indices) * lookup(_sorted(seen), row, counts.indices),
+                       counts.indices, counts.indptr), shape=counts.shape)
+    touching = regions.links
     row, column = rows_of(touching), touching.indices
     one, other = row[row < column], column[row < column]                # both ways it is the same
-    alike, weight = (_dots(matrix, one, other) for matrix in (unit, seen.tocsr()))
+    alike, weight = (_dots(matrix, one, other) for matrix in (unit, seen))
     value = np.where(weight > 0, alike / np.maximum(weight, 1e-12), 0)
     place = find(touching, other, one)
     both = np.empty(touching.nnz)
@@ -73,13 +74,12 @@ def affinity(votes: Votes, touching: csr_matrix, region_of: NDArray[np.int64]) -
     return csr_matrix((both, touching.indices, touching.indptr), shape=touching.shape)
 
 
-def _with_unlabelled(votes: Votes, to: csr_matrix) -> tuple[csr_matrix, NDArray[np.int64]]:
+def _with_unlabelled(regions: Regions, votes: Votes) -> tuple[csr_matrix, NDArray[np.int64]]:
     """Counts of masks over regions (M + F, R), below them what each frame sees outside all masks; and the frame of a row."""
-    counts = (votes.counts @ to).tocsr()
-    rest = ((votes.visible @ to) - votes.frames.T @ counts).tocsr()
+    rest = (regions.visible - votes.frames.T @ regions.counts).tocsr()
     rest.data = np.maximum(rest.data, 0)         # overlapping masks can label more than is seen
     rest.eliminate_zeros()
-    together = vstack([counts, rest], format="csr").astype(np.float64)
+    together = vstack([regions.counts, rest], format="csr").astype(np.float64)
     return _sorted(together), np.concatenate([votes.frame_of_mask, np.arange(votes.num_frames)])
 
 
@@ -96,13 +96,13 @@ def _dots(matrix: csr_matrix, first: NDArray[np.integer], second: NDArray[np.int
     return row_dots(starts, entries, torch.from_numpy(columns.data), columns.shape[1], one, other).numpy()
 
 
-def _groups(votes: Votes, region_of: NDArray[np.int64], config: LiftConfig) -> Groups:
+def _groups(regions: Regions, votes: Votes, config: LiftConfig) -> Groups:
     """Regions with the masks that lie mostly in them; regions without masks are nothing.
 
     A region only says which masks are of one object: its points are those that these masks hold, so that a superpoint that
     two objects share is cut, and what a region grew too far over a border drops out.
     """
-    inside = (votes.counts @ _to_regions(region_of)).tocsr()
+    inside = regions.counts
     row = rows_of(inside)
     mostly = inside.data > config.region_mask_share * votes.points[row]
     spoken, group = np.unique(inside.indices[mostly], return_inverse=True)
