@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pc3d.lift.segmenters import Segmenter
 
 _Waiting = tuple[str, FrameMasks, ops.FrameView]    # a frame to be counted: its name, its masks, what the op takes
-_ENOUGH = 2**26  # bytes of images to count at once: some tens of frames, so that no core is without one for long
+_ENOUGH = 2**27  # bytes of images to count at once: some tens of frames, so that no core is without one for long
 _BLIND = "sees nothing of the scan"
 _RENDERED_TOLERANCE = 2.5  # point spacings: of a surface at a slant, a pixel as wide as the spacing holds the nearest point
 
@@ -63,7 +63,7 @@ class Lifter:
     def extend(self, frames: Iterable[tuple[Frame, FrameMasks, NDArray[np.float32] | None]]) -> None:
         """Count many frames as ``add`` does each, but some at once, on all cores.
 
-        Up to 64 MiB of images wait for that in memory, and must not change. Where a frame is refused with an error, those
+        Up to 128 MiB of images wait for that in memory, and must not change. Where a frame is refused with an error, those
         before it count.
         """
         waiting: list[_Waiting] = []

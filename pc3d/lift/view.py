@@ -36,6 +36,7 @@ def _border(camera: Camera) -> NDArray[np.float64]:
 
 def pack_pose(T_world_camera: NDArray[np.float64], origin: NDArray[np.float64]) -> Tensor:
     """World to camera (3, 4) for points given relative to ``origin``; float64 until the large numbers have cancelled."""
+    pose = np.empty((3, 4), np.float32)
     rotation = T_world_camera[:3, :3].T
-    shift = rotation @ (origin - T_world_camera[:3, 3])
-    return torch.from_numpy(np.concatenate([rotation, shift[:, None]], axis=1).astype(np.float32))
+    pose[:, :3], pose[:, 3] = rotation, rotation @ (origin - T_world_camera[:3, 3])
+    return torch.from_numpy(pose)
