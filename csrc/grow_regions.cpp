@@ -1,5 +1,7 @@
 #include "grow_regions.h"
 
+#include "sparse_rows.h"
+
 #include <algorithm>
 #include <vector>
 
@@ -64,18 +66,13 @@ class Growth {
 
 void check_graph(const Tensor& starts, const Tensor& neighbors, const Tensor& affinity, const Tensor& sizes) {
   const int64_t count = sizes.numel();
-  check(starts.scalar_type() == ScalarType::Long && starts.numel() == count + 1 && neighbors.scalar_type() == ScalarType::Int &&
-            affinity.scalar_type() == ScalarType::Double && affinity.numel() == neighbors.numel() &&
+  const SparseRows rows = sparse_rows("grow_regions", starts, neighbors, count, Columns::ascending);
+  check(rows.count == count && affinity.scalar_type() == ScalarType::Double && affinity.numel() == neighbors.numel() &&
             sizes.scalar_type() == ScalarType::Double,
-        "grow_regions: rows must be int64 (R + 1,) with int32 (E,) and float64 (E,), sizes float64 (R,)");
-  const int64_t* start = data<int64_t>(starts);
-  const int32_t* neighbor = data<int32_t>(neighbors);
-  check(start[0] == 0 && start[count] == neighbors.numel() && std::is_sorted(start, start + count + 1),
-        "grow_regions: starts do not fit the neighbors");
+        "grow_regions: sizes must be float64 (R,), affinities float64 (E,)");
   for (int64_t row = 0; row < count; ++row)
-    for (int64_t e = start[row]; e < start[row + 1]; ++e)
-      check(neighbor[e] >= 0 && neighbor[e] < count && neighbor[e] != row && (e == start[row] || neighbor[e - 1] < neighbor[e]),
-            "grow_regions: a row does not ascend, is out of range or holds its own node");
+    check(!std::binary_search(rows.columns + rows.starts[row], rows.columns + rows.starts[row + 1], row),
+          "grow_regions: a row holds its own node");
 }
 
 }  // namespace

@@ -1,5 +1,6 @@
 #include "merge_views.h"
 
+#include "sparse_rows.h"
 #include "tasks.h"
 
 #include <algorithm>
@@ -175,10 +176,9 @@ Node merge(Node& left, Node& right, const Limits& limits, Scratch& s) {
   return out;
 }
 
-struct Rows {
-  const int64_t* starts;
-  const int32_t *columns, *values;
-  int64_t count;
+// With a number of points at each entry.
+struct Points : SparseRows {
+  const int32_t* values;
 
   Row row(int64_t i) const {
     Row out;
@@ -187,24 +187,13 @@ struct Rows {
   }
 };
 
-Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, int64_t num_columns) {
-  check(starts.dim() == 1 && starts.numel() > 0 && starts.scalar_type() == ScalarType::Long && starts.is_contiguous() &&
-            columns.scalar_type() == ScalarType::Int && columns.is_contiguous() && values.scalar_type() == ScalarType::Int &&
-            values.is_contiguous() && columns.numel() == values.numel(),
-        "merge_views: rows must be int64 (rows + 1,) with int32 (E,)");
-  const Rows rows{data<int64_t>(starts), data<int32_t>(columns), data<int32_t>(values), starts.numel() - 1};
-  check(rows.starts[0] == 0 && rows.starts[rows.count] == columns.numel() &&
-            std::is_sorted(rows.starts, rows.starts + rows.count + 1),
-        "merge_views: starts do not fit the entries");
-  for (int64_t row = 0; row < rows.count; ++row)
-    for (int64_t e = rows.starts[row]; e < rows.starts[row + 1]; ++e)
-      check(rows.columns[e] >= 0 && rows.columns[e] < num_columns &&
-                (e == rows.starts[row] || rows.columns[e - 1] < rows.columns[e]),
-            "merge_views: a row does not ascend or is out of range");
-  return rows;
+Points points_of(const Tensor& starts, const Tensor& columns, const Tensor& values, int64_t num_columns) {
+  check(values.scalar_type() == ScalarType::Int && values.is_contiguous() && values.numel() == columns.numel(),
+        "merge_views: numbers of points must be int32 (E,)");
+  return {sparse_rows("merge_views", starts, columns, num_columns, Columns::ascending), data<int32_t>(values)};
 }
 
-std::vector<Node> leaves_of(const Rows& counts, const Rows& visible, const int64_t* frame_of_mask, const int64_t* tracks,
+std::vector<Node> leaves_of(const Points& counts, const Points& visible, const int64_t* frame_of_mask, const int64_t* tracks,
                             double min_points) {
   std::vector<Node> nodes(visible.count);
   std::shared_ptr<const Row> seen;
@@ -226,8 +215,8 @@ std::tuple<Tensor, Tensor> merge_views_op(const Tensor& starts, const Tensor& su
                                           const Tensor& visible, const Tensor& frame_of_mask, const Tensor& tracks,
                                           int64_t num_superpoints, double min_points, double iou, double recall,
                                           double track_iou) {
-  const Rows points = rows_of(starts, superpoints, counts, num_superpoints);
-  const Rows sights = rows_of(visible_starts, visible_superpoints, visible, num_superpoints);
+  const Points points = points_of(starts, superpoints, counts, num_superpoints);
+  const Points sights = points_of(visible_starts, visible_superpoints, visible, num_superpoints);
   for (const Tensor* each : {&frame_of_mask, &tracks})
     check(each->numel() == points.count && each->scalar_type() == ScalarType::Long && each->is_contiguous(),
           "merge_views: frame_of_mask and tracks must be int64 (M,)");

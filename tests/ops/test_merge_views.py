@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from pc3d.ops import merge_views
+from pc3d.ops import SparseRows, merge_views
 from pc3d.ops._library import has_kernel
 from pc3d.ops.merge_views import _reference
 from tests.ops.test_mask_testimony import drawn, sparse
@@ -23,7 +23,7 @@ def merged(counts, visible, frame_of_mask, tracks=NONE):
 @pytest.mark.parametrize("frames", [7, 30, 61])
 def test_the_kernel_makes_the_groups_of_the_reference(frames):
     assert has_kernel("merge_views")
-    _, counts, visible, frame_of_mask, width = drawn(frames, num_frames=frames)
+    counts, _, visible, frame_of_mask, width = drawn(frames, num_frames=frames)
     tracks = torch.arange(len(frame_of_mask)) % 9 - 6
     expected = _reference(*counts, *visible, frame_of_mask, tracks, width, *LIMITS.values())
     assert -1 in expected[0].tolist()
@@ -67,6 +67,11 @@ def test_no_frames_make_no_groups():
 
 
 def test_rows_that_do_not_fit_are_refused():
-    _, counts, visible, frame_of_mask, width = drawn(0)
+    counts, _, visible, frame_of_mask, width = drawn(0)
     with pytest.raises(ValueError, match="frame_of_mask and tracks must be int64"):
         merge_views(counts, visible, frame_of_mask, frame_of_mask[1:], width, **LIMITS)
+    for wrong in ((counts.starts[1:], *counts[1:]), (*counts[:2], counts.values.long()),
+                  (counts.starts, counts.columns + width, counts.values),
+                  (counts.starts, counts.columns.flip(0), counts.values)):
+        with pytest.raises(ValueError, match="merge_views: "):
+            merge_views(SparseRows(*wrong), visible, frame_of_mask, frame_of_mask, width, **LIMITS)
