@@ -6,22 +6,3 @@
 #pragma once
 
 #include "pc3d.h"
-
-#include <vector>
-
-namespace pc3d {
-namespace grid_links {
-
-// Cubes by rising key, and the segments with points in each, ascending.
-struct Cells {
-  std::vector<int64_t> keys, starts;
-  std::vector<int32_t> segments;
-};
-
-// Entries of Cells, one after another.
-struct Range {
-  int64_t first, last;
-};
-
-}  // namespace grid_links
-}  // namespace pc3d

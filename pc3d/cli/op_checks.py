@@ -195,10 +195,9 @@ def _dots(generator: torch.Generator) -> tuple[Any, ...]:
 
 
 def _parts(generator: torch.Generator) -> tuple[Any, ...]:
-    """6 sets of 20 nodes in a chain."""
-    near = (torch.arange(20) - torch.arange(20)[:, None]).abs() < 2
-    starts = torch.cat([torch.zeros(1, dtype=torch.int64), near.sum(1).cumsum(0)])
-    return *_rows(generator, 6, 20)[:2], starts, near.nonzero()[:, 1].int()
+    """6 sets of the segments of ``_links``."""
+    xyz, segment, count, side = _links(generator)
+    return xyz, segment, *_rows(generator, 6, count)[:2], count, side
 
 
 def _views(generator: torch.Generator) -> tuple[Any, ...]:
@@ -274,7 +273,7 @@ CHECKS: dict[str, Callable[[torch.Generator], tuple[Any, ...]]] = {
     "merge_views": _views,
     "piece_sums": _sums,
     "grid_links": _links,
-    "linked_parts": _parts,
+    "grid_parts": _parts,
     "frame_rows": _counts,
     "scan_layout": lambda g: (_points(g), torch.randint(0, 6, (40,), generator=g), 5, 2),
     "row_dots": _dots,

@@ -16,7 +16,7 @@ from pc3d.lift.pieces import Pieces
 from pc3d.lift.view import pack_pose
 from pc3d.ops import scan_layout
 from pc3d.structures import Camera, PointCloud
-from pc3d.superpoints.links import superpoint_links
+from pc3d.superpoints.links import split_at_gaps, superpoint_links
 
 _BLOCK = 128  # points; smaller blocks are culled better, larger ones keep vector units full
 _PIECE = 8     # points; with 16, true masks have 1 to 2 points less AP on rooms of the split ``test``
@@ -65,7 +65,11 @@ class LiftScan:
             self._links[distance] = superpoint_links(self.xyz.numpy().T, self.owner_of_point, distance)
         return self._links[distance]
 
-    @property
+    def split_at_gaps(self, sets: csr_matrix, distance: float) -> tuple[NDArray[np.int64], csr_matrix]:
+        """Cut sets of superpoints (G, S) where they do not hang together by ``links``: ``superpoints.links.split_at_gaps``."""
+        return split_at_gaps(sets, self.xyz.numpy().T, self.owner_of_point, distance)
+
+    @cached_property
     def owner_of_point(self) -> NDArray[np.int64]:
         """Superpoint (N,) of the points in the order of ``xyz``."""
         return np.repeat(self.owners.numpy().astype(np.int64), np.diff(self.starts.numpy()))

@@ -13,7 +13,7 @@ from torch import Tensor
 from pc3d.config import InferenceConfig, ModelConfig
 from pc3d.models.proposals import Proposals, agreed, best_of, exact_type, overlaps, to_numpy
 from pc3d.structures import Instances
-from pc3d.superpoints.links import split_by_links, superpoint_links
+from pc3d.superpoints import links
 
 
 @torch.no_grad()
@@ -54,8 +54,8 @@ def split_at_gaps(instances: Instances, xyz: NDArray[np.float32], options: Infer
     """
     assert instances.point_to_superpoint is not None
     assert options.split_gap is not None
-    whole, parts = split_by_links(csr_matrix(instances.segment_masks.astype(np.int32)),
-                                  superpoint_links(xyz, instances.point_to_superpoint, options.split_gap))
+    whole, parts = links.split_at_gaps(csr_matrix(instances.segment_masks), xyz, instances.point_to_superpoint,
+                                       options.split_gap)
     num_points = parts @ instances.segment_sizes
     scores = instances.scores[whole] * num_points / instances.num_points[whole]
     kept = np.flatnonzero(num_points > options.min_points)

@@ -6,12 +6,12 @@ from pc3d.ops.elastic import elastic
 from pc3d.ops.felzenszwalb import felzenszwalb
 from pc3d.ops.frame_rows import frame_rows
 from pc3d.ops.grid_links import grid_links
+from pc3d.ops.grid_parts import grid_parts
 from pc3d.ops.grow_regions import grow_regions
 from pc3d.ops.instance_rows import instance_rows
 from pc3d.ops.instance_sums import instance_sums
 from pc3d.ops.knn import knn
 from pc3d.ops.lift_vote import Counted, FrameView, lift_vote
-from pc3d.ops.linked_parts import linked_parts
 from pc3d.ops.map_points import map_points
 from pc3d.ops.mask_boxes import mask_boxes
 from pc3d.ops.mask_clusters import mask_clusters
@@ -35,8 +35,8 @@ from pc3d.ops.voxel_ids import voxel_ids
 
 __all__ = ["AttentionSide", "Counted", "FrameView", "Groups", "Matches", "PositionTables", "ScanLayout", "SparseRows",
            "Testimony", "WeightNets", "asam_pool", "column_stats", "elastic", "estimate_normals", "felzenszwalb", "frame_rows",
-           "grid_links", "group_segments", "grow_regions", "instance_rows", "instance_sums", "knn", "lift_vote",
-           "linked_parts", "map_points", "mask_boxes", "mask_clusters", "mask_testimony", "match_instances", "merge_views",
-           "mesh_graph", "orient_normals", "piece_sums", "point_features", "relation_bias", "relative_add",
-           "relative_attention", "relative_read", "row_dots", "scan_layout", "segment_expand", "segment_pool",
-           "segment_softmax", "shared_counts", "unit_normals", "vertex_normals", "voxel_ids"]
+           "grid_links", "grid_parts", "group_segments", "grow_regions", "instance_rows", "instance_sums", "knn", "lift_vote",
+           "map_points", "mask_boxes", "mask_clusters", "mask_testimony", "match_instances", "merge_views", "mesh_graph",
+           "orient_normals", "piece_sums", "point_features", "relation_bias", "relative_add", "relative_attention",
+           "relative_read", "row_dots", "scan_layout", "segment_expand", "segment_pool", "segment_softmax", "shared_counts",
+           "unit_normals", "vertex_normals", "voxel_ids"]

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
-from pc3d.ops import grid_links, linked_parts
+from pc3d.ops import grid_links, grid_parts
 from pc3d.structures.sparse import rows_of
 
 
@@ -24,14 +24,17 @@ def superpoint_links(xyz: NDArray[np.float32], superpoints: NDArray[np.int64], d
     return csr_matrix((np.ones(len(linked), np.int32), linked.numpy(), starts.numpy()), shape=(count, count))
 
 
-def split_by_links(extent: csr_matrix, links: csr_matrix) -> tuple[NDArray[np.int64], csr_matrix]:
-    """Cut sets of superpoints (G, S) where they do not hang together: set (P,) and superpoints (P, S) of the parts, as ones."""
-    extent.sort_indices()
-    starts, members, link_starts, linked = (
-        torch.from_numpy(one.astype(dtype, copy=False)) for matrix in (extent, links)
-        for one, dtype in ((matrix.indptr, np.int64), (matrix.indices, np.int32)))
-    part = linked_parts(starts, members, link_starts, linked).numpy()
+def split_at_gaps(sets: csr_matrix, xyz: NDArray[np.float32], superpoints: NDArray[np.int64],
+                  distance: float) -> tuple[NDArray[np.int64], csr_matrix]:
+    """Cut sets of superpoints (G, S), sorted, where no links hold them together: set (P,) and superpoints (P, S) of the parts.
+
+    Points as in ``superpoint_links``, which says what is linked; the parts are ones.
+    """
+    starts, members = (torch.from_numpy(one.astype(dtype, copy=False))
+                       for one, dtype in ((sets.indptr, np.int64), (sets.indices, np.int32)))
+    part = grid_parts(torch.from_numpy(np.ascontiguousarray(xyz.T)), torch.from_numpy(superpoints), starts, members,
+                      sets.shape[1], distance / 2).numpy()
     set_of_part = np.zeros(part.max(initial=-1) + 1, np.int64)
-    set_of_part[part] = rows_of(extent)
-    shape = (len(set_of_part), extent.shape[1])
-    return set_of_part, csr_matrix((np.ones(len(part), np.int32), (part, extent.indices)), shape=shape)
+    set_of_part[part] = rows_of(sets)
+    shape = (len(set_of_part), sets.shape[1])
+    return set_of_part, csr_matrix((np.ones(len(part), np.int32), (part, sets.indices)), shape=shape)

@@ -99,7 +99,7 @@ ARGUMENTS: dict[str, Callable[[], tuple[Any, ...]]] = {
     "merge_views": lambda: CHECKS["merge_views"](torch.Generator().manual_seed(0)),
     "piece_sums": lambda: CHECKS["piece_sums"](torch.Generator().manual_seed(0)),
     "grid_links": lambda: CHECKS["grid_links"](torch.Generator().manual_seed(0)),
-    "linked_parts": lambda: CHECKS["linked_parts"](torch.Generator().manual_seed(0)),
+    "grid_parts": lambda: CHECKS["grid_parts"](torch.Generator().manual_seed(0)),
     "frame_rows": lambda: CHECKS["frame_rows"](torch.Generator().manual_seed(0)),
     "scan_layout": lambda: CHECKS["scan_layout"](torch.Generator().manual_seed(0)),
     "row_dots": lambda: CHECKS["row_dots"](torch.Generator().manual_seed(0)),

@@ -5,7 +5,7 @@ import pytest
 from scipy.sparse import csr_matrix
 from scipy.spatial.distance import cdist
 
-from pc3d.superpoints.links import split_by_links, superpoint_links
+from pc3d.superpoints.links import split_at_gaps, superpoint_links
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -20,14 +20,14 @@ def test_links_are_sure_within_half_the_distance_and_never_beyond_1_8_of_it(seed
 
 
 def test_sets_are_cut_where_they_do_not_hang_together():
-    chain = csr_matrix(np.eye(5, k=1, dtype=int) + np.eye(5, k=-1, dtype=int) + np.eye(5, dtype=int))
+    chain = np.arange(5, dtype=np.float32)[:, None] * np.ones((1, 3), np.float32)
     sets = csr_matrix(np.array([[1, 1, 0, 1, 1], [0, 1, 1, 1, 0], [0, 0, 0, 0, 0], [1, 0, 0, 0, 1]]))
-    whole, parts = split_by_links(sets, chain)
+    whole, parts = split_at_gaps(sets, chain, np.arange(5), 2.0)
     found = sorted((int(row), *np.flatnonzero(part)) for row, part in zip(whole, parts.toarray()))
     assert found == [(0, 0, 1), (0, 3, 4), (1, 1, 2, 3), (3, 0), (3, 4)]
 
 
 def test_nothing_has_no_links_and_no_parts():
     assert superpoint_links(np.zeros((0, 3), np.float32), np.zeros(0, np.int64), 0.5).shape == (0, 0)
-    whole, parts = split_by_links(csr_matrix((0, 4), dtype=int), csr_matrix((4, 4), dtype=int))
+    whole, parts = split_at_gaps(csr_matrix((0, 4), dtype=int), np.zeros((0, 3), np.float32), np.zeros(0, np.int64), 0.5)
     assert (len(whole), parts.shape) == (0, (0, 4))

@@ -16,7 +16,6 @@ from pc3d.lift.scan import LiftScan
 from pc3d.lift.votes import Torn, Votes
 from pc3d.structures import Instances
 from pc3d.structures.sparse import keep, ones_at, rows_of
-from pc3d.superpoints.links import split_by_links
 
 BEST_FRAMES = 5  # kept as evidence
 
@@ -36,7 +35,7 @@ def finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig) -> 
     groups = _of_masks_enough(groups, config.min_masks)
     belongs = membership(groups.group_of_mask, votes)
     extent = detected(groups, belongs, votes, config) if groups.extent is None else groups.extent
-    parts = split_by_links(extent.touched(votes.pieces), scan.links(config.gap_distance))
+    parts = scan.split_at_gaps(extent.touched(votes.pieces), config.gap_distance)
     return instances_of_parts(groups, *parts, extent, votes, scan, config)
 
 
