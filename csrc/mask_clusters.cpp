@@ -4,9 +4,7 @@
 #include "tasks.h"
 
 #include <algorithm>
-#include <deque>
 #include <functional>
-#include <limits>
 #include <numeric>
 #include <tuple>
 #include <utility>
@@ -29,33 +27,63 @@ struct Sparse : SparseRows {
   Span operator[](int64_t row) const { return {columns + starts[row], columns + starts[row + 1]}; }
 };
 
-// Nodes come in groups of kLanes. A set of nodes of one group is a number: the group, times 256, and a bit for each node.
+// Holders come in words, a bit each, nodes in groups, of which kLanes are counted at a time.
 constexpr int32_t kLanes = 8;
-constexpr uint32_t kNoSet = UINT32_MAX;
-constexpr int64_t kMostNodes = int64_t{1} << 26;  // and as many that are joined of them: kNoSet is none of them
-constexpr int64_t kMostAtOnce = 255;  // holders that a lane can count
+constexpr int64_t kMostNodes = int64_t{1} << 26;  // and as many that are joined of them
 
-uint32_t set_of(int32_t node) { return static_cast<uint32_t>(node / kLanes) << kLanes | 128u >> node % kLanes; }
-
-int32_t group_of(uint32_t set) { return static_cast<int32_t>(set >> kLanes); }
-
-// A one in the lane of each node, bits 8 k of node k.
-uint64_t lanes_of(uint32_t set) { return (set & 255) * 0x8040201008040201u >> 7 & 0x0101010101010101u; }
-
-// What pairs of a node are found with: supporters of all others, 0 before and after, and up to kMostAtOnce of them by
-// lanes, so too; and room.
-struct Scratch {
-  explicit Scratch(int64_t nodes)
-      : lanes(nodes / kLanes + 1), groups(nodes / kLanes + 2), supporters(nodes + kLanes), others(nodes + kLanes), pairs(nodes) {}
-
-  std::vector<uint64_t> lanes;
-  std::vector<int32_t> groups, supporters, others;
-  std::vector<Pair> pairs;
+struct alignas(64) Lanes {
+  uint64_t of[kLanes] = {};
 };
 
-// Pairs that supporters suffice for, and how many pairs with a supporter each number of observers has.
+// Those of a word of holders that a node has.
+struct Word {
+  int32_t word;
+  uint64_t bits;
+};
+
+// Those of a word of holders that each node of a group has: groups ascend.
+struct Column {
+  std::vector<int32_t> groups;
+  std::vector<Lanes> bits;
+
+  void set(int32_t node, uint64_t holders) {
+    if (groups.empty() || groups.back() != node / kLanes) groups.push_back(node / kLanes), bits.emplace_back();
+    bits.back().of[node % kLanes] = holders;
+  }
+
+  // Leaves nodes that live, of which each group has so many bits.
+  void keep(const std::vector<Lanes>& living) {
+    size_t size = 0;
+    for (size_t k = 0; k < groups.size(); ++k) {
+      Lanes left;
+      uint64_t any = 0;
+      for (int l = 0; l < kLanes; ++l) any |= left.of[l] = bits[k].of[l] & living[groups[k]].of[l];
+      groups[size] = groups[k], bits[size] = left;
+      size += any != 0;
+    }
+    groups.resize(size), bits.resize(size);
+  }
+};
+
+// What pairs of a node are found with: supporters by groups of others, 0 before and after, which groups have any; and, by
+// lanes, how many pairs with a supporter each number of observers has; room.
+struct Scratch {
+  Scratch(int64_t nodes, int64_t most_observers)
+      : supporters(nodes / kLanes + 1), found(nodes / kLanes + 1), groups(nodes / kLanes + 2), hits(nodes + kLanes),
+        with_observers(kLanes * (most_observers + 1)) {}
+
+  std::vector<Lanes> supporters;
+  std::vector<char> found;
+  std::vector<int32_t> groups;
+  std::vector<Hit> hits;
+  std::vector<int32_t> with_observers;
+};
+
+// For some nodes, one after another, the others before each that supporters suffice for, and where those of each end; and how
+// many pairs with a supporter each number of observers has.
 struct Found {
-  std::vector<Pair> pairs;
+  std::vector<Hit> hits;
+  std::vector<int64_t> ends;
   std::vector<int64_t> with_observers;
 };
 
@@ -76,58 +104,63 @@ class Nodes {
  public:
   Nodes(const Sparse& holders, const int64_t* frame_of_holder, int64_t count, int64_t num_holders, int64_t num_frames,
         double rate)
-      : number_(by_first_holder(holders, count, num_holders)), holders_(count), frames_(count * ((num_frames + 63) / 64)),
-        words_((num_frames + 63) / 64), parent_(count), alive_(2 * count / kLanes + 1, kNoSet), starts_(num_holders),
-        taken_(num_holders) {
+      : number_(by_first_holder(holders, count, num_holders)), frame_words_((num_frames + 63) / 64), rate_(rate),
+        columns_((num_holders + 63) / 64), room_(columns_.size()), parent_(count), starts_{0} {
     std::iota(parent_.begin(), parent_.end(), 0);
-    enough_.push_back(std::numeric_limits<double>::infinity());
-    for (int64_t observers = 1; observers <= 64 * words_; ++observers) enough_.push_back(rate * observers);
-    for (int64_t mask = 0; mask < count; ++mask) {
-      const int64_t node = number_[mask];
-      holders_[node] = holders[mask];
-      for (const int32_t holder : holders[mask]) {
-        ++starts_[holder];
-        frames_[node * words_ + frame_of_holder[holder] / 64] |= uint64_t{1} << frame_of_holder[holder] % 64;
+    std::vector<int32_t> mask_of(count), place(num_holders, -1);
+    for (int32_t mask = 0; mask < count; ++mask) mask_of[number_[mask]] = mask;
+    int32_t places = 0;  // by the first node of a holder: then those of an object mostly share words
+    grow(count);
+    for (int32_t node = 0; node < count; ++node) {
+      for (const int32_t holder : holders[mask_of[node]]) {
+        if (place[holder] < 0) place[holder] = places++;
+        add_bits(place[holder] / 64, uint64_t{1} << place[holder] % 64);
+        frames(node, frame_of_holder[holder] / 64) |= uint64_t{1} << frame_of_holder[holder] % 64;
       }
+      end_node(node);
     }
-    int64_t room = 0;
-    for (int64_t& start : starts_) room += std::exchange(start, room) + 1;
-    held_.resize(room, kNoSet);
-    ends_ = starts_;
-    for (int32_t node = 0; node < this->count(); ++node)
-      for (const int32_t holder : holders_[node]) hold(holder, node);
   }
 
   int32_t count() const { return static_cast<int32_t>(parent_.size()); }
 
-  int64_t most_observers() const { return 64 * words_; }
+  int64_t most_observers() const { return 64 * frame_words_; }
 
   // Adds the frames that observe a node.
-  void add_frames(int32_t node, std::vector<int32_t>& to) const {
-    for (int64_t w = 0; w < words_; ++w)
-      for (uint64_t bits = frames_[node * words_ + w]; bits; bits &= bits - 1)
+  void add_frames(int32_t node, std::vector<int32_t>& to) {
+    for (int64_t w = 0; w < frame_words_; ++w)
+      for (uint64_t bits = frames(node, w); bits; bits &= bits - 1)
         to.push_back(static_cast<int32_t>(64 * w + __builtin_ctzll(bits)));
   }
 
   // Node that a mask is in.
   int32_t of_mask(int64_t mask) { return find(number_[mask]); }
 
+  bool lives(int32_t node) const { return living_[node / kLanes].of[node % kLanes]; }
+
   // Adds the pairs of a node with those before it.
   void find_pairs(int32_t node, Scratch& s, Found& out) const {
 #if defined(__x86_64__)
-    if (best_isa() >= Isa::avx2) return popcnt_pairs(node, s, out);
-#endif
+    if (isa_ >= Isa::avx512 && __builtin_cpu_supports("avx512vpopcntdq")) avx512_pairs(node, s, out);
+    else if (isa_ >= Isa::avx2) popcnt_pairs(node, s, out);
+    else any_pairs(node, s, out);
+#else
     any_pairs(node, s, out);
+#endif
+    out.ends.push_back(static_cast<int64_t>(out.hits.size()));
   }
 
-  // Joins these pairs, but for those of nodes that were joined before.
-  void join(std::vector<Pair> pairs) {
-    const auto gone = [&](const Pair& pair) { return !lives(pair.first) || !lives(pair.second); };
-    pairs.erase(std::remove_if(pairs.begin(), pairs.end(), gone), pairs.end());
-    for (const std::vector<int32_t>& set : sets(pairs)) add(set);
+  // Two nodes that live will be in one.
+  void unite(int32_t a, int32_t b) {
+    united_.push_back(a), united_.push_back(b);
+    a = find(a), b = find(b);
+    parent_[std::max(a, b)] = std::min(a, b);
   }
 
-  Found none() const { return {{}, std::vector<int64_t>(most_observers() + 1)}; }
+  // Makes nodes of those that were united since.
+  void join() {
+    for (const std::vector<int32_t>& set : sets()) add(set);
+    for (Column& column : columns_) column.keep(living_);
+  }
 
  private:
   int32_t find(int32_t node) {
@@ -135,139 +168,145 @@ class Nodes {
     return node;
   }
 
-  bool lives(int32_t node) const { return parent_[node] == node; }
+  uint64_t& frames(int32_t node, int64_t word) { return frames_[node / kLanes * frame_words_ + word].of[node % kLanes]; }
 
-  // A holder has a node too, which comes after all others that it has.
-  void hold(int32_t holder, int32_t node) {
-    const uint32_t set = set_of(node), last = held_[ends_[holder]];
-    const bool same = group_of(last) == group_of(set);  // a branch would be hard to foresee
-    held_[ends_[holder] += !same] = same ? last | set : set;
+  // Makes room for so many nodes.
+  void grow(int64_t nodes) {
+    living_.resize((nodes + kLanes - 1) / kLanes);
+    frames_.resize(living_.size() * frame_words_);
   }
 
-  // A holder has none of the nodes that were joined any more.
-  void drop_joined(int32_t holder) {
-    int64_t end = starts_[holder];
-    for (int64_t k = end + 1; k <= ends_[holder]; ++k) {
-      const uint32_t left = held_[k] & alive_[group_of(held_[k])];
-      held_[end + 1] = left;
-      end += left % 256 != 0;
-    }
-    ends_[holder] = end;
+  // The node that is being made has holders of a word.
+  void add_bits(int32_t word, uint64_t bits) {
+    if (!room_[word]) touched_.push_back(word);
+    room_[word] |= bits;
   }
 
-  // Nodes that pairs join, each set ascending.
-  std::vector<std::vector<int32_t>> sets(const std::vector<Pair>& pairs) {
-    const int32_t before = count();
-    std::vector<char> touched(before);
-    std::vector<int32_t> number(before, -1);
-    for (const Pair& pair : pairs) {
-      const int32_t a = find(pair.first), b = find(pair.second);
-      parent_[std::max(a, b)] = std::min(a, b);
-      touched[pair.first] = touched[pair.second] = 1;
+  void end_node(int32_t node) {
+    for (const int32_t word : touched_) {
+      const uint64_t bits = std::exchange(room_[word], 0);
+      words_.push_back({word, bits});
+      columns_[word].set(node, bits);
     }
+    touched_.clear();
+    starts_.push_back(static_cast<int64_t>(words_.size()));
+    living_[node / kLanes].of[node % kLanes] = ~uint64_t{0};
+  }
+
+  // Nodes that were united.
+  std::vector<std::vector<int32_t>> sets() {
     std::vector<std::vector<int32_t>> out;
-    for (int32_t node = 0; node < before; ++node) {
-      if (!touched[node]) continue;
-      int32_t& set = number[find(node)];
+    number_of_.resize(parent_.size(), -1);
+    seen_.resize(parent_.size());
+    for (const int32_t node : united_) {
+      if (std::exchange(seen_[node], 1)) continue;
+      int32_t& set = number_of_[find(node)];
       if (set < 0) set = static_cast<int32_t>(out.size()), out.emplace_back();
       out[set].push_back(node);
     }
+    united_.clear();
     return out;
   }
 
-  // A node of all these, with their holders and frames, which those that hold them hold instead.
+  // A node of all these, with their holders and frames.
   void add(const std::vector<int32_t>& nodes) {
     const int32_t node = count();
-    std::vector<int32_t> holders;
-    frames_.resize(frames_.size() + words_);
+    grow(node + 1);
     for (const int32_t old : nodes) {
       parent_[old] = node;
-      alive_[old / kLanes] &= ~(set_of(old) % 256);
-      for (const int32_t holder : holders_[old])
-        if (!std::exchange(taken_[holder], 1)) holders.push_back(holder);
-      for (int64_t w = 0; w < words_; ++w) frames_[node * words_ + w] |= frames_[old * words_ + w];
+      living_[old / kLanes].of[old % kLanes] = 0;
+      for (int64_t k = starts_[old]; k < starts_[old + 1]; ++k) add_bits(words_[k].word, words_[k].bits);
+      for (int64_t w = 0; w < frame_words_; ++w) frames(node, w) |= frames(old, w);
     }
     parent_.push_back(node);
-    for (const int32_t holder : holders) {
-      taken_[holder] = 0;
-      drop_joined(holder);
-      hold(holder, node);
-    }
-    joined_.push_back(std::move(holders));
-    holders_.push_back({joined_.back().data(), joined_.back().data() + joined_.back().size()});
+    end_node(node);
   }
 
-  // Counts supporters of a node and others before it: those that have any.
-  int64_t find_others(int32_t node, Scratch& s) const {
-    uint64_t* lanes = s.lanes.data();
-    int32_t *groups = s.groups.data(), *supporters = s.supporters.data(), *others = s.others.data();
+  // Counts supporters of a node and others before it, by groups: how many groups may have any.
+  __attribute__((always_inline)) inline int64_t count_supporters(int32_t node, Scratch& s) const {
     const int32_t own = node / kLanes;
+    int32_t* groups = s.groups.data();
+    char* found = s.found.data();
     int64_t count = 0;
-    for (const int32_t *holder = holders_[node].first, *next; holder < holders_[node].last; holder = next) {
-      next = holder + std::min(holders_[node].last - holder, kMostAtOnce);
-      int64_t num_groups = 0;
-      for (const int32_t* one = holder; one < next; ++one)
-        for (const uint32_t* held = held_.data() + starts_[*one] + 1;; ++held) {
-          const int32_t group = group_of(*held);
-          groups[num_groups] = group;
-          num_groups += !lanes[group];  // a branch would be hard to foresee
-          lanes[group] += lanes_of(*held);
-          if (group == own) break;
-        }
-      lanes[own] &= (uint64_t{1} << 8 * (node % kLanes)) - 1;
-      for (int64_t k = 0; k < num_groups; ++k) {
-        uint64_t more = std::exchange(lanes[groups[k]], 0);
-        for (int32_t other = groups[k] * kLanes; other < (groups[k] + 1) * kLanes; ++other, more >>= 8) {
-          others[count] = other;
-          count += !supporters[other] & (more % 256 != 0);
-          supporters[other] += more % 256;
-        }
+    for (int64_t k = starts_[node]; k < starts_[node + 1]; ++k) {
+      const Column& column = columns_[words_[k].word];
+      const int32_t* group = column.groups.data();
+      for (const Lanes* bits = column.bits.data();; ++bits, ++group) {
+        Lanes& supporters = s.supporters[*group];
+        for (int l = 0; l < kLanes; ++l) supporters.of[l] += __builtin_popcountll(words_[k].bits & bits->of[l]);
+        groups[count] = *group;
+        count += !std::exchange(found[*group], 1);  // a branch would be hard to foresee
+        if (*group == own) break;
       }
     }
-    return count;
+    for (int32_t l = node % kLanes; l < kLanes; ++l) s.supporters[own].of[l] = 0;
+    int64_t kept = 0;
+    for (int64_t k = 0; k < count; ++k) {
+      const int32_t group = groups[kept] = groups[k];
+      found[group] = 0;
+      uint64_t any = 0;
+      for (const uint64_t some : s.supporters[group].of) any |= some;
+      kept += any != 0;
+    }
+    return kept;
   }
 
   __attribute__((always_inline)) inline void pairs_of(int32_t node, Scratch& s, Found& out) const {
-    const int64_t count = find_others(node, s), words = words_;
-    int32_t *supporters = s.supporters.data(), *others = s.others.data();
-    int64_t* with_observers = out.with_observers.data();
-    const uint64_t* own = frames_.data() + node * words;
-    Pair* pair = s.pairs.data();
+    const int64_t count = starts_[node] < starts_[node + 1] ? count_supporters(node, s) : 0;
+    const Lanes* own = frames_.data() + node / kLanes * frame_words_;
+    Hit* hit = s.hits.data();
     for (int64_t k = 0; k < count; ++k) {
-      const uint64_t* frames = frames_.data() + others[k] * words;
-      int32_t observers = 0;
-      for (int64_t w = 0; w < words; ++w) observers += __builtin_popcountll(own[w] & frames[w]);
-      ++with_observers[observers];
-      *pair = {others[k], node, observers};
-      pair += std::exchange(supporters[others[k]], 0) >= enough_[observers];
+      const int32_t group = s.groups[k];
+      const Lanes supporters = std::exchange(s.supporters[group], Lanes());
+      const Lanes* frames = frames_.data() + group * frame_words_;
+      Lanes observers;
+      for (int64_t w = 0; w < frame_words_; ++w)
+        for (int l = 0; l < kLanes; ++l) observers.of[l] += __builtin_popcountll(own[w].of[node % kLanes] & frames[w].of[l]);
+      for (int l = 0; l < kLanes; ++l) {
+        const int32_t seen = static_cast<int32_t>(observers.of[l]), support = static_cast<int32_t>(supporters.of[l]);
+        ++s.with_observers[kLanes * (support ? seen : 0) + l];
+        *hit = {group * kLanes + l, seen};
+        hit += (support > 0) & (support >= rate_ * seen);
+      }
     }
-    out.pairs.insert(out.pairs.end(), s.pairs.data(), pair);
+    out.hits.insert(out.hits.end(), s.hits.data(), hit);
   }
 
   void any_pairs(int32_t node, Scratch& s, Found& out) const { pairs_of(node, s, out); }
 #if defined(__x86_64__)
   __attribute__((target("popcnt"))) void popcnt_pairs(int32_t node, Scratch& s, Found& out) const { pairs_of(node, s, out); }
+  __attribute__((target("avx512f,avx512bw,avx512vl,avx512dq,avx512vpopcntdq,prefer-vector-width=512"))) void avx512_pairs(
+      int32_t node, Scratch& s, Found& out) const {
+    pairs_of(node, s, out);
+  }
 #endif
 
-  std::vector<int32_t> number_;  // node of each mask at first
-  std::vector<Span> holders_;    // of each node
-  std::vector<uint64_t> frames_;  // bits, (nodes, words)
-  int64_t words_;
-  std::vector<double> enough_;   // supporters of a pair that has so many observers
-  std::vector<int32_t> parent_;  // itself, for a node that is not in another
-  std::vector<uint32_t> alive_;  // of each group the nodes that are not in others; all higher bits
-  std::vector<uint32_t> held_;   // nodes of each holder, as sets, ascending: kNoSet, at its start, and then up to its end
-  std::vector<int64_t> starts_, ends_;
-  std::vector<char> taken_;      // holders of the node being made
-  std::deque<std::vector<int32_t>> joined_;  // holders of nodes that are not masks
+  Isa isa_ = best_isa();           // reads the environment: once
+  std::vector<int32_t> number_;    // node of each mask at first
+  int64_t frame_words_;
+  double rate_;
+  std::vector<Column> columns_;    // of each word of holders
+  std::vector<uint64_t> room_;     // of each word of holders those of the node being made, and which words have any
+  std::vector<int32_t> touched_;
+  std::vector<int32_t> parent_;    // itself, for a node that is not in another
+  std::vector<int64_t> starts_;    // of the words of each node
+  std::vector<Word> words_;
+  std::vector<Lanes> living_;      // all bits of each node that is not in another
+  std::vector<Lanes> frames_;      // that observe each node, bits: (groups, frame_words_)
+  std::vector<int32_t> united_, number_of_;
+  std::vector<char> seen_;
 };
 
 // All pairs of masks, by tasks.
 std::vector<Found> all_pairs(const Nodes& nodes) {
-  std::vector<Found> found((nodes.count() + kRows - 1) / kRows, nodes.none());
-  run_tasks(static_cast<int64_t>(found.size()), [&] { return Scratch(nodes.count()); }, [&](Scratch& s, int64_t task) {
+  std::vector<Found> found((nodes.count() + kRows - 1) / kRows);
+  const auto scratch = [&] { return Scratch(nodes.count(), nodes.most_observers()); };
+  run_tasks(static_cast<int64_t>(found.size()), scratch, [&](Scratch& s, int64_t task) {
     for (int64_t node = task * kRows; node < std::min<int64_t>((task + 1) * kRows, nodes.count()); ++node)
       nodes.find_pairs(static_cast<int32_t>(node), s, found[task]);
+    std::vector<int64_t>& sum = found[task].with_observers;
+    sum.resize(nodes.most_observers() + 1);
+    for (size_t k = 0; k < s.with_observers.size(); ++k) sum[k / kLanes] += std::exchange(s.with_observers[k], 0);
   });
   return found;
 }
@@ -301,19 +340,21 @@ class Waiting {
       level_of_[observers] = std::find_if(levels.begin(), levels.end(), [=](double level) { return observers >= level; }) -
                              levels.begin();
     parts_.resize(found.size());
-    run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) { parts_[task] = sorted(found[task].pairs); });
+    run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) { parts_[task] = sorted(found[task], task * kRows); });
   }
 
-  // Pairs that are found before a level wait for it at least.
-  void add(const std::vector<Pair>& pairs, int64_t level) {
-    for (const Pair& pair : pairs) late_[std::max(level, level_of_[pair.observers])].push_back(pair);
+  // Pairs of nodes from ``first`` on that are found before a level wait for it at least.
+  void add(const Found& found, int32_t first, int64_t level) {
+    each(found, first, [&](const Pair& pair, int32_t observers) {
+      late_[std::max(level, level_of_[observers])].push_back(pair);
+    });
   }
 
-  std::vector<Pair> take(int64_t level) {
-    std::vector<Pair> out = std::move(late_[level]);
-    for (const Part& part : parts_)
-      out.insert(out.end(), part.pairs.begin() + part.ends[level], part.pairs.begin() + part.ends[level + 1]);
-    return out;
+  // What to do with the pairs of a level.
+  template <class F>
+  void take(int64_t level, const F& f) const {
+    std::for_each(late_[level].begin(), late_[level].end(), f);
+    for (const Part& part : parts_) std::for_each(&part.pairs[part.ends[level]], &part.pairs[part.ends[level + 1]], f);
   }
 
  private:
@@ -322,11 +363,20 @@ class Waiting {
     std::vector<int64_t> ends;  // of each level, the first after 0
   };
 
-  Part sorted(const std::vector<Pair>& pairs) const {
-    Part out{std::vector<Pair>(pairs.size()), std::vector<int64_t>(late_.size() + 2)};
-    for (const Pair& pair : pairs) ++out.ends[level_of_[pair.observers] + 2];
+  template <class F>
+  static void each(const Found& found, int64_t node, const F& f) {
+    auto hit = found.hits.begin();
+    for (const int64_t end : found.ends) {
+      for (; hit < found.hits.begin() + end; ++hit) f({hit->other, static_cast<int32_t>(node)}, hit->observers);
+      ++node;
+    }
+  }
+
+  Part sorted(const Found& found, int64_t first) const {
+    Part out{std::vector<Pair>(found.hits.size()), std::vector<int64_t>(late_.size() + 2)};
+    for (const Hit& hit : found.hits) ++out.ends[level_of_[hit.observers] + 2];
     std::partial_sum(out.ends.begin(), out.ends.end(), out.ends.begin());
-    for (const Pair& pair : pairs) out.pairs[out.ends[level_of_[pair.observers] + 1]++] = pair;
+    each(found, first, [&](const Pair& pair, int32_t observers) { out.pairs[out.ends[level_of_[observers] + 1]++] = pair; });
     return out;
   }
 
@@ -357,19 +407,22 @@ std::tuple<Tensor, Tensor, Tensor> mask_clusters_op(const Tensor& starts, const 
   check(percentiles.scalar_type() == ScalarType::Long && percentiles.is_contiguous(), "mask_clusters: percentiles must be int64");
   Nodes nodes({held}, frames, count, num_holders, num_frames, rate);
   std::vector<Found> found = all_pairs(nodes);
-  std::vector<int64_t> with_observers = nodes.none().with_observers;
+  std::vector<int64_t> with_observers(nodes.most_observers() + 1);
   for (const Found& part : found)
     std::transform(part.with_observers.begin(), part.with_observers.end(), with_observers.begin(), with_observers.begin(),
                    std::plus<>());
   const std::vector<double> levels = levels_of(std::move(with_observers), data<int64_t>(percentiles), percentiles.numel());
   Waiting waiting(std::move(found), levels, nodes.most_observers());
-  Scratch scratch(2 * count);  // joining makes fewer nodes than there are
+  Scratch scratch(2 * count, nodes.most_observers());  // joining makes fewer nodes than there are
   for (size_t level = 0; level < levels.size(); ++level) {
-    Found more = nodes.none();
+    Found more;
     const int32_t before = nodes.count();
-    nodes.join(waiting.take(level));
+    waiting.take(level, [&](const Pair& pair) {
+      if (nodes.lives(pair.first) && nodes.lives(pair.second)) nodes.unite(pair.first, pair.second);
+    });
+    nodes.join();
     for (int32_t node = before; node < nodes.count(); ++node) nodes.find_pairs(node, scratch, more);
-    waiting.add(more.pairs, level + 1);
+    waiting.add(more, before, level + 1);
   }
   Tensor group = empty(starts, {count}, ScalarType::Long);
   std::vector<int64_t> number(nodes.count(), -1), ends{0};

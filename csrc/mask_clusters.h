@@ -15,9 +15,13 @@
 namespace pc3d {
 namespace mask_clusters {
 
-// Nodes that may be joined, once a level is down to their observers.
+// A node that may be joined with another, once a level is down to their observers.
+struct Hit {
+  int32_t other, observers;
+};
+
 struct Pair {
-  int32_t first, second, observers;
+  int32_t first, second;
 };
 
 }  // namespace mask_clusters

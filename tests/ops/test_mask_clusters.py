@@ -25,7 +25,7 @@ def drawn(seed: int, num_masks: int = 120, num_holders: int = 300, num_frames: i
                 torch.randint(0, num_frames, (num_holders,), generator=rng).tolist())
 
 
-@pytest.mark.parametrize("isa", ["plain", "avx2"])
+@pytest.mark.parametrize("isa", ["plain", "avx2", "avx512"])
 @pytest.mark.parametrize("seed", range(3))
 def test_the_kernel_joins_what_the_reference_joins(seed, isa, monkeypatch):
     assert has_kernel("mask_clusters")
@@ -64,7 +64,7 @@ def test_joined_masks_speak_as_one_in_the_next_round():
     assert mask_clusters(*rows(holders[[0, 2]], frames), rate=0.9).group.tolist() == [0, 1]
 
 
-def test_more_holders_than_a_byte_can_count():
+def test_many_frames_and_holders_are_counted():
     """Of 600 frames that hold 0 and 1, 60 or 61 hold them apart."""
     for apart, groups in ((60, [0, 0]), (61, [0, 1])):
         whole = torch.ones(2, 600 - apart, dtype=torch.int64)
