@@ -1,5 +1,6 @@
 #include "merge_views.h"
 
+#include "number_set.h"
 #include "sparse_rows.h"
 #include "tasks.h"
 
@@ -16,85 +17,103 @@ using namespace merge_views;
 
 // Room for one number of each superpoint; what is not in use is 0.
 struct Scratch {
-  explicit Scratch(int64_t num_superpoints) : weight(num_superpoints), points(num_superpoints) {}
+  explicit Scratch(int64_t num_superpoints) : weight(num_superpoints), points(num_superpoints), met(num_superpoints) {}
   std::vector<double> weight;
-  std::vector<int32_t> points, touched;
+  std::vector<int32_t> points;
+  NumberSet met;
 };
 
-// How much of what is seen of each superpoint lies inside, times the weight of what is seen.
-std::vector<double> held_of(const Group& group) {
+std::vector<double> held_of(const Row& inside, const Row& seen) {
   std::vector<double> held;
+  held.reserve(inside.size());
   size_t at = 0;
-  for (const Entry& entry : group.inside) {
-    while (at < group.seen->size() && (*group.seen)[at].superpoint < entry.superpoint) ++at;
-    const bool found = at < group.seen->size() && (*group.seen)[at].superpoint == entry.superpoint;
-    const double seen = found ? (*group.seen)[at].points : 0;
-    held.push_back(entry.points / std::max(seen, 1.0) * std::sqrt(seen));
+  for (const Entry& entry : inside) {
+    while (at < seen.size() && seen[at].superpoint < entry.superpoint) ++at;
+    const bool found = at < seen.size() && seen[at].superpoint == entry.superpoint;
+    const double points = found ? seen[at].points : 0;
+    held.push_back(entry.points / std::max(points, 1.0) * std::sqrt(points));
   }
   return held;
 }
 
-using Held = std::vector<std::vector<double>>;
-
-Held held_of(const Node& node) {
-  Held held;
-  for (const Group& group : node) held.push_back(held_of(group));
-  return held;
-}
-
-// All pairs with something in common: by left group, then right.
-std::vector<Pair> pairs_of(const Node& left, const Held& left_held, const Node& right, const Held& right_held, Scratch& s) {
+// The groups that hold something of a superpoint.
+class Holders {
+ public:
   struct Share {
     int32_t group;
     double held;
   };
-  std::vector<std::vector<Share>> by_superpoint(s.weight.size());
-  for (size_t j = 0; j < right.size(); ++j)
-    for (size_t e = 0; e < right[j].inside.size(); ++e)
-      by_superpoint[right[j].inside[e].superpoint].push_back({static_cast<int32_t>(j), right_held[j][e]});
+
+  Holders(const Node& groups, int64_t num_superpoints) : end_(num_superpoints + 1) {
+    for (const Group& group : groups)
+      for (const Entry& entry : group.inside) ++end_[entry.superpoint + 1];
+    std::partial_sum(end_.begin(), end_.end(), end_.begin());
+    shares_.resize(end_.back());
+    for (size_t j = 0; j < groups.size(); ++j)
+      for (size_t e = 0; e < groups[j].held.size(); ++e)
+        shares_[end_[groups[j].inside[e].superpoint]++] = {static_cast<int32_t>(j), groups[j].held[e]};
+  }
+
+  // visit(share) for all groups that hold something of a superpoint, in their order.
+  template <class F>
+  void each(int32_t superpoint, const F& visit) const {
+    for (int64_t k = superpoint ? end_[superpoint - 1] : 0; k < end_[superpoint]; ++k) visit(shares_[k]);
+  }
+
+ private:
+  std::vector<int64_t> end_;   // of the shares of each superpoint
+  std::vector<Share> shares_;
+};
+
+// All pairs with something in common: by left group, then right.
+std::vector<Pair> pairs_of(const Node& left, const Node& right, int64_t num_superpoints) {
+  const Holders holders(right, num_superpoints);
   std::vector<Pair> pairs;
   std::vector<double> common(right.size());
   for (size_t i = 0; i < left.size(); ++i) {
-    for (size_t e = 0; e < left[i].inside.size(); ++e)
-      for (const Share& share : by_superpoint[left[i].inside[e].superpoint]) common[share.group] += left_held[i][e] * share.held;
+    for (size_t e = 0; e < left[i].held.size(); ++e)
+      holders.each(left[i].inside[e].superpoint,
+                   [&](const Holders::Share& share) { common[share.group] += left[i].held[e] * share.held; });
     for (size_t j = 0; j < right.size(); ++j)
-      if (common[j] > 0) pairs.push_back({static_cast<int32_t>(i), static_cast<int32_t>(j), common[j], 0, 0});
-    std::fill(common.begin(), common.end(), 0.0);
+      if (const double some = std::exchange(common[j], 0); some > 0)
+        pairs.push_back({static_cast<int32_t>(i), static_cast<int32_t>(j), some, 0, 0});
   }
   return pairs;
 }
 
 // Sum over the superpoints of a group of what it holds, times the weights at hand.
-double area(const Group& group, const std::vector<double>& held, const Scratch& s) {
+double area_of(const Group& group, const Scratch& s) {
   double sum = 0;
-  for (size_t e = 0; e < held.size(); ++e) sum += held[e] * s.weight[group.inside[e].superpoint];
+  for (size_t e = 0; e < group.held.size(); ++e) sum += group.held[e] * s.weight[group.inside[e].superpoint];
   return sum;
 }
 
-void set_weights(const Group& group, Scratch& s, bool on) {
-  for (const Entry& entry : *group.seen) s.weight[entry.superpoint] = on ? std::sqrt(entry.points) : 0;
-}
-
-// What each group of a pair holds of what the other sees.
-void add_areas(const Node& left, const Held& left_held, const Node& right, const Held& right_held, std::vector<Pair>& pairs,
-               Scratch& s) {
-  std::vector<std::vector<size_t>> of_left(left.size()), of_right(right.size());
-  for (size_t p = 0; p < pairs.size(); ++p) {
-    of_left[pairs[p].left].push_back(p);
-    of_right[pairs[p].right].push_back(p);
+// What the group at one end of each pair holds of what the group at the other end sees. Neighbours often see the same: they are
+// masks of one frame.
+void add_areas(const Node& holding, int32_t Pair::*holder, const Node& seeing, int32_t Pair::*seer, double Pair::*area,
+               std::vector<Pair>& pairs, Scratch& s) {
+  std::vector<std::vector<Pair*>> of_seer(seeing.size());
+  for (Pair& pair : pairs) of_seer[pair.*seer].push_back(&pair);
+  std::vector<double> areas;      // below 0: not known yet
+  const Row* seen = nullptr;
+  const auto weigh = [&](bool on) {
+    for (const Entry& entry : *seen) s.weight[entry.superpoint] = on ? std::sqrt(entry.points) : 0;
+  };
+  for (size_t i = 0; i < seeing.size(); ++i) {
+    if (of_seer[i].empty()) continue;
+    if (seeing[i].seen.get() != seen) {
+      if (seen) weigh(false);
+      seen = seeing[i].seen.get();
+      weigh(true);
+      areas.assign(holding.size(), -1);
+    }
+    for (Pair* pair : of_seer[i]) {
+      double& some = areas[pair->*holder];
+      if (some < 0) some = area_of(holding[pair->*holder], s);
+      pair->*area = some;
+    }
   }
-  for (size_t i = 0; i < left.size(); ++i) {
-    if (of_left[i].empty()) continue;
-    set_weights(left[i], s, true);
-    for (const size_t p : of_left[i]) pairs[p].area_right = area(right[pairs[p].right], right_held[pairs[p].right], s);
-    set_weights(left[i], s, false);
-  }
-  for (size_t j = 0; j < right.size(); ++j) {
-    if (of_right[j].empty()) continue;
-    set_weights(right[j], s, true);
-    for (const size_t p : of_right[j]) pairs[p].area_left = area(left[pairs[p].left], left_held[pairs[p].left], s);
-    set_weights(right[j], s, false);
-  }
+  if (seen) weigh(false);
 }
 
 bool meet(const std::vector<int64_t>& a, const std::vector<int64_t>& b) {
@@ -112,17 +131,14 @@ std::pair<bool, double> judge(const Pair& pair, const Node& left, const Node& ri
 
 void add(const Row& row, Scratch& s) {
   for (const Entry& entry : row) {
-    if (!s.points[entry.superpoint]) s.touched.push_back(entry.superpoint);
+    s.met.add(entry.superpoint);
     s.points[entry.superpoint] += entry.points;
   }
 }
 
 Row take(Scratch& s) {
-  std::sort(s.touched.begin(), s.touched.end());
   Row row;
-  row.reserve(s.touched.size());
-  for (const int32_t superpoint : s.touched) row.push_back({superpoint, std::exchange(s.points[superpoint], 0)});
-  s.touched.clear();
+  s.met.take([&](int32_t superpoint) { row.push_back({superpoint, std::exchange(s.points[superpoint], 0)}); });
   return row;
 }
 
@@ -142,14 +158,15 @@ Group united(const std::vector<Group*>& parts, Scratch& s) {
   add(*out.seen, s);
   for (size_t k = 1; k < parts.size(); ++k) add(*parts[k]->seen, s);
   out.seen = std::make_shared<const Row>(take(s));
+  out.held = held_of(out.inside, *out.seen);
   return out;
 }
 
 Node merge(Node& left, Node& right, const Limits& limits, Scratch& s) {
   if (left.empty() || right.empty()) return std::move(left.empty() ? right : left);
-  const Held left_held = held_of(left), right_held = held_of(right);
-  std::vector<Pair> pairs = pairs_of(left, left_held, right, right_held, s);
-  add_areas(left, left_held, right, right_held, pairs, s);
+  std::vector<Pair> pairs = pairs_of(left, right, static_cast<int64_t>(s.points.size()));
+  add_areas(left, &Pair::left, right, &Pair::right, &Pair::area_left, pairs, s);
+  add_areas(right, &Pair::right, left, &Pair::left, &Pair::area_right, pairs, s);
 
   std::vector<Group*> groups;
   for (Group& group : left) groups.push_back(&group);
@@ -201,7 +218,9 @@ std::vector<Node> leaves_of(const Points& counts, const Points& visible, const i
     const int64_t frame = frame_of_mask[mask], *starts = counts.starts + mask;
     if (!mask || frame != frame_of_mask[mask - 1]) seen = std::make_shared<const Row>(visible.row(frame));
     if (std::accumulate(counts.values + starts[0], counts.values + starts[1], int64_t{0}) < min_points) continue;
-    Group group{{static_cast<int32_t>(mask)}, counts.row(mask), seen, {}};
+    Row inside = counts.row(mask);
+    std::vector<double> held = held_of(inside, *seen);
+    Group group{{static_cast<int32_t>(mask)}, std::move(inside), std::move(held), seen, {}};
     if (tracks[mask] >= 0) group.tracks.push_back(tracks[mask]);
     nodes[frame].push_back(std::move(group));
   }

@@ -29,6 +29,7 @@ using Row = std::vector<Entry>;  // superpoints ascending
 struct Group {
   std::vector<int32_t> masks;
   Row inside;
+  std::vector<double> held;         // of each entry of inside: of what is seen the share that lies inside, times its weight
   std::shared_ptr<const Row> seen;  // the masks of a frame share one
   std::vector<int64_t> tracks;
   double agreement = 0;  // sum over the joins
