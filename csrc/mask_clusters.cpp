@@ -4,6 +4,7 @@
 #include "tasks.h"
 
 #include <algorithm>
+#include <cmath>
 #include <functional>
 #include <numeric>
 #include <tuple>
@@ -65,14 +66,14 @@ struct Column {
   }
 };
 
-// What pairs of a node are found with: supporters by groups of others, 0 before and after, which groups have any; and, by
-// lanes, how many pairs with a supporter each number of observers has; room.
+// What pairs of a node are found with: supporters by groups of others, 0 before and after; groups that have any, and observers
+// of each; by lanes, how many pairs with a supporter each number of observers has; and room.
 struct Scratch {
   Scratch(int64_t nodes, int64_t most_observers)
-      : supporters(nodes / kLanes + 1), found(nodes / kLanes + 1), groups(nodes / kLanes + 2), hits(nodes + kLanes),
-        with_observers(kLanes * (most_observers + 1)) {}
+      : supporters(nodes / kLanes + 1), observers(supporters.size()), found(supporters.size()), groups(supporters.size() + 1),
+        hits(nodes + kLanes), with_observers(kLanes * (most_observers + 1)) {}
 
-  std::vector<Lanes> supporters;
+  std::vector<Lanes> supporters, observers;
   std::vector<char> found;
   std::vector<int32_t> groups;
   std::vector<Hit> hits;
@@ -104,20 +105,26 @@ class Nodes {
  public:
   Nodes(const Sparse& holders, const int64_t* frame_of_holder, int64_t count, int64_t num_holders, int64_t num_frames,
         double rate)
-      : number_(by_first_holder(holders, count, num_holders)), frame_words_((num_frames + 63) / 64), rate_(rate),
-        columns_((num_holders + 63) / 64), room_(columns_.size()), parent_(count), starts_{0} {
+      : number_(by_first_holder(holders, count, num_holders)), frame_words_((num_frames + 63) / 64),
+        columns_((num_holders + 63) / 64), room_(columns_.size()), touched_(columns_.size() + 1), parent_(count),
+        starts_{0} {
     std::iota(parent_.begin(), parent_.end(), 0);
+    for (int64_t observers = 1; observers <= most_observers(); ++observers)
+      enough_.push_back(static_cast<int32_t>(std::min<double>(INT32_MAX, std::max(std::ceil(rate * observers), 1.0))));
     std::vector<int32_t> mask_of(count), place(num_holders, -1);
     for (int32_t mask = 0; mask < count; ++mask) mask_of[number_[mask]] = mask;
     int32_t places = 0;  // by the first node of a holder: then those of an object mostly share words
     grow(count);
     for (int32_t node = 0; node < count; ++node) {
+      int64_t touched = 0;
       for (const int32_t holder : holders[mask_of[node]]) {
         if (place[holder] < 0) place[holder] = places++;
-        add_bits(place[holder] / 64, uint64_t{1} << place[holder] % 64);
-        frames(node, frame_of_holder[holder] / 64) |= uint64_t{1} << frame_of_holder[holder] % 64;
+        const uint32_t own = place[holder];
+        const uint64_t frame = frame_of_holder[holder];
+        touched = add_bits(own / 64, uint64_t{1} << own % 64, touched);
+        frames(node, frame / 64) |= uint64_t{1} << frame % 64;
       }
-      end_node(node);
+      end_node(node, touched);
     }
   }
 
@@ -176,19 +183,20 @@ class Nodes {
     frames_.resize(living_.size() * frame_words_);
   }
 
-  // The node that is being made has holders of a word.
-  void add_bits(int32_t word, uint64_t bits) {
-    if (!room_[word]) touched_.push_back(word);
+  // The node that is being made has holders of a word, after some of ``touched`` words: of how many then.
+  int64_t add_bits(int32_t word, uint64_t bits, int64_t touched) {
+    touched_[touched] = word;
+    touched += !room_[word];  // a branch would be hard to foresee
     room_[word] |= bits;
+    return touched;
   }
 
-  void end_node(int32_t node) {
-    for (const int32_t word : touched_) {
-      const uint64_t bits = std::exchange(room_[word], 0);
-      words_.push_back({word, bits});
-      columns_[word].set(node, bits);
+  void end_node(int32_t node, int64_t touched) {
+    for (int64_t k = 0; k < touched; ++k) {
+      const uint64_t bits = std::exchange(room_[touched_[k]], 0);
+      words_.push_back({touched_[k], bits});
+      columns_[touched_[k]].set(node, bits);
     }
-    touched_.clear();
     starts_.push_back(static_cast<int64_t>(words_.size()));
     living_[node / kLanes].of[node % kLanes] = ~uint64_t{0};
   }
@@ -211,63 +219,78 @@ class Nodes {
   // A node of all these, with their holders and frames.
   void add(const std::vector<int32_t>& nodes) {
     const int32_t node = count();
+    int64_t touched = 0;
     grow(node + 1);
     for (const int32_t old : nodes) {
       parent_[old] = node;
       living_[old / kLanes].of[old % kLanes] = 0;
-      for (int64_t k = starts_[old]; k < starts_[old + 1]; ++k) add_bits(words_[k].word, words_[k].bits);
+      for (int64_t k = starts_[old]; k < starts_[old + 1]; ++k) touched = add_bits(words_[k].word, words_[k].bits, touched);
       for (int64_t w = 0; w < frame_words_; ++w) frames(node, w) |= frames(old, w);
     }
     parent_.push_back(node);
-    end_node(node);
+    end_node(node, touched);
   }
 
-  // Counts supporters of a node and others before it, by groups: how many groups may have any.
+  // Counts supporters of a node and others before it, by groups: how many groups have any.
   __attribute__((always_inline)) inline int64_t count_supporters(int32_t node, Scratch& s) const {
     const int32_t own = node / kLanes;
     int32_t* groups = s.groups.data();
     char* found = s.found.data();
+    Lanes* supporters = s.supporters.data();
     int64_t count = 0;
     for (int64_t k = starts_[node]; k < starts_[node + 1]; ++k) {
-      const Column& column = columns_[words_[k].word];
-      const int32_t* group = column.groups.data();
-      for (const Lanes* bits = column.bits.data();; ++bits, ++group) {
-        Lanes& supporters = s.supporters[*group];
-        for (int l = 0; l < kLanes; ++l) supporters.of[l] += __builtin_popcountll(words_[k].bits & bits->of[l]);
-        groups[count] = *group;
-        count += !std::exchange(found[*group], 1);  // a branch would be hard to foresee
-        if (*group == own) break;
+      const Word word = words_[k];
+      const Lanes* bits = columns_[word.word].bits.data();
+      const int32_t* next = columns_[word.word].groups.data();
+      for (int32_t group = -1; group != own; ++bits) {
+        group = *next++;
+        for (int l = 0; l < kLanes; ++l) supporters[group].of[l] += __builtin_popcountll(word.bits & bits->of[l]);
+        groups[count] = group;
+        count += !std::exchange(found[group], 1);  // a branch would be hard to foresee
       }
     }
-    for (int32_t l = node % kLanes; l < kLanes; ++l) s.supporters[own].of[l] = 0;
+    for (int l = 0; l < kLanes; ++l) supporters[own].of[l] = l < node % kLanes ? supporters[own].of[l] : 0;
     int64_t kept = 0;
     for (int64_t k = 0; k < count; ++k) {
       const int32_t group = groups[kept] = groups[k];
       found[group] = 0;
       uint64_t any = 0;
-      for (const uint64_t some : s.supporters[group].of) any |= some;
+      for (const uint64_t some : supporters[group].of) any |= some;
       kept += any != 0;
     }
     return kept;
   }
 
+  // Counts the frames that observe a node and others in these groups, 0 where no holder supports them.
+  __attribute__((always_inline)) inline void count_observers(int32_t node, const int32_t* groups, int64_t count,
+                                                             Scratch& s) const {
+    const int64_t words = frame_words_;
+    const Lanes* own = frames_.data() + node / kLanes * words;
+    for (int64_t k = 0; k < count; ++k) {
+      const Lanes* frames = frames_.data() + groups[k] * words;
+      const Lanes& supporters = s.supporters[groups[k]];
+      Lanes sum;
+      for (int64_t w = 0; w < words; ++w)
+        for (int l = 0; l < kLanes; ++l) sum.of[l] += __builtin_popcountll(own[w].of[node % kLanes] & frames[w].of[l]);
+      for (int l = 0; l < kLanes; ++l) s.observers[k].of[l] = supporters.of[l] ? sum.of[l] : 0;
+    }
+  }
+
   __attribute__((always_inline)) inline void pairs_of(int32_t node, Scratch& s, Found& out) const {
     const int64_t count = starts_[node] < starts_[node + 1] ? count_supporters(node, s) : 0;
-    const Lanes* own = frames_.data() + node / kLanes * frame_words_;
+    const int32_t *groups = s.groups.data(), *enough = enough_.data();
+    count_observers(node, groups, count, s);
     Hit* hit = s.hits.data();
+    int32_t* with_observers = s.with_observers.data();
     for (int64_t k = 0; k < count; ++k) {
-      const int32_t group = s.groups[k];
-      const Lanes supporters = std::exchange(s.supporters[group], Lanes());
-      const Lanes* frames = frames_.data() + group * frame_words_;
-      Lanes observers;
-      for (int64_t w = 0; w < frame_words_; ++w)
-        for (int l = 0; l < kLanes; ++l) observers.of[l] += __builtin_popcountll(own[w].of[node % kLanes] & frames[w].of[l]);
+      Lanes& supporters = s.supporters[groups[k]];
       for (int l = 0; l < kLanes; ++l) {
-        const int32_t seen = static_cast<int32_t>(observers.of[l]), support = static_cast<int32_t>(supporters.of[l]);
-        ++s.with_observers[kLanes * (support ? seen : 0) + l];
-        *hit = {group * kLanes + l, seen};
-        hit += (support > 0) & (support >= rate_ * seen);
+        const int32_t observers = static_cast<int32_t>(s.observers[k].of[l]);
+        ++with_observers[kLanes * observers + l];
+        *hit = {groups[k] * kLanes + l, observers};
+        hit += static_cast<int32_t>(supporters.of[l]) >= enough[observers];
       }
+      supporters = Lanes();
     }
     out.hits.insert(out.hits.end(), s.hits.data(), hit);
   }
@@ -284,7 +307,7 @@ class Nodes {
   Isa isa_ = best_isa();           // reads the environment: once
   std::vector<int32_t> number_;    // node of each mask at first
   int64_t frame_words_;
-  double rate_;
+  std::vector<int32_t> enough_{INT32_MAX};  // supporters of a pair that has so many observers
   std::vector<Column> columns_;    // of each word of holders
   std::vector<uint64_t> room_;     // of each word of holders those of the node being made, and which words have any
   std::vector<int32_t> touched_;
@@ -417,8 +440,8 @@ std::tuple<Tensor, Tensor, Tensor> mask_clusters_op(const Tensor& starts, const 
   for (size_t level = 0; level < levels.size(); ++level) {
     Found more;
     const int32_t before = nodes.count();
-    waiting.take(level, [&](const Pair& pair) {
-      if (nodes.lives(pair.first) && nodes.lives(pair.second)) nodes.unite(pair.first, pair.second);
+    waiting.take(level, [&](const Pair& pair) {  // mostly of the same second one after another
+      if (nodes.lives(pair.second) && nodes.lives(pair.first)) nodes.unite(pair.first, pair.second);
     });
     nodes.join();
     for (int32_t node = before; node < nodes.count(); ++node) nodes.find_pairs(node, scratch, more);
