@@ -8,8 +8,8 @@
 #include <tuple>
 #include <utility>
 
-#if defined(__SSE2__)
-#include <emmintrin.h>
+#if defined(__x86_64__)
+#include <immintrin.h>
 #endif
 
 namespace pc3d {
@@ -71,7 +71,7 @@ struct Sums {
 
 // Which of kLanes masks have ``enough`` points, more than 0: bits.
 uint32_t at_least(const int32_t* points, int32_t enough) {
-#if defined(__SSE2__)
+#if defined(__x86_64__)
   const auto more = [=](int k) {
     return _mm_cmpgt_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(points) + k), _mm_set1_epi32(enough - 1));
   };
@@ -82,6 +82,46 @@ uint32_t at_least(const int32_t* points, int32_t enough) {
   return bits;
 #endif
 }
+
+constexpr int64_t kFrames = 8;  // sums of frames come in so many, 0 after the last
+
+// What frames that see at least so many points, and have labelled half of them, need to hold a mask whole. Without a branch:
+// which frames speak is hard to foresee.
+int64_t any_speakers(const uint64_t* sums, int64_t frames, int64_t least, double contained, Speaker* speakers) {
+  int64_t count = 0;
+  for (int64_t frame = 0; frame < frames; ++frame) {
+    const int64_t seen = static_cast<uint32_t>(sums[frame]), labelled = sums[frame] >> 32;
+    speakers[count] = {static_cast<int32_t>(frame), static_cast<int32_t>(std::min(labelled, seen))};
+    count += (seen >= least) & (2 * labelled >= seen);
+  }
+  for (int64_t k = 0; k < count; ++k) {
+    const double share = std::min<double>(INT32_MAX, contained * speakers[k].enough);
+    const int32_t enough = static_cast<int32_t>(share);
+    speakers[k].enough = std::max(1, enough + (enough < share));
+  }
+  return count;
+}
+
+#if defined(__x86_64__)
+__attribute__((target("avx512f,avx512dq,popcnt"))) int64_t avx512_speakers(const uint64_t* sums, int64_t frames, int64_t least,
+                                                                           double contained, Speaker* speakers) {
+  Speaker* end = speakers;
+  __m512i number = _mm512_set_epi64(7, 6, 5, 4, 3, 2, 1, 0);
+  for (int64_t frame = 0; frame < frames; frame += kFrames) {
+    const __m512i sum = _mm512_loadu_si512(sums + frame), labelled = _mm512_srli_epi64(sum, 32);
+    const __m512i seen = _mm512_and_si512(sum, _mm512_set1_epi64(UINT32_MAX));
+    const __mmask8 speak = _mm512_cmpge_epi64_mask(seen, _mm512_set1_epi64(least)) &
+                           _mm512_cmpge_epi64_mask(_mm512_add_epi64(labelled, labelled), seen);
+    const __m512d share = _mm512_mul_pd(_mm512_set1_pd(contained), _mm512_cvtepi64_pd(_mm512_min_epi64(labelled, seen)));
+    const __m512d whole = _mm512_roundscale_pd(_mm512_min_pd(share, _mm512_set1_pd(INT32_MAX)), _MM_FROUND_TO_POS_INF);
+    const __m512i enough = _mm512_cvttpd_epi64(_mm512_max_pd(whole, _mm512_set1_pd(1)));
+    _mm512_storeu_si512(end, _mm512_maskz_compress_epi64(speak, _mm512_or_si512(_mm512_slli_epi64(enough, 32), number)));
+    end += __builtin_popcount(speak);
+    number = _mm512_add_epi64(number, _mm512_set1_epi64(kFrames));
+  }
+  return end - speakers;
+}
+#endif
 
 class Testimony {
  public:
@@ -122,9 +162,11 @@ class Testimony {
   }
 
   Sums sums() const {
-    const int64_t superpoints = static_cast<int64_t>(shown_.starts.size());
-    return {-1, std::vector<uint64_t>(num_frames()), std::vector<int32_t>(place_.back()), std::vector<int32_t>(superpoints),
-            std::vector<int32_t>(superpoints), std::vector<Speaker>(num_frames() + 1), std::vector<int32_t>(members_.size() + 1)};
+    Sums sums;
+    sums.frames.resize(num_frames() + kFrames), sums.speakers.resize(num_frames() + kFrames);
+    sums.masks.resize(place_.back()), sums.holding.resize(members_.size() + 1);
+    sums.added.resize(shown_.starts.size()), sums.removed.resize(shown_.starts.size());
+    return sums;
   }
 
   // Masks with enough points, by their first and last members: those that follow each other mostly share many.
@@ -204,22 +246,12 @@ class Testimony {
     }
   }
 
-  // Without a branch: which frames speak is hard to foresee.
   int64_t find_speakers(int64_t own, const uint64_t* sums, Speaker* speakers) const {
     const int64_t least = static_cast<int64_t>(std::ceil(std::min(std::max(1.0, shares_.observed * own), 1e18)));
-    const int64_t frames = num_frames();
-    int64_t count = 0;
-    for (int64_t frame = 0; frame < frames; ++frame) {
-      const int64_t seen = static_cast<uint32_t>(sums[frame]), labelled = sums[frame] >> 32;
-      speakers[count] = {static_cast<int32_t>(frame), static_cast<int32_t>(std::min(labelled, seen))};
-      count += (seen >= least) & (2 * labelled >= seen);
-    }
-    for (int64_t k = 0; k < count; ++k) {
-      const double share = std::min<double>(INT32_MAX, shares_.contained * speakers[k].enough);
-      const int32_t enough = static_cast<int32_t>(share);
-      speakers[k].enough = std::max(1, enough + (enough < share));
-    }
-    return count;
+#if defined(__x86_64__)
+    if (isa_ >= Isa::avx512) return avx512_speakers(sums, num_frames(), least, shares_.contained, speakers);
+#endif
+    return any_speakers(sums, num_frames(), least, shares_.contained, speakers);
   }
 
   // Writes the masks of a frame that hold the mask whole: mostly one, or none.
@@ -234,6 +266,7 @@ class Testimony {
     return to;
   }
 
+  Isa isa_ = best_isa();                // reads the environment: once
   std::vector<int64_t> first_, place_;  // of the masks of each frame: the number of the first, and its place in sums
   Shares shares_;
   ByColumn<Sight> sights_;

@@ -33,9 +33,11 @@ def drawn(seed: int, num_masks: int = 150, num_superpoints: int = 60, num_frames
     return points, points.values > 10, sparse(visible), frame_of_mask, num_superpoints
 
 
+@pytest.mark.parametrize("isa", ["plain", "avx512"])
 @pytest.mark.parametrize("seed", range(3))
-def test_the_kernel_hears_what_the_reference_hears(seed):
+def test_the_kernel_hears_what_the_reference_hears(seed, isa, monkeypatch):
     assert has_kernel("mask_testimony")
+    monkeypatch.setenv("PC3D_ISA", isa)
     counts, held, visible, frame_of_mask, width = drawn(seed)
     expected = _reference(*counts, held, *visible, frame_of_mask, width, *SHARES.values())
     assert len(expected[1]) > 50
