@@ -15,7 +15,7 @@ namespace pc3d {
 namespace grid {
 
 constexpr int64_t kPoints = 1 << 12;  // of a task
-constexpr int64_t kRecent = 64;  // pairs of a cube and a segment that are not noted again
+constexpr int64_t kRecent = 64;  // a power of two: pairs of a cube and a segment that are not noted again
 constexpr int64_t kLanes = 4;
 constexpr int kColumns = 9;  // of three cubes each: those that touch a cube, and itself
 
@@ -71,19 +71,7 @@ class Grid {
     check(fits(num_segments), (op + ": points are too far apart for cells of this side").c_str());
   }
 
-  // Keys of at most kPoints points from one on.
-  void keys_of(int64_t first, int64_t count, int64_t* keys) const {
-    std::array<int32_t, kPoints> numbers;
-    std::fill_n(keys, count, 0);
-    for (int axis = 0; axis < 3; ++axis) {
-      numbers_of(axis, first, count, numbers.data());
-      for (int64_t i = 0; i < count; ++i) keys[i] = keys[i] * size_[axis] + numbers[i];
-    }
-  }
-  int64_t key(int64_t x, int64_t y, int64_t z) const { return (x * size_[1] + y) * size_[2] + z; }
-
- private:
-  // Numbers of cubes along an axis.
+  // Numbers along an axis of the cubes of points from one on.
   void numbers_of(int axis, int64_t first, int64_t count, int32_t* numbers) const {
     const float *x = xyz_ + axis * count_ + first, low = low_[axis], side = side_;
     for (int64_t i = 0; i < count; ++i) numbers[i] = static_cast<int32_t>((x[i] - low) / side) + 1;
@@ -92,7 +80,9 @@ class Grid {
     for (int64_t i = 0; i < count; ++i)
       numbers[i] = closed_[axis][std::lower_bound(used.begin(), used.end(), numbers[i]) - used.begin()];
   }
+  int64_t key(int64_t x, int64_t y, int64_t z) const { return (x * size_[1] + y) * size_[2] + z; }
 
+ private:
   bool fits(int64_t num_segments) const {
     return static_cast<double>(size_[0]) * size_[1] * size_[2] * num_segments < 4e18;
   }
@@ -118,13 +108,13 @@ inline Cells cells_of(const Grid& grid, const int64_t* segment, int64_t count, i
   std::vector<std::vector<int64_t>> found((count + kPoints - 1) / kPoints);  // key * segments + segment
   run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) {
     const int64_t first = task * kPoints, points = std::min(kPoints, count - first);
-    std::array<int64_t, kPoints> keys;
-    grid.keys_of(first, points, keys.data());
+    std::array<int32_t, kPoints> at[3];
+    for (int axis = 0; axis < 3; ++axis) grid.numbers_of(axis, first, points, at[axis].data());
     std::array<int64_t, kRecent> recent;
     recent.fill(-1);
     for (int64_t i = 0; i < points; ++i) {
-      const int64_t pair = keys[i] * num_segments + segment[first + i];
-      if (std::exchange(recent[keys[i] % kRecent], pair) != pair) found[task].push_back(pair);  // neighbours mostly share both
+      const int64_t key = grid.key(at[0][i], at[1][i], at[2][i]), pair = key * num_segments + segment[first + i];
+      if (std::exchange(recent[key & (kRecent - 1)], pair) != pair) found[task].push_back(pair);  // neighbours mostly share both
     }
     sort_unique(found[task]);
   });

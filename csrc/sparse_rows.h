@@ -30,14 +30,20 @@ inline SparseRows sparse_rows(const std::string& op, const Tensor& starts, const
   require(rows.starts[0] == 0 && rows.starts[rows.count] == entries &&
               std::is_sorted(rows.starts, rows.starts + rows.count + 1),
           "starts do not fit the entries");
-  const auto in_range = [=](int32_t column) { return column >= 0 && column < num_columns; };
-  bool ok = std::all_of(rows.columns, rows.columns + entries, in_range);
+  const int64_t last = std::min<int64_t>(num_columns - 1, INT32_MAX);
+  uint32_t outside = 0;  // the highest bit; without a branch it is some entries at a time
+  for (int64_t e = 0; e < entries; ++e)
+    outside |= static_cast<uint32_t>(rows.columns[e]) | (static_cast<uint32_t>(last) - static_cast<uint32_t>(rows.columns[e]));
+  bool ok = !(outside >> 31);
   if (order == Columns::in_any_order) {
     require(ok, "an entry is out of range");
     return rows;
   }
-  for (int64_t row = 0; row < rows.count; ++row)
-    for (int64_t e = rows.starts[row] + 1; e < rows.starts[row + 1]; ++e) ok &= rows.columns[e - 1] < rows.columns[e];
+  uint32_t falls = 0;  // those between rows are taken off
+  for (int64_t e = 1; e < entries; ++e) falls += rows.columns[e - 1] >= rows.columns[e];
+  for (int64_t row = 1; row < rows.count; ++row)
+    if (const int64_t e = rows.starts[row]; e > rows.starts[row - 1] && e < entries) falls -= rows.columns[e - 1] >= rows.columns[e];
+  ok &= !falls;
   require(ok, "a row does not ascend or is out of range");
   return rows;
 }

@@ -231,7 +231,7 @@ def peer_finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig
     extent = _extent(groups, votes, config)
     links = _links(scan.xyz.numpy(), scan.owner_of_point, len(scan.sizes), config.gap_distance / 2)
     parts = _split(extent.touched(votes.pieces), links)
-    return instances_of_parts(groups, *parts, extent, votes, scan, config)
+    return instances_of_parts(groups, membership(groups.group_of_mask, votes), *parts, extent, votes, config)
 
 
 def _extent(groups: Groups, votes: Votes, config: LiftConfig) -> Extent:

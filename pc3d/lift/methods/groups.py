@@ -6,14 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_matrix, csr_matrix
+from scipy.sparse import coo_matrix, csr_matrix, vstack
 from scipy.sparse.csgraph import connected_components
 
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.masks import UNNAMED
 from pc3d.lift.pieces import Extent
 from pc3d.lift.scan import LiftScan
-from pc3d.lift.votes import Torn, Votes
+from pc3d.lift.votes import Torn, Votes, dots
 from pc3d.structures import Instances
 from pc3d.structures.sparse import keep, ones_at, rows_of
 
@@ -36,7 +36,7 @@ def finish(groups: Groups, votes: Votes, scan: LiftScan, config: LiftConfig) -> 
     belongs = membership(groups.group_of_mask, votes)
     extent = detected(groups, belongs, votes, config) if groups.extent is None else groups.extent
     parts = scan.split_at_gaps(extent.touched(votes.pieces), config.gap_distance)
-    return instances_of_parts(groups, *parts, extent, votes, scan, config)
+    return instances_of_parts(groups, belongs, *parts, extent, votes, config)
 
 
 def _of_masks_enough(groups: Groups, least: int) -> Groups:
@@ -115,13 +115,13 @@ def _common_tracks(held: csr_matrix) -> coo_matrix:
     return csr_matrix((fewer, (np.minimum(first, second), np.maximum(first, second))), shape=(held.shape[1],) * 2).tocoo()
 
 
-def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, extent: Extent, votes: Votes,
-                       scan: LiftScan, config: LiftConfig) -> Instances:
+def instances_of_parts(groups: Groups, belongs: csr_matrix, group: NDArray[np.int64], masks: csr_matrix, extent: Extent,
+                       votes: Votes, config: LiftConfig) -> Instances:
     """Score and label the parts of groups: of each its group (P,) and the superpoints (P, S) it has something of, as ones."""
     pieces = extent.on_pieces(group, masks, votes.pieces)
     kept = np.flatnonzero(pieces @ votes.pieces.sizes >= config.min_points)
     group, masks, pieces = group[kept], masks[kept], pieces[kept]
-    inside = _points_of_own_masks(groups, group, masks, votes)
+    inside = _points_of_masks(belongs[group], masks, votes)
     speaks = keep(inside, inside.data * (1 / np.maximum(votes.points, 1))[inside.indices] > config.member_share)  # mostly in it
     num_masks = np.asarray(speaks.sum(axis=1)).reshape(-1)
     frames = (speaks @ votes.frames).tocsr()
@@ -143,12 +143,10 @@ def instances_of_parts(groups: Groups, group: NDArray[np.int64], masks: csr_matr
                                 {name: np.asarray(value)[order] for name, value in evidence.items()})
 
 
-def _points_of_own_masks(groups: Groups, group: NDArray[np.int64], masks: csr_matrix, votes: Votes) -> csr_matrix:
-    """Points (P, M) in each part of the masks of its group: a superpoint lies in one part of a group at most."""
-    inside = (votes.counts @ masks.T).tocsr()
-    mask = rows_of(inside)
-    own = groups.group_of_mask[mask] == group[inside.indices]
-    return csr_matrix((inside.data[own], (inside.indices[own], mask[own])), shape=(len(group), votes.num_masks))
+def _points_of_masks(own: csr_matrix, parts: csr_matrix, votes: Votes) -> csr_matrix:
+    """Points (P, M) of parts (P, S) in those masks of each that are its own (P, M)."""
+    points = dots(vstack([parts, votes.counts], format="csr"), rows_of(own), own.indices + len(own.indptr) - 1)
+    return csr_matrix((points.astype(np.int32), own.indices, own.indptr), shape=own.shape)
 
 
 def _label_votes(inside: csr_matrix, votes: Votes) -> NDArray[np.float32]:
@@ -174,8 +172,9 @@ def _best_frames(inside: csr_matrix, votes: Votes) -> NDArray[np.int64]:
     by_frame = (inside @ votes.frames).toarray()
     count = min(BEST_FRAMES, by_frame.shape[1])
     order = np.argsort(-by_frame, axis=1, kind="stable")[:, :count]
-    found = np.where(np.take_along_axis(by_frame, order, axis=1) > 0, order, -1)
-    return np.pad(found, ((0, 0), (0, BEST_FRAMES - count)), constant_values=-1)
+    best = np.full((len(order), BEST_FRAMES), -1)
+    best[:, :count] = np.where(np.take_along_axis(by_frame, order, axis=1) > 0, order, -1)
+    return best
 
 
 def _not_contained(masks: csr_matrix, sizes: NDArray[np.int64], share: float) -> NDArray[np.int64]:

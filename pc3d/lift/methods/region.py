@@ -12,8 +12,8 @@ from scipy.sparse import csr_matrix, diags_array, vstack
 from pc3d.lift.config import LiftConfig
 from pc3d.lift.methods.groups import Groups, join_tracks, seen_in
 from pc3d.lift.scan import LiftScan
-from pc3d.lift.votes import Votes
-from pc3d.ops import grow_regions, row_dots
+from pc3d.lift.votes import Votes, dots
+from pc3d.ops import grow_regions
 from pc3d.structures.sparse import find, lookup, one_per_row, rows_of
 
 
@@ -66,7 +66,7 @@ def affinity(regions: Regions, votes: Votes) -> csr_matrix:
     touching = regions.links
     row, column = rows_of(touching), touching.indices
     one, other = row[row < column], column[row < column]                # both ways it is the same
-    alike, weight = (_dots(matrix, one, other) for matrix in (unit, seen))
+    alike, weight = (dots(matrix.T.tocsr(), one, other) for matrix in (unit, seen))
     value = np.where(weight > 0, alike / np.maximum(weight, 1e-12), 0)
     place = find(touching, other, one)
     both = np.empty(touching.nnz)
@@ -86,14 +86,6 @@ def _with_unlabelled(regions: Regions, votes: Votes) -> tuple[csr_matrix, NDArra
 def _sorted(matrix: csr_matrix) -> csr_matrix:
     matrix.sort_indices()
     return matrix
-
-
-def _dots(matrix: csr_matrix, first: NDArray[np.integer], second: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Inner product of two columns for each pair."""
-    columns = matrix.T.tocsr()
-    starts, entries, one, other = (torch.from_numpy(of.astype(dtype, copy=False)) for of, dtype in (
-        (columns.indptr, np.int64), (columns.indices, np.int32), (first, np.int64), (second, np.int64)))
-    return row_dots(starts, entries, torch.from_numpy(columns.data), columns.shape[1], one, other).numpy()
 
 
 def _groups(regions: Regions, votes: Votes, config: LiftConfig) -> Groups:
