@@ -40,6 +40,7 @@ struct Shares {
 // Room for the entries of each column.
 template <class Entry>
 struct ByColumn {
+  ByColumn() = default;
   ByColumn(const Rows& rows, int64_t num_columns) : starts(column_starts(rows, num_columns)), entries(starts.back()) {}
 
   std::vector<int64_t> starts;
@@ -127,38 +128,20 @@ class Testimony {
  public:
   Testimony(const Rows& counts, const bool* held, const Rows& visible, const int64_t* frame_of_mask, int64_t num_superpoints,
             const Shares& shares)
-      : first_(visible.count + 1), place_(visible.count + 1), shares_(shares), sights_(visible, num_superpoints),
-        shown_(counts, num_superpoints), held_superpoints_(counts.starts[counts.count] + 1) {
-    int32_t* end = held_superpoints_.data();
-    for (int64_t mask = 0; mask < counts.count; ++mask) {
-      Members one{end, end, 0};
-      for (int64_t e = counts.starts[mask]; e < counts.starts[mask + 1]; ++e) {
-        *end = counts.columns[e];
-        end += held[e];
-        one.points += held[e] * int64_t{counts.values[e]};
-      }
-      one.last = end;
-      members_.push_back(one);
-    }
+      : first_(visible.count + 1), place_(visible.count + 1), shares_(shares) {
     for (int64_t mask = 0; mask < counts.count; ++mask) ++first_[frame_of_mask[mask] + 1];
     std::partial_sum(first_.begin(), first_.end(), first_.begin());
-    for (int64_t f = 0; f < visible.count; ++f)
-      place_[f + 1] = place_[f] + (first_[f + 1] - first_[f] + kLanes - 1) / kLanes * kLanes;
-    auto sight = sights_.starts, shown = shown_.starts;  // where the next of each superpoint goes
     for (int64_t f = 0; f < visible.count; ++f) {
+      place_[f + 1] = place_[f] + (first_[f + 1] - first_[f] + kLanes - 1) / kLanes * kLanes;
       check(points_of(visible, f, f + 1) <= INT32_MAX && points_of(counts, first_[f], first_[f + 1]) <= INT32_MAX,
             "mask_testimony: more points in a frame than 31 bits can count");
-      for (int64_t e = visible.starts[f]; e < visible.starts[f + 1]; ++e)
-        sights_.entries[sight[visible.columns[e]]++] = {static_cast<uint64_t>(visible.values[e]), static_cast<int32_t>(f)};
-      for (int64_t m = first_[f]; m < first_[f + 1]; ++m)
-        for (int64_t e = counts.starts[m]; e < counts.starts[m + 1]; ++e) {
-          const int32_t s = counts.columns[e];
-          check(sight[s] > sights_.starts[s] && sights_.entries[sight[s] - 1].frame == f,
-                "mask_testimony: a mask has points where its frame sees none");
-          sights_.entries[sight[s] - 1].points += static_cast<uint64_t>(counts.values[e]) << 32;
-          shown_.entries[shown[s]++] = {static_cast<int32_t>(place_[f] + m - first_[f]), counts.values[e]};
-        }
     }
+    bool seen = true;
+    run_tasks(2, [&](int64_t task) {
+      if (task) find_members(counts, held), find_order(), find_shown(counts, num_superpoints);
+      else seen = find_sights(counts, visible, num_superpoints);
+    });
+    check(seen, "mask_testimony: a mask has points where its frame sees none");
   }
 
   Sums sums() const {
@@ -170,19 +153,7 @@ class Testimony {
   }
 
   // Masks with enough points, by their first and last members: those that follow each other mostly share many.
-  std::vector<int32_t> order() const {
-    std::vector<std::pair<uint64_t, int32_t>> keys;
-    for (size_t mask = 0; mask < members_.size(); ++mask) {
-      const Members& one = members_[mask];
-      if (one.points < shares_.min_points) continue;
-      const uint64_t key = one.first == one.last ? 0 : static_cast<uint64_t>(one.first[0]) << 32 | one.last[-1];
-      keys.push_back({key, static_cast<int32_t>(mask)});
-    }
-    std::sort(keys.begin(), keys.end());
-    std::vector<int32_t> order;
-    for (const auto& [key, mask] : keys) order.push_back(mask);
-    return order;
-  }
+  const std::vector<int32_t>& order() const { return order_; }
 
   // Adds the masks that hold it to ``found``.
   Heard ask(int32_t mask, Sums& sums, std::vector<int32_t>& found) const {
@@ -204,6 +175,61 @@ class Testimony {
 
  private:
   int64_t num_frames() const { return static_cast<int64_t>(first_.size()) - 1; }
+
+  void find_members(const Rows& counts, const bool* held) {
+    held_superpoints_.resize(counts.starts[counts.count] + 1);
+    int32_t* end = held_superpoints_.data();
+    for (int64_t mask = 0; mask < counts.count; ++mask) {
+      Members one{end, end, 0};
+      for (int64_t e = counts.starts[mask]; e < counts.starts[mask + 1]; ++e) {
+        *end = counts.columns[e];
+        end += held[e];
+        one.points += held[e] * int64_t{counts.values[e]};
+      }
+      one.last = end;
+      members_.push_back(one);
+    }
+  }
+
+  void find_order() {
+    std::vector<std::pair<uint64_t, int32_t>> keys;
+    for (size_t mask = 0; mask < members_.size(); ++mask) {
+      const Members& one = members_[mask];
+      if (one.points < shares_.min_points) continue;
+      const uint64_t key = one.first == one.last ? 0 : static_cast<uint64_t>(one.first[0]) << 32 | one.last[-1];
+      keys.push_back({key, static_cast<int32_t>(mask)});
+    }
+    std::sort(keys.begin(), keys.end());
+    for (const auto& [key, mask] : keys) order_.push_back(mask);
+  }
+
+  void find_shown(const Rows& counts, int64_t num_superpoints) {
+    shown_ = {counts, num_superpoints};
+    auto next = shown_.starts;  // where the next of each superpoint goes
+    for (int64_t f = 0; f < num_frames(); ++f)
+      for (int64_t m = first_[f]; m < first_[f + 1]; ++m)
+        for (int64_t e = counts.starts[m]; e < counts.starts[m + 1]; ++e)
+          shown_.entries[next[counts.columns[e]]++] = {static_cast<int32_t>(place_[f] + m - first_[f]), counts.values[e]};
+  }
+
+  // Whether a frame sees what its masks have.
+  bool find_sights(const Rows& counts, const Rows& visible, int64_t num_superpoints) {
+    sights_ = {visible, num_superpoints};
+    auto next = sights_.starts;  // where the next of each superpoint goes
+    Sight *sights = sights_.entries.data(), elsewhere{0, -1};
+    bool seen = true;
+    for (int64_t f = 0; f < num_frames(); ++f) {
+      for (int64_t e = visible.starts[f]; e < visible.starts[f + 1]; ++e)
+        sights[next[visible.columns[e]]++] = {static_cast<uint64_t>(visible.values[e]), static_cast<int32_t>(f)};
+      for (int64_t e = counts.starts[first_[f]]; e < counts.starts[first_[f + 1]]; ++e) {
+        const int32_t s = counts.columns[e];
+        Sight& last = next[s] > sights_.starts[s] ? sights[next[s] - 1] : elsewhere;
+        seen &= last.frame == f;
+        last.points += static_cast<uint64_t>(counts.values[e]) << 32;
+      }
+    }
+    return seen;
+  }
 
   // Sums over the members of a mask, by what it has other than the one before or, where that would be more, anew.
   void sum_members(int32_t mask, Sums& sums) const {
@@ -273,6 +299,7 @@ class Testimony {
   ByColumn<Shown> shown_;
   std::vector<int32_t> held_superpoints_;  // one mask after another
   std::vector<Members> members_;           // of each mask
+  std::vector<int32_t> order_;
 };
 
 Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, int64_t num_columns) {
@@ -284,23 +311,23 @@ Rows rows_of(const Tensor& starts, const Tensor& columns, const Tensor& values, 
   return {sparse_rows("mask_testimony", starts, columns, num_columns, Columns::in_any_order), points};
 }
 
-// Leaves of what a task found those that are not undersegmented, of masks that are not, and counts their frames.
+// Leaves of what a task found those that are not undersegmented, of masks that are not, and counts their frames; those that are
+// undersegmented have frame -1.
 void keep_good(std::vector<int32_t>& found, const int32_t* first, const int32_t* last, std::vector<Heard>& heard,
-               const bool* bad, const int64_t* frame_of_mask) {
+               const int32_t* frames) {
   int64_t size = 0;
   for (; first < last; ++first) {
     Heard& one = heard[*first];
-    const int64_t begin = size;
-    int64_t before = -1;
-    one.whole = 0;
-    for (int64_t k = one.first; k < one.last; ++k) {
-      const int32_t holder = found[size] = found[k];
-      const bool holds = !one.undersegmented & !bad[holder];
-      one.whole += holds & (frame_of_mask[holder] != before);
-      before = holds ? frame_of_mask[holder] : before;
-      size += holds;
+    const int64_t begin = size, end = one.undersegmented ? one.first : one.last;
+    int64_t whole = 0;
+    int32_t before = -1;
+    for (int64_t k = one.first; k < end; ++k) {
+      const int32_t holder = found[size] = found[k], frame = frames[holder];
+      size += frame >= 0;
+      whole += frame > before;  // they ascend
+      before = std::max(before, frame);
     }
-    one.first = begin, one.last = size;
+    one.first = begin, one.last = size, one.whole = whole;
   }
 }
 
@@ -314,10 +341,14 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gather(const Tensor& frame_of
   Tensor whole = empty(frame_of_mask, {count}, ScalarType::Long);
   Tensor undersegmented = empty(frame_of_mask, {count}, ScalarType::Bool);
   bool* bad = mutable_data<bool>(undersegmented);
-  for (int64_t mask = 0; mask < count; ++mask) bad[mask] = heard[mask].undersegmented;
+  std::vector<int32_t> frames(count);
+  for (int64_t mask = 0; mask < count; ++mask) {
+    bad[mask] = heard[mask].undersegmented;
+    frames[mask] = bad[mask] ? -1 : static_cast<int32_t>(data<int64_t>(frame_of_mask)[mask]);
+  }
   run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) {
-    keep_good(found[task], order.data() + task * kRows, order.data() + std::min(asked, (task + 1) * kRows), heard, bad,
-              data<int64_t>(frame_of_mask));
+    keep_good(found[task], order.data() + task * kRows, order.data() + std::min(asked, (task + 1) * kRows), heard,
+              frames.data());
   });
   int64_t* start = mutable_data<int64_t>(starts);
   *start = 0;
@@ -327,11 +358,13 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> gather(const Tensor& frame_of
     mutable_data<int64_t>(whole)[mask] = heard[mask].whole;
   }
   Tensor contained = empty(frame_of_mask, {start[count]}, ScalarType::Int);
-  for (int64_t k = 0; k < asked; ++k) {
-    const Heard& one = heard[order[k]];
-    const int32_t* holders = found[k / kRows].data();
-    std::copy(holders + one.first, holders + one.last, mutable_data<int32_t>(contained) + start[order[k]]);
-  }
+  int32_t* out = mutable_data<int32_t>(contained);
+  run_tasks(static_cast<int64_t>(found.size()), [&](int64_t task) {
+    for (int64_t k = task * kRows; k < std::min(asked, (task + 1) * kRows); ++k) {
+      const Heard& one = heard[order[k]];
+      std::copy(found[task].data() + one.first, found[task].data() + one.last, out + start[order[k]]);
+    }
+  });
   return {starts, contained, spoke, whole, undersegmented};
 }
 
@@ -354,7 +387,7 @@ std::tuple<Tensor, Tensor, Tensor, Tensor, Tensor> mask_testimony_op(
         "mask_testimony: frames of masks must ascend, within those that see");
   const Testimony testimony(points, data<bool>(held), seen, frames, num_superpoints,
                             {observed_share, min_points, contained_share, undersegment_share});
-  const std::vector<int32_t> order = testimony.order();
+  const std::vector<int32_t>& order = testimony.order();
   const int64_t asked = static_cast<int64_t>(order.size());
   std::vector<Heard> heard(points.count);
   std::vector<std::vector<int32_t>> found((asked + kRows - 1) / kRows);
