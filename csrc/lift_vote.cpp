@@ -48,7 +48,7 @@ using namespace lift;
 constexpr int64_t kCamera = 13;
 constexpr int64_t kTables = 4;   // of Rows
 constexpr int64_t kShares = 16;  // of the blocks of a frame that comes alone
-constexpr int kAhead = 64;      // pixels that the caches are asked for before they are looked up
+constexpr int kAhead = 64;       // pixels that the caches are asked for before they are looked up
 static_assert(kAhead >= kMostLanes, "there is room for both in one place");
 
 Kernel best_kernel() {
@@ -236,8 +236,8 @@ class Vote {
     int32_t visible = 0;
     for (int i = 0, next; i < num_blocks; i = next) {
       for (next = i + 1; next < num_blocks && blocks[next] == blocks[next - 1] + 1; ++next) {}
-      visible += kernel_.project(scan_.xyz, scan_.num_points, scan_.starts[blocks[i]], scan_.starts[blocks[next - 1] + 1], test_, depth_view_,
-                                 same_view_ ? nullptr : &mask_view_, point + visible, pixel + visible);
+      visible += kernel_.project(scan_.xyz, scan_.num_points, scan_.starts[blocks[i]], scan_.starts[blocks[next - 1] + 1], test_,
+                                 depth_view_, same_view_ ? nullptr : &mask_view_, point + visible, pixel + visible);
     }
     return visible;
   }
