@@ -78,10 +78,15 @@ def define(
 
 def on_cpu(reference: Callable[..., Any]) -> Callable[..., Any]:
     """The reference of an algorithm of the host: tensors of another device are moved to the CPU, and the results back."""
+    def moved(argument: Any) -> Any:
+        if isinstance(argument, list):
+            return [moved(one) for one in argument]
+        return argument.cpu() if isinstance(argument, torch.Tensor) else argument
+
     @wraps(reference)
     def run(*arguments: Any) -> Any:
         device = next((a.device for a in arguments if isinstance(a, torch.Tensor)), torch.device("cpu"))
-        results = reference(*(a.cpu() if isinstance(a, torch.Tensor) else a for a in arguments))
+        results = reference(*map(moved, arguments))
         return results.to(device) if isinstance(results, torch.Tensor) else tuple(result.to(device) for result in results)
 
     return run
